@@ -1,0 +1,150 @@
+"""Guidance: each function wraps a velocity and returns a velocity of the same form, (x (B, T, D), t (B,)) -> (B, T, D).
+
+B = batch, T = frames, D = channels. The scale is w in v + w (v - v_null): 0 is off (other projects write g = 1 + w).
+Branches come from one call of the caller's function, so that it can run them as one batch; a branch that cannot change the
+result is not asked for.
+Knows nothing of text, audio or networks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Velocity = Callable[[Tensor, Tensor], Tensor]
+Pair = Callable[[Tensor, Tensor, bool], tuple[Tensor, Tensor | None]]
+Triple = Callable[[Tensor, Tensor, bool, bool], tuple[Tensor, Tensor | None, Tensor | None]]
+Scale = float | Tensor  # one number for all, or (B,) one per item
+
+
+def guided(
+    conditional_and_null: Pair,
+    scale: Scale,
+    interval: tuple[float, float] = (0.0, 1.0),
+    rescale: float = 0.0,
+    mask: Tensor | None = None,
+) -> Velocity:
+    """Classifier-free guidance (arXiv 2207.12598, as in F5-TTS): v + scale (v - v_null).
+
+    conditional_and_null(x, t, need_null) -> (v, v_null or None), both branches in one batch; need_null is False outside the
+    interval and at scale 0, where the result is v itself. scale: a finite number or (B,) tensor, one per item.
+    interval: guide only where low <= t < high (arXiv 2404.07724); high = 1 includes t = 1. rescale in [0, 1]: shrink the result so
+    that its standard deviation per item goes that share of the way back to v's (arXiv 2305.08891, section 3.4); it is measured over
+    frames with mask (B, T) True (None: all), so pass the mask whenever the batch is padded.
+    """
+    _check(interval, scale)
+    if not 0 <= rescale <= 1:
+        raise ValueError(f"guidance rescale must lie in [0, 1], got {rescale}; 0 is off, 0.7 is the paper's")
+
+    def velocity(x: Tensor, t: Tensor) -> Tensor:
+        weight = _weight(scale, t, interval)
+        need_null = bool((weight != 0).any())
+        v, v_null = conditional_and_null(x, t, need_null)
+        if not need_null:
+            return v
+        w = _as(weight, v)
+        result = v + w * (v - _given(v_null, "null"))
+        if rescale > 0:
+            ratio = _std(v, mask) / _std(result, mask).clamp(min=1e-8)
+            result = torch.where(w != 0, result * (rescale * ratio + (1 - rescale)).to(v.dtype), result)
+        return result
+
+    return velocity
+
+
+cfg = guided  # the field's short name for the same function
+
+
+def guided_split(
+    three_branches: Triple, text_scale: Scale, audio_scale: Scale, interval: tuple[float, float] = (0.0, 1.0)
+) -> Velocity:
+    """Separate strengths for the words and for the voice (compositional guidance, arXiv 2211.09800; MegaTTS 3):
+
+        v_full + text_scale (v_full - v_no_text) + audio_scale (v_no_text - v_null)
+
+    v_full sees text and prompt, v_no_text the prompt only, v_null neither. Equal scales give plain `guided` with that scale, and then
+    v_no_text is not computed; audio_scale 0 does without v_null; both 0, or t outside the interval, is v_full alone.
+    three_branches(x, t, need_no_text, need_null) -> (v_full, v_no_text or None, v_null or None). Scales: numbers or (B,) tensors.
+    """
+    _check(interval, text_scale, audio_scale)
+
+    def velocity(x: Tensor, t: Tensor) -> Tensor:
+        text, audio = _weight(text_scale, t, interval), _weight(audio_scale, t, interval)
+        need_no_text, need_null = bool((audio != text).any()), bool((audio != 0).any())
+        v, v_no_text, v_null = three_branches(x, t, need_no_text, need_null)
+        result = v
+        if need_no_text:  # the sum above, sorted by branch: (1 + text) v_full + (audio - text) v_no_text - audio v_null
+            result = result + _as(text - audio, v) * (v - _given(v_no_text, "no-text"))
+        if need_null:
+            result = result + _as(audio, v) * (v - _given(v_null, "null"))
+        return result
+
+    return velocity
+
+
+@dataclass(frozen=True)
+class ClassifierGuidance:
+    """v + scale (b / t) grad_x log p(y | x_t), b = 1 - (1 - sigma_min) t: the guided field of the straight path (arXiv 2105.05233
+    carried over to velocities; at scale 1 with the true posterior it is exactly the field of the data given y).
+
+    log_prob(x (B, T, D), t (B,)) -> (B,), differentiable in x: log probability of the wanted class for noisy x. The factor grows
+    without bound at t = 0, so t is taken as at least t_min there.
+    """
+
+    velocity: Velocity
+    log_prob: Callable[[Tensor, Tensor], Tensor]
+    scale: float = 1.0
+    sigma_min: float = 0.0
+    t_min: float = 0.01
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        v = self.velocity(x, t)
+        if self.scale == 0:
+            return v
+        with torch.enable_grad():
+            point = x.detach().requires_grad_(True)
+            (slope,) = torch.autograd.grad(self.log_prob(point, t).sum(), point)
+        safe = t.clamp(min=self.t_min)
+        return v + _as(self.scale * (1 - (1 - self.sigma_min) * safe) / safe, v) * slope.to(v.dtype)
+
+
+def _weight(scale: Scale, t: Tensor, interval: tuple[float, float]) -> Tensor:
+    """(B,) float32: the scale where t is inside the interval, else 0."""
+    low, high = interval
+    inside = (t >= low) & ((t < high) | (high >= 1))
+    weight = torch.as_tensor(scale, dtype=torch.float32, device=t.device).expand(t.shape)
+    return torch.where(inside, weight, torch.zeros_like(weight))
+
+
+def _as(weight: Tensor, v: Tensor) -> Tensor:
+    """(B,) -> (B, 1, 1...) in v's dtype."""
+    return weight.to(v.dtype).reshape(-1, *[1] * (v.ndim - 1))
+
+
+def _std(v: Tensor, mask: Tensor | None) -> Tensor:
+    """Per-item standard deviation over real frames and channels, float32, (B, 1, 1...)."""
+    keep = torch.ones(v.shape[:2], device=v.device) if mask is None else mask.to(torch.float32)
+    keep = keep.reshape(*v.shape[:2], *[1] * (v.ndim - 2)).expand(v.shape)
+    axes = tuple(range(1, v.ndim))
+    count = keep.sum(axes, keepdim=True).clamp(min=1)
+    mean = (v.float() * keep).sum(axes, keepdim=True) / count
+    return (((v.float() - mean) * keep).square().sum(axes, keepdim=True) / count).sqrt()
+
+
+def _given(v: Tensor | None, name: str) -> Tensor:
+    if v is None:
+        raise ValueError(f"guidance asked for the {name} branch and got None; return it whenever it is asked for")
+    return v
+
+
+def _check(interval: tuple[float, float], *scales: Scale) -> None:
+    low, high = interval
+    if not 0 <= low <= high <= 1:
+        raise ValueError(f"guidance interval must satisfy 0 <= low <= high <= 1, got {interval}; (0, 1) guides everywhere")
+    for scale in scales:
+        if not (bool(torch.isfinite(scale).all()) if isinstance(scale, Tensor) else math.isfinite(scale)):
+            raise ValueError(f"guidance scale must be finite, got {scale}; 2 is F5-TTS's, 0 is off")

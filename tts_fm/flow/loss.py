@@ -1,0 +1,73 @@
+"""The conditional flow matching loss over the frames to be learnt.
+
+B = batch, T = frames, D = channels. The network is any callable velocity(x_t (B, T, D), t (B,)) -> (B, T, D); what it is conditioned
+on (text, prompt, dropped or not) is the caller's business. loss_mask (B, T) True = this frame is regressed (real and hidden).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .path import OTPath
+from .times import draw_times
+
+
+class Loss(NamedTuple):
+    """loss: scalar to differentiate. per_item (B,): mean over the item's own frames, 0 for an item with none. frames (B,): how many
+    frames it has in the loss. t (B,): its time. The last three are detached, for logging."""
+
+    loss: Tensor
+    per_item: Tensor
+    frames: Tensor
+    t: Tensor
+
+
+def cfm_loss(
+    velocity: Callable[[Tensor, Tensor], Tensor],
+    x1: Tensor,
+    loss_mask: Tensor,
+    generator: torch.Generator | None = None,
+    t: Tensor | None = None,
+    x0: Tensor | None = None,
+    path: OTPath | None = None,
+    normalise: str = "frame",
+    times: str = "uniform",
+) -> Loss:
+    """Mean squared error between velocity and the path's u (arXiv 2210.02747, eq. 9), over masked frames x channels.
+
+    generator draws t (by the law `times`, see times.draw_times) and x0 where they are not given. normalise "frame": every frame in the
+    mask weighs the same (F5-TTS); "item": every item does, however short its span. Frames outside the mask get exactly zero
+    gradient, even when the network's output there is not finite. An empty mask gives loss 0.
+    """
+    _check(x1, loss_mask, normalise)
+    if t is None:
+        t = draw_times(times, len(x1), _needed(generator, "t"), x1.device)
+    if x0 is None:
+        source = _needed(generator, "x0")
+        x0 = torch.randn(x1.shape, generator=source, device=source.device, dtype=torch.float32).to(x1)
+
+    x_t, u = (path or OTPath()).sample(x0, x1, t)
+    error = (velocity(x_t, t) - u).float().masked_fill(~loss_mask[..., None], 0)
+    per_frame = error.square().mean(-1)  # (B, T)
+    frames = loss_mask.sum(1)  # (B,)
+    per_item = per_frame.sum(1) / frames.clamp(min=1)
+    loss = per_frame.sum() / frames.sum().clamp(min=1) if normalise == "frame" else per_item.sum() / (frames > 0).sum().clamp(min=1)
+    return Loss(loss, per_item.detach(), frames, t)
+
+
+def _check(x1: Tensor, loss_mask: Tensor, normalise: str) -> None:
+    if x1.ndim != 3 or loss_mask.shape != x1.shape[:2] or loss_mask.dtype != torch.bool:
+        got = f"{tuple(x1.shape)} and {loss_mask.dtype} {tuple(loss_mask.shape)}"
+        raise ValueError(f"need x1 (B, T, D) and a bool loss_mask (B, T), got {got}")
+    if normalise not in ("frame", "item"):
+        raise ValueError(f"normalise must be 'frame' or 'item', got {normalise!r}")
+
+
+def _needed(generator: torch.Generator | None, what: str) -> torch.Generator:
+    if generator is None:
+        raise ValueError(f"{what} is not given, so a torch.Generator to draw it from is needed")
+    return generator
