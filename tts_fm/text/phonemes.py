@@ -60,17 +60,17 @@ def _untied() -> tuple[re.Pattern[str], dict[str, str]]:
 
 
 def _tie_english(text: str) -> str:
-    """Tie untied diphthongs and affricates. A pair that already carries a tie never matches; "ɪɹ", "ʊɹ", "əl" are sequences in most
-    words, so those are tied only before a consonant or at the end of a word, as espeak does."""
+    """Tie untied diphthongs and affricates. A pair that already carries a tie never matches; vowel + ɹ or l is a sequence in most words,
+    so it is tied only before a consonant or at the end of a word, as espeak does, and not where the writer sets ties himself."""
     pattern, table = _untied()
+    own_ties = TIE in text
 
     def tie(match: re.Match[str]) -> str:
         plain, after = match.group(), text[match.end() : match.end() + 1]
         before = text[match.start() - 1 : match.start()]
         if before == TIE or after == TIE:
             return plain
-        ambiguous = plain[-1] in "ɹl"
-        if ambiguous and after and after in "aeiouɑɒæʌɔəɚɛɜɪʊᵻɐˈˌ":
+        if plain[-1] in "ɹl" and (own_ties or (after and after in "aeiouɑɒæʌɔəɚɛɜɪʊᵻɐˈˌ")):
             return plain
         return table[plain]
 
