@@ -8,14 +8,18 @@ nothing of ours.
 from .coupling import couple, independent, minibatch_ot, seeded_pairs
 from .guidance import ClassifierGuidance, cfg, guided, guided_split
 from .loss import Loss, cfm_loss
-from .path import OTPath
+from .path import CosinePath, OTPath, Path, VEPath, VPPath
 from .solvers import nfe, solve
 from .times import draw_times, f5_grid, logit_normal, mode, time_grid, uniform_times
 
 __all__ = [
     "ClassifierGuidance",
+    "CosinePath",
     "Loss",
     "OTPath",
+    "Path",
+    "VEPath",
+    "VPPath",
     "cfg",
     "cfm_loss",
     "couple",

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .path import OTPath
+from .path import OTPath, Path
 from .times import draw_times
 
 
@@ -33,7 +33,7 @@ def cfm_loss(
     generator: torch.Generator | None = None,
     t: Tensor | None = None,
     x0: Tensor | None = None,
-    path: OTPath | None = None,
+    path: Path | None = None,
     normalise: str = "frame",
     times: str = "uniform",
 ) -> Loss:
