@@ -105,9 +105,9 @@ class ClassifierGuidance:
         v = self.velocity(x, t)
         if self.scale == 0:
             return v
-        with torch.enable_grad():
-            point = x.detach().requires_grad_(True)
-            (slope,) = torch.autograd.grad(self.log_prob(point, t).sum(), point)
+        with torch.inference_mode(False), torch.enable_grad():  # works inside no_grad and inference_mode; those need copies
+            point = x.detach().clone().requires_grad_(True)
+            (slope,) = torch.autograd.grad(self.log_prob(point, t.clone()).sum(), point)
         safe = t.clamp(min=self.t_min)
         return v + _as(self.scale * (1 - (1 - self.sigma_min) * safe) / safe, v) * slope.to(v.dtype)
 

@@ -57,7 +57,8 @@ def solve(
 
     x0: (B, T, D) start (noise at t = 0). grid: (N + 1,) strictly increasing times, float32 (see times.time_grid).
     method: euler, midpoint, heun, rk4 (3/8 rule), rk4_classic: one table step per interval. "dopri5": adaptive between the two
-    ends of the grid, inner points have no effect; error is judged per item over real frames by mask (B, T), rtol and atol.
+    ends of the grid, inner points have no effect; error is judged per item over real frames by mask (B, T), rtol and atol. Its steps
+    are shared by the batch, so unlike the tables' an item's result moves within the tolerance with its neighbours.
     on_step(i, x, t, v): called once per interval as soon as v = velocity(x, t) at its start is known, so that a live preview
     (path.to_x1(v, x, t)) costs nothing; raise in it to cancel. For dopri5 it is called at every evaluation.
     The velocity sees x0's dtype and a float32 t; the state itself is kept in at least float32, so bf16 rounding does not add up.

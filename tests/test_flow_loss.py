@@ -1,0 +1,133 @@
+"""The loss: closed form, masks, gradients, and what it makes a network learn."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from flow_toys import Mixture
+
+from tts_fm.flow import OTPath, cfm_loss
+
+
+def gen(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def batch():
+    x1, x0 = torch.randn(3, 6, 4, generator=gen(1)), torch.randn(3, 6, 4, generator=gen(2))
+    mask = torch.zeros(3, 6, dtype=torch.bool)
+    mask[0, 1:3] = True
+    mask[1, :] = True
+    return x1, x0, mask, torch.tensor([0.2, 0.5, 0.9])
+
+
+@pytest.mark.parametrize("sigma_min", [0.0, 0.1])
+def test_value_against_a_loop(sigma_min):
+    x1, x0, mask, t = batch()
+    total, count, items = 0.0, 0, []
+    for b in range(3):
+        sums = []
+        for f in range(6):
+            if mask[b, f]:
+                x_t = (1 - (1 - sigma_min) * t[b]) * x0[b, f] + t[b] * x1[b, f]
+                sums.append(float(((2 * x_t - t[b] - (x1[b, f] - (1 - sigma_min) * x0[b, f])) ** 2).mean()))
+        items.append(sum(sums) / max(len(sums), 1))
+        total, count = total + sum(sums), count + len(sums)
+
+    def velocity(x, time):
+        return 2 * x - time[:, None, None]
+
+    by_frame = cfm_loss(velocity, x1, mask, t=t, x0=x0, path=OTPath(sigma_min))
+    assert float(by_frame.loss) == pytest.approx(total / count, rel=1e-5)
+    assert by_frame.per_item.tolist() == pytest.approx(items, rel=1e-5)
+    assert by_frame.frames.tolist() == [2, 6, 0] and torch.equal(by_frame.t, t)
+    by_item = cfm_loss(velocity, x1, mask, t=t, x0=x0, path=OTPath(sigma_min), normalise="item")
+    assert float(by_item.loss) == pytest.approx((items[0] + items[1]) / 2, rel=1e-5)  # the third has nothing to learn
+
+
+@pytest.mark.parametrize("normalise", ["frame", "item"])
+def test_exactly_no_gradient_outside_the_mask_even_from_nan(normalise):
+    x1, x0, mask, t = batch()
+    output = torch.randn(3, 6, 4, generator=gen(5))
+    output[~mask] = float("nan")
+    output.requires_grad_(True)
+    result = cfm_loss(lambda x, time: output, x1, mask, t=t, x0=x0, normalise=normalise)
+    assert bool(torch.isfinite(result.loss))
+    result.loss.backward()
+    assert bool((output.grad[~mask] == 0).all()) and bool((output.grad[mask] != 0).all())
+
+
+def test_padding_changes_nothing():
+    x1, x0, mask, t = batch()
+    pad = torch.nn.functional.pad
+
+    def velocity(x, time):
+        return torch.tanh(x)
+
+    for normalise in ("frame", "item"):
+        short = cfm_loss(velocity, x1, mask, t=t, x0=x0, normalise=normalise)
+        long = cfm_loss(velocity, pad(x1, (0, 0, 0, 5), value=7.0), pad(mask, (0, 5)), t=t, x0=pad(x0, (0, 0, 0, 5)), normalise=normalise)
+        assert torch.allclose(short.loss, long.loss, rtol=1e-6) and torch.allclose(short.per_item, long.per_item, rtol=1e-6)
+
+
+def test_empty_mask_and_same_generator_same_loss():
+    x1, _, mask, _ = batch()
+
+    def velocity(x, time):
+        return x * time[:, None, None]
+
+    assert float(cfm_loss(velocity, x1, torch.zeros_like(mask), gen()).loss) == 0
+    first, again, other = (cfm_loss(velocity, x1, mask, gen(s), times="logit_normal").loss for s in (3, 3, 4))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_loss_is_float32_for_bf16_networks():
+    x1, x0, mask, t = batch()
+    result = cfm_loss(lambda x, time: x.bfloat16(), x1.bfloat16(), mask, t=t, x0=x0.bfloat16())
+    assert result.loss.dtype == torch.float32
+
+
+def test_bad_values():
+    x1, x0, mask, t = batch()
+    for call in (
+        lambda: cfm_loss(lambda x, s: x, x1, mask),
+        lambda: cfm_loss(lambda x, s: x, x1, mask, t=t),
+        lambda: cfm_loss(lambda x, s: x, x1, mask.float(), gen()),
+        lambda: cfm_loss(lambda x, s: x, x1, mask[:, :2], gen()),
+        lambda: cfm_loss(lambda x, s: x, x1, mask, gen(), normalise="batch"),
+        lambda: cfm_loss(lambda x, s: x, x1, mask, t=t, x0=x0[:, :2]),
+    ):
+        with pytest.raises(ValueError):
+            call()
+
+
+def test_minimiser_is_the_marginal_velocity():
+    """A small network trained on single pairs must end near the exact marginal field of the mixture, which it is never shown."""
+    path = OTPath()
+    toy, g = Mixture(path), gen(7)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = torch.nn.Sequential(torch.nn.Linear(3, 96), torch.nn.SiLU(), torch.nn.Linear(96, 96), torch.nn.SiLU(), torch.nn.Linear(96, 2))
+    optimiser = torch.optim.Adam(net.parameters(), lr=4e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 700)
+    mask = torch.ones(512, 1, dtype=torch.bool)
+
+    def velocity(x, t):
+        return net(torch.cat([x, t[:, None, None]], -1))
+
+    for _ in range(700):
+        x1 = toy.draw(512, g)[0].float()[:, None]
+        optimiser.zero_grad()
+        cfm_loss(velocity, x1, mask, g).loss.backward()
+        optimiser.step()
+        schedule.step()
+
+    x1 = toy.draw(4000, g)[0].float()[:, None]
+    t = torch.rand(4000, generator=g)
+    x0 = torch.randn(4000, 1, 2, generator=g)
+    x_t, u = path.sample(x0, x1, t)
+    exact = toy.velocity(x_t[:, 0].double(), t).float()
+    with torch.no_grad():
+        off = (velocity(x_t, t)[:, 0] - exact).square().mean()
+    spread = (u[:, 0] - exact).square().mean()  # what one pair's velocity is away from the marginal one
+    assert float(off) < 0.06 * float(spread), (float(off), float(spread))
