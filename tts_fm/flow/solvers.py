@@ -71,7 +71,8 @@ def solve(
     table = _table(method)
     x = x0.to(field.state_dtype)
     for i, (start, end) in enumerate(zip(times[:-1], times[1:], strict=True)):
-        h, slopes = end - start, []
+        h = end - start
+        slopes: list[Tensor] = []
         for node, row in zip(table.nodes, table.stages, strict=True):
             slopes.append(field(_advance(x, h, row, slopes), start + node * h))
             if on_step is not None and len(slopes) == 1:
