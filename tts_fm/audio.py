@@ -173,7 +173,8 @@ def read_audio(source: str | os.PathLike[str] | bytes | BinaryIO, max_seconds: f
             limit = _check_header(sound, name, max_seconds)
             parts = list(_blocks(sound, limit))
     except (soundfile.LibsndfileError, OSError) as error:
-        raise ValueError(f"{name} is damaged or not audio ({str(error).splitlines()[0]}); {READABLE}") from None
+        reason = getattr(error, "error_string", None) or str(error).splitlines()[0]
+        raise ValueError(f"{name} is damaged or not audio ({reason.rstrip('.')}); {READABLE}") from None
     finally:
         if file is not source:
             file.close()
@@ -371,7 +372,7 @@ def write_audio(
             _encode(file, wave, int(rate), format, metadata)
         os.replace(part, path)
     except (OSError, soundfile.LibsndfileError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or getattr(error, "error_string", None) or str(error).splitlines()[0]
         raise OSError(f"cannot write {path}: {reason}; give a path in an existing, writable folder with free space") from error
     finally:
         if os.path.lexists(part):
