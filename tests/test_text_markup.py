@@ -41,13 +41,17 @@ def test_ordinary_text_stays_text(text):
     assert parse_markup(text) == [Text(text)]
 
 
-@pytest.mark.parametrize("mark", ["<break 10.01s>", "<break -1s>", "<break 99s>", "<break 10001ms>", "<break 5>", "<break 1.2.3s>", "<break 3min>", "<break .s>"])
+@pytest.mark.parametrize(
+    "mark", ["<break 10.01s>", "<break -1s>", "<break 99s>", "<break 10001ms>", "<break 5>", "<break 1.2.3s>", "<break 3min>", "<break .s>"]
+)
 def test_wrong_pause_says_what_to_write(mark):
     with pytest.raises(ValueError, match="write <break 0.5s>"):
         parse_markup(f"Hello {mark} there")
 
 
-@given(st.lists(st.one_of(st.text(), st.sampled_from("[]()/<> "), st.sampled_from(["<break", "[a](/b/)", "<break 1s>", "](/"])), max_size=12))
+@given(
+    st.lists(st.one_of(st.text(), st.sampled_from("[]()/<> "), st.sampled_from(["<break", "[a](/b/)", "<break 1s>", "](/"])), max_size=12)
+)
 def test_nothing_is_lost(parts):
     text = "".join(parts)
     pieces = parse_markup(text)

@@ -20,7 +20,7 @@ HARD = [
     ["Fruit, e.g. Apples, i.e. Red ones, cf. Fig. 3, is good."],
     ["See No. 5 for more.", "No.", "Never!"],
     ['"Stop!" he cried.', '"Why?" she asked.'],
-    ['"Stop."', 'He stopped.', '(It was late.)', "We went home."],
+    ['"Stop."', "He stopped.", "(It was late.)", "We went home."],
     ["Wait... what?", "Well... no."],
     ["I don't know…", "Perhaps."],
     ["What?!", "Really?!"],
@@ -34,7 +34,6 @@ HARD = [
     ["Apples, pears, etc.", "Then we ate."],
     ["Yahoo! is old.", "Is it?"],
 ]
-
 
 
 @pytest.mark.parametrize("wanted", HARD, ids=lambda wanted: wanted[0][:24])
@@ -70,7 +69,10 @@ def test_a_long_sentence_is_cut_at_clauses_then_words_then_characters():
     assert pack(["ab"], 0.5, len) == ["a", "b"]  # one character is never cut, nor dropped
 
 
-WORDS = st.lists(st.sampled_from(["a", "to", "word,", "longer;", "sentence.", "Antidisestablishmentarianism", "e\u0301te\u0301", "—", "x:", "no!"]), max_size=40)
+WORDS = st.lists(
+    st.sampled_from(["a", "to", "word,", "longer;", "sentence.", "Antidisestablishmentarianism", "e\u0301te\u0301", "—", "x:", "no!"]),
+    max_size=40,
+)
 
 
 @settings(max_examples=200, deadline=None)
@@ -99,7 +101,16 @@ def test_infinite_budget_and_nan_cost():
 
 
 def test_a_hundred_thousand_characters_in_seconds():
-    for text in ("a" * 100_000, "word " * 20_000, "word, " * 16_000, "A b. " * 20_000, "." * 100_000, ". " * 50_000, "Mr. A. " * 14_000, '."' * 50_000):
+    for text in (
+        "a" * 100_000,
+        "word " * 20_000,
+        "word, " * 16_000,
+        "A b. " * 20_000,
+        "." * 100_000,
+        ". " * 50_000,
+        "Mr. A. " * 14_000,
+        '."' * 50_000,
+    ):
         start = time.perf_counter()
         chunks = pack(sentences(text), 200, len)
         assert all(len(chunk) <= 200 for chunk in chunks)

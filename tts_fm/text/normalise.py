@@ -18,7 +18,7 @@ def normalise(text: str, lang: str = "en-us") -> str:
     """`text` as it is to be spoken, in `lang` (espeak code; en-gb reads 3/7/2024 as the third of July). Never raises."""
     text = _clean(text)
     if not lang.lower().startswith("en"):
-        return _tidy(_drop_rest(text))
+        return _tidy(_drop_rest(text, keep="LMNS"))
     gb = lang.lower().replace("_", "-") not in ("en", "en-us", "en-us-nyc")
     text = _speak_addresses(text)
     text = _speak_romans(text)
@@ -38,7 +38,7 @@ _FIRST = str.maketrans(_BEFORE_NFKC)
 _VULGAR = re.compile(r"(?<=[0-9]) ?(?=[\u00bc-\u00be\u2150-\u215e\u2189])")
 _PARAGRAPH = re.compile(r"\n(?: ?\n)+|\n ?(?=(?:[-*•‣·–—]|[0-9]{1,3}[.)]) )|[\u2029\f]")
 _TAG = re.compile(r"</?(?:b|i|u|p|a|em|strong|br|span|div|h[1-6]|li|ul|ol|code)(?: [^<>]{0,200})?/?>", re.IGNORECASE)
-_BULLET = re.compile(r"^[-*•‣·–—>#]{1,6} +|^#{1,6} ?(?=[^\W\d])", re.MULTILINE)
+_BULLET = re.compile(r"^[-–—]{1,6} *(?![0-9.$£€ ])|^[-–—*•‣·>#]{1,6} +|^#{1,6}(?=[^\W\d])", re.MULTILINE)
 
 
 def _clean(text: str) -> str:
@@ -56,10 +56,11 @@ def _clean(text: str) -> str:
 def _plain_char(char: str) -> str:
     if char.isascii():
         return char
-    digit = unicodedata.digit(char, None)
-    if digit is not None:
-        return str(digit)
-    return " " if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") else char
+    category = unicodedata.category(char)
+    if category[0] == "N":
+        value = unicodedata.numeric(char)
+        return str(int(value)) if category == "Nd" or value < 10 else f" {int(value)} "
+    return " " if category in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") else char
 
 
 def _tidy(text: str) -> str:
@@ -70,7 +71,6 @@ def _tidy(text: str) -> str:
         line = re.sub(r" (?=[,;:.!?)](?![^\W_]))", "", line)
         line = re.sub(r"([,;:])(?:[,;:])+", r"\1", line)
         line = re.sub(r"[,;:]+(?=[.!?])", "", line)
-        line = re.sub(r"^[,;: ]+", "", line)
         line = re.sub(r"(?<=[(]) | (?=\))|\(\)", "", line).strip()
         if any(char.isalnum() for char in line) or (line and not lines and "\n" not in text):
             lines.append(line)
@@ -136,7 +136,9 @@ def _speak_romans(text: str) -> str:
     def ruler(match: re.Match[str]) -> str:
         roman = match["roman"]
         after = match.string[match.end() : match.end() + 12]
-        if not roman or (roman == "I" and not (match["title"] or re.match(r"[.,;:)]|$| (?:of|was|and|died|ruled|reigned|became|is)\b", after))):
+        if not roman or (
+            roman == "I" and not (match["title"] or re.match(r"[.,;:)]|$| (?:of|was|and|died|ruled|reigned|became|is)\b", after))
+        ):
             return match.group()
         return f"{match['title'] or ''}{match['name']} the {ordinal(_roman(roman))}"
 
@@ -169,7 +171,15 @@ _ANYWHERE = {  # may end a sentence or not: the full stop stays where a capital 
     "misc": "miscellaneous", "dept": "department", "govt": "government", "Univ": "University", "Assn": "Association", "max": "maximum", "min": "minimum",
     "St": "Street", "Dr": "Drive", "al": "al",
 }  # fmt: skip
-_NEVER_LAST = {"vs": "versus", "e.g": "for example", "i.e": "that is", "cf": "compare", "viz": "namely", "a.k.a": "also known as", "w.r.t": "with respect to"}
+_NEVER_LAST = {
+    "vs": "versus",
+    "e.g": "for example",
+    "i.e": "that is",
+    "cf": "compare",
+    "viz": "namely",
+    "a.k.a": "also known as",
+    "w.r.t": "with respect to",
+}
 _DEGREES = {"Ph.D": "PhD", "M.D": "MD", "B.A": "B A", "M.A": "M-A", "B.Sc": "BSc", "M.Sc": "MSc", "D.Phil": "DPhil"}
 
 
@@ -177,14 +187,18 @@ def _names(table: dict[str, str]) -> str:
     return "|".join(re.escape(name) for name in sorted(table, key=len, reverse=True))
 
 
-_STREET = re.compile(r"(?P<before>\b[A-Z][\w'-]{1,30} |\b[0-9]{1,4}(?:st|nd|rd|th) )(?P<name>St|Dr)\.(?P<after>$|\n|[,;:!?)\"']| [a-z(]| (?:The|He|She|It|They|We|In|At)\b)")
+_STREET = re.compile(
+    r"(?P<before>\b[A-Z][\w'-]{1,30} |\b[0-9]{1,4}(?:st|nd|rd|th) )(?P<name>St|Dr)\.(?P<after>$|\n|[,;:!?)\"']| [a-z(]| (?:The|He|She|It|They|We|In|At)\b)"
+)
 _NAME = re.compile(rf"(?<![\w.])(?P<name>{_names(_BEFORE_NAMES)})(?:\.(?= ?['\"(]?[A-Z])|(?= [A-Z]))(?P<space> ?)")
 _NUMBERED = re.compile(rf"(?<![\w.'])(?P<name>{_names(_BEFORE_NUMBERS)})\. ?(?=[0-9])", re.IGNORECASE)
 _LAST = re.compile(rf"(?<![\w.'-])(?P<name>{_names(_ANYWHERE)})\.(?![\w.])")
 _MIDDLE = re.compile(rf"(?<![\w.])(?P<name>{_names(_NEVER_LAST)})\b\.?(?P<comma>,?)(?!\w)", re.IGNORECASE)
 _DEGREE = re.compile(rf"(?<![\w.])(?P<name>{_names(_DEGREES)})\.(?!\w)")
 _DOTTED = re.compile(r"(?<![\w.])(?P<name>(?:[A-Z]\.){1,8}[A-Z])\b(?P<dot>\.?)(?P<s>'s\b)?(?![\w.]\w)")
-_STARTER = re.compile(r"[ \"'(]*(?:$|\n|(?:The|This|That|These|There|Then|He|She|It|We|You|I|A|And|But|So|In|On|At|They|His|Her|When|What|Where|If|For)\b)")
+_STARTER = re.compile(
+    r"[ \"'(]*(?:$|\n|(?:The|This|That|These|There|Then|He|She|It|We|You|I|A|And|But|So|In|On|At|They|His|Her|When|What|Where|If|For)\b)"
+)
 
 
 def _ends_here(match: re.Match[str]) -> bool:
@@ -201,6 +215,7 @@ def _speak_abbreviations(text: str) -> str:
     text = _NAME.sub(lambda match: _BEFORE_NAMES[match["name"]] + " ", text)
     text = _LAST.sub(lambda match: _ANYWHERE[match["name"]] + ("." if _ends_here(match) else ""), text)
     text = re.sub(r"(?<!\w)#(?=[0-9])", "number ", text)
+    text = re.sub(r"<(?=[$£€]?\.?[0-9])", " less than ", re.sub(r"(?<![-=])>(?=[$£€]?\.?[0-9])", " more than ", text))
     text = re.sub(r"(?<=[0-9] )AD\b|\bAD(?= [0-9])", "A-D", text)
     return _DOTTED.sub(_dotted, text)
 
@@ -215,7 +230,7 @@ def _cased(words: str, like: str) -> str:
 
 def _middle(match: re.Match[str]) -> str:
     name = match["name"].lower()
-    after = match.string[match.end() :].lstrip(" \"')")[:1]
+    after = match.string[match.end() : match.end() + 8].lstrip(" \"')")[:1]
     if name not in ("e.g", "i.e", "a.k.a", "w.r.t") and not match.group().rstrip(",").endswith(".") and name != "vs":
         return match.group()  # "CF", "viz" without its stop: a word or an acronym
     return _cased(_NEVER_LAST[name], match["name"]) + match["comma"] + ("" if after or match["comma"] else ".")
@@ -248,8 +263,8 @@ _SYMBOL_RULES = [
     (re.compile(r"\*{1,3}|(?<!\w)_{1,3}|_{1,3}(?!\w)|~~"), " "),
     (re.compile(r"<-{1,4}>?|(?<!-)-{1,4}>|(?<!=)={1,4}>|[→⇒⟶]"), ", "),
     (re.compile(r"~ ?(?=\w)"), " about "),
-    (re.compile(r"(?<=\w) < (?=\w)"), " is less than "),
-    (re.compile(r"(?<=\w) > (?=\w)"), " is greater than "),
+    (re.compile(r"(?<=\w) < (?=\w)"), " less than "),
+    (re.compile(r"(?<=\w) > (?=\w)"), " greater than "),
     (re.compile(r"[<>|/_^~]"), " "),
     (re.compile(r" ?—+ ?| ?–+ ?| ?-{2,} ?| -(?= )|(?<=\w)- | -(?=\w)"), ", "),
     (re.compile(r"[•‣·]"), ", "),
@@ -262,8 +277,9 @@ def _speak_symbols(text: str) -> str:
     return _SYMBOL.sub(lambda match: f" {_SYMBOLS[match.group()]} ", text)
 
 
-def _drop_rest(text: str) -> str:
-    """Only letters, their marks, spaces and punctuation that can be spoken stay; emoji and other signs become spaces."""
+def _drop_rest(text: str, keep: str = "LM") -> str:
+    """Of what is not ASCII only the categories in `keep` stay (never emoji); the rest, such as pictures, becomes spaces."""
     if text.isascii():
         return text
-    return "".join(char if char.isascii() or char in "—–" or unicodedata.category(char)[0] in "LMN" else " " for char in text)
+    text = "".join(char if char.isascii() or char in "—–" or unicodedata.category(char)[0] in keep else " " for char in text)
+    return re.sub(r"[\u2600-\u27bf\ufe00-\ufe0f\U0001f000-\U0001faff]|(?<![^\W_])[\u0300-\u036f\u20d0-\u20ff]+", " ", text)

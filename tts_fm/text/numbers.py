@@ -118,7 +118,9 @@ def _range(match: re.Match[str], gb: bool) -> str | None:
 
 
 # Dates and times ------------------------------------------------------------------------------------------------------------------------
-@_rule(rf"\b{_MON} ?(?<=[ .])(?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?(?P<range> to [0-9]{{1,2}})?(?:,? (?P<y>[0-9]{{4}}))?\b(?![:%]|[.,][0-9])")
+@_rule(
+    rf"\b{_MON} ?(?<=[ .])(?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?(?P<range> to [0-9]{{1,2}})?(?:,? (?P<y>[0-9]{{4}}))?\b(?![:%]|[.,][0-9])"
+)
 def _month_day(match: re.Match[str], gb: bool) -> str | None:
     day, month = int(match["day"]), MONTHS[_month(match["month"]) - 1]
     if not 1 <= day <= 31:
@@ -133,7 +135,7 @@ def _day_month(match: re.Match[str], gb: bool) -> str | None:
     if not 1 <= day <= 31:
         return None
     the = match["the"] or ("" if match["of"] else "the ")
-    after = match.string[match.end() :].lstrip(" \"')")[:1]
+    after = match.string[match.end() : match.end() + 8].lstrip(" \"')")[:1]
     dot = "." if match["month"].endswith(".") and not match["y"] and (not after or after == "\n" or after.isupper()) else ""
     return f"{the}{ordinal(day)} of {MONTHS[_month(match['month']) - 1]}" + (f", {year(int(match['y']), gb)}" if match["y"] else dot)
 
@@ -147,7 +149,7 @@ def _month_year(match: re.Match[str], gb: bool) -> str:
 def _clock_12(match: re.Match[str], gb: bool) -> str | None:
     if int(match["h"]) > 24:
         return None
-    after = match.string[match.end() :].lstrip(" \"')(")[:1]
+    after = match.string[match.end() : match.end() + 8].lstrip(" \"')(")[:1]
     ends = match["end"] and (not match["dot"] or not after or after == "\n" or after.isupper())
     return f"{_clock(int(match['h']), int(match['m'] or 0), '')} {match['half'].upper()}M{'.' if ends else ''}"
 
@@ -165,14 +167,31 @@ def _clock(hour: int, minute: int, whole: str) -> str:
 
 
 # Money ----------------------------------------------------------------------------------------------------------------------------------
-_MAGNITUDES = {"k": "thousand", "m": "million", "mn": "million", "mm": "million", "b": "billion", "bn": "billion", "tn": "trillion", "t": "trillion"}
+_MAGNITUDES = {
+    "k": "thousand",
+    "m": "million",
+    "mn": "million",
+    "mm": "million",
+    "b": "billion",
+    "bn": "billion",
+    "tn": "trillion",
+    "t": "trillion",
+}
 _MAGNITUDE = r"(?:[ -]?(?P<mag>thousand|million|billion|trillion|lakh|crore|(?:bn|mn|mm|tn|[kKmMbBtT])(?![\w])))?"
 _MONEY = {
     "$": ("dollar", "dollars", "cent", "cents"), "£": ("pound", "pounds", "penny", "pence"), "€": ("euro", "euros", "cent", "cents"),
     "¥": ("yen", "yen", "sen", "sen"), "₹": ("rupee", "rupees", "paisa", "paise"), "₩": ("won", "won", "jeon", "jeon"),
     "₽": ("ruble", "rubles", "kopek", "kopeks"), "¢": ("cent", "cents", "", ""),
 }  # fmt: skip
-_CODES = {"USD": "US dollar", "EUR": "euro", "GBP": "pound", "CHF": "Swiss franc", "CAD": "Canadian dollar", "AUD": "Australian dollar", "INR": "rupee"}
+_CODES = {
+    "USD": "US dollar",
+    "EUR": "euro",
+    "GBP": "pound",
+    "CHF": "Swiss franc",
+    "CAD": "Canadian dollar",
+    "AUD": "Australian dollar",
+    "INR": "rupee",
+}
 _LANDS = {"US": "US ", "A": "Australian ", "C": "Canadian ", "NZ": "New Zealand ", "HK": "Hong Kong "}
 
 
@@ -196,7 +215,9 @@ def _money_after(match: re.Match[str], gb: bool) -> str:
     return _sum(match["n"], match["mag"], _MONEY[match["sign"]], gb)
 
 
-@_rule(rf"\b(?P<code>USD|EUR|GBP|CHF|CAD|AUD|INR) ?(?P<n>{NUM}){_MAGNITUDE}|(?<![\w.,])(?P<n2>{NUM}) ?(?P<code2>USD|EUR|GBP|CHF|CAD|AUD|INR)\b")
+@_rule(
+    rf"\b(?P<code>USD|EUR|GBP|CHF|CAD|AUD|INR) ?(?P<n>{NUM}){_MAGNITUDE}|(?<![\w.,])(?P<n2>{NUM}) ?(?P<code2>USD|EUR|GBP|CHF|CAD|AUD|INR)\b"
+)
 def _money_code(match: re.Match[str], gb: bool) -> str:
     name = _CODES[match["code"] or match["code2"]]
     return _sum(match["n"] or match["n2"], match["mag"], (name, name + "s", "cent", "cents"), gb)

@@ -75,5 +75,5 @@ def amount(text: str, gb: bool = False) -> str:
 
 
 def plural(words: str) -> str:
-    """"twenty" gives "twenties", "six" gives "sixes"."""
+    """ "twenty" gives "twenties", "six" gives "sixes"."""
     return words[:-1] + "ies" if words.endswith("y") else words + ("es" if words.endswith("x") else "s")

@@ -59,7 +59,9 @@ def _ends(line: str, start: int, match: re.Match[str]) -> bool:
         return True
     token = line[max(start, match.start() - 30) : match.start()].split()[-1:] or [""]
     word = token[0].lstrip(_OPENING)
-    return _full_stop(word, after, at_start=line[start : match.start()].strip() == token[0], before=_word_before(line, start, match.start()))
+    return _full_stop(
+        word, after, at_start=line[start : match.start()].strip() == token[0], before=_word_before(line, start, match.start())
+    )
 
 
 def _full_stop(word: str, after: str, at_start: bool, before: str) -> bool:
