@@ -34,7 +34,8 @@ def test_marks(text, pieces):
 
 @pytest.mark.parametrize(
     "text",
-    ["a < b > c", "x[0](y)", "[see](http://a.b/c)", "[a]()", "[a](//)", "[a](/ /)", "<break>", "<break a leg>", "<breaks 5s>", "[[x](/y", "<b>5s</b>",
+    ["a < b > c", "x[0](y)", "[see](http://a.b/c)", "[a]()", "[a](//)", "[a](/ /)", "<break>", "<break a leg>", "<breaks 5s>",
+     "[[x](/y", "<b>5s</b>",
      "if a<break and b>5s", "[ ](/a/)", "1 < 2s > 0", "[docs](/a/b/)"],
 )  # fmt: skip
 def test_ordinary_text_stays_text(text):

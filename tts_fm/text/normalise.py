@@ -1,8 +1,8 @@
 """Written text to spoken words: `normalise` turns numbers, dates, money, units, abbreviations, addresses and symbols into plain words.
 
-The result has letters, spaces, . , ; : ! ? ' " ( ) and hyphens inside words; a line of it is a paragraph. It never raises, has no digits (for
-English), and keeps every word and every sentence end. Acronyms stay as they are (espeak spells or says them). Other languages than English
-get the clean-up only, since espeak reads their numbers. Every rule is one bounded regex, so time is linear in the text.
+The result has letters, spaces, . , ; : ! ? ' " ( ) and hyphens inside words; a line of it is a paragraph. It never raises, has no
+digits (for English), and keeps every word and every sentence end. Acronyms stay as they are (espeak spells or says them). Other
+languages than English get the clean-up only, since espeak reads their numbers. Every rule is one bounded regex: time is linear.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ def normalise(text: str, lang: str = "en-us") -> str:
 
 # Clean-up: one spelling for what looks alike -------------------------------------------------------------------------------------------
 _BEFORE_NFKC = {
-    "²": "^2", "³": "^3", "º": "°", "№": " number ", "™": " ", "®": " ", "©": " copyright ", "℠": " ", "…": "...", "´": "'", "`": "'", "‘": "'",
-    "’": "'", "‚": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "‟": '"', "«": '"', "»": '"', "‹": "'", "›": "'", "″": '"', "′": "'", "＇": "'",
-    "＂": '"', "‐": "-", "‑": "-", "‒": "–", "―": "—", "﹣": "-", "⸺": "—", "¿": "", "¡": "", "\u00ad": "", "\u200b": "", "\u200d": "", "\ufeff": "",
-    "[": "(", "]": ")", "{": "(", "}": ")", "\u2044": "⁄", "。": ". ", "，": ", ", "、": ", ", "！": "! ", "？": "? ",
+    "²": "^2", "³": "^3", "º": "°", "№": " number ", "™": " ", "®": " ", "©": " copyright ", "℠": " ", "…": "...", "´": "'", "`": "'",
+    "‘": "'", "’": "'", "‚": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "‟": '"', "«": '"', "»": '"', "‹": "'", "›": "'", "″": '"',
+    "′": "'", "＇": "'", "＂": '"', "‐": "-", "‑": "-", "‒": "–", "―": "—", "﹣": "-", "⸺": "—", "¿": "", "¡": "", "\u00ad": "",
+    "\u200b": "", "\u200d": "", "\ufeff": "", "[": "(", "]": ")", "{": "(", "}": ")", "\u2044": "⁄", "。": ". ", "，": ", ", "、": ", ",
+    "！": "! ", "？": "? ",
 }  # fmt: skip
 _FIRST = str.maketrans(_BEFORE_NFKC)
 _VULGAR = re.compile(r"(?<=[0-9]) ?(?=[\u00bc-\u00be\u2150-\u215e\u2189])")
@@ -65,7 +66,7 @@ def _plain_char(char: str) -> str:
 
 def _tidy(text: str) -> str:
     """One space between words, none before a closing mark, no commas in a row."""
-    lines = []
+    lines: list[str] = []
     for line in text.split("\n"):
         line = " ".join(line.split())
         line = re.sub(r" (?=[,;:.!?)](?![^\W_]))", "", line)
@@ -78,7 +79,10 @@ def _tidy(text: str) -> str:
 
 
 # E-mail and web addresses ----------------------------------------------------------------------------------------------------------------
-_TOP = "com|org|net|edu|gov|mil|int|info|biz|io|ai|dev|app|co|uk|us|ca|au|nz|ie|eu|de|fr|ch|at|nl|es|it|se|no|dk|fi|pl|jp|cn|in|br|ru|tv|me|xyz"
+_TOP = (
+    "com|org|net|edu|gov|mil|int|info|biz|io|ai|dev|app|co|uk|us|ca|au|nz|ie|eu|de|fr|ch|at|nl|es|it|se|no|"
+    "dk|fi|pl|jp|cn|in|br|ru|tv|me|xyz"
+)
 _EMAIL = re.compile(r"(?<![\w.%+-])[\w.%+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,6}")
 _URL = re.compile(
     r"(?:https?|ftp)://[^\s<>\"]{1,2000}|(?<!\w)www\.[^\s<>\"]{1,2000}"
@@ -86,8 +90,8 @@ _URL = re.compile(
     re.IGNORECASE,
 )
 _ADDRESS_WORDS = {
-    ".": "dot", "@": "at", "/": "slash", "-": "dash", "_": "underscore", "?": "question mark", "=": "equals", "&": "and", "#": "hash", "%": "percent",
-    ":": "colon", "~": "tilde", "+": "plus",
+    ".": "dot", "@": "at", "/": "slash", "-": "dash", "_": "underscore", "?": "question mark", "=": "equals", "&": "and", "#": "hash",
+    "%": "percent", ":": "colon", "~": "tilde", "+": "plus",
 }  # fmt: skip
 
 
@@ -157,19 +161,22 @@ def _speak_romans(text: str) -> str:
 
 # Abbreviations ----------------------------------------------------------------------------------------------------------------------------
 _BEFORE_NAMES = {  # only before a capital letter; the full stop goes
-    "Dr": "Doctor", "Mr": "Mister", "Mrs": "Missus", "Ms": "Miz", "Messrs": "Messers", "Prof": "Professor", "Rev": "Reverend", "Hon": "Honorable",
-    "Gen": "General", "Col": "Colonel", "Capt": "Captain", "Lt": "Lieutenant", "Sgt": "Sergeant", "Cpl": "Corporal", "Maj": "Major", "Adm": "Admiral",
-    "Sen": "Senator", "Rep": "Representative", "Gov": "Governor", "Pres": "President", "St": "Saint", "Mt": "Mount", "Ft": "Fort", "Cmdr": "Commander",
+    "Dr": "Doctor", "Mr": "Mister", "Mrs": "Missus", "Ms": "Miz", "Messrs": "Messers", "Prof": "Professor", "Rev": "Reverend",
+    "Hon": "Honorable", "Gen": "General", "Col": "Colonel", "Capt": "Captain", "Lt": "Lieutenant", "Sgt": "Sergeant",
+    "Cpl": "Corporal", "Maj": "Major", "Adm": "Admiral", "Sen": "Senator", "Rep": "Representative", "Gov": "Governor",
+    "Pres": "President", "St": "Saint", "Mt": "Mount", "Ft": "Fort", "Cmdr": "Commander",
 }  # fmt: skip
 _BEFORE_NUMBERS = {
-    "no": "number", "nos": "numbers", "p": "page", "pp": "pages", "vol": "volume", "vols": "volumes", "ch": "chapter", "fig": "figure", "figs": "figures",
-    "eq": "equation", "sec": "section", "art": "article", "v": "verse", "par": "paragraph", "approx": "approximately", "ca": "circa", "c": "circa",
+    "no": "number", "nos": "numbers", "p": "page", "pp": "pages", "vol": "volume", "vols": "volumes", "ch": "chapter", "fig": "figure",
+    "figs": "figures", "eq": "equation", "sec": "section", "art": "article", "v": "verse", "par": "paragraph",
+    "approx": "approximately", "ca": "circa", "c": "circa",
 }  # fmt: skip
 _ANYWHERE = {  # may end a sentence or not: the full stop stays where a capital or nothing follows
-    "etc": "et cetera", "Jr": "Junior", "Sr": "Senior", "Inc": "Incorporated", "Ltd": "Limited", "Co": "Company", "Corp": "Corporation", "Bros": "Brothers",
-    "Ave": "Avenue", "Blvd": "Boulevard", "Rd": "Road", "Dept": "Department", "Govt": "Government", "approx": "approximately", "est": "established",
-    "misc": "miscellaneous", "dept": "department", "govt": "government", "Univ": "University", "Assn": "Association", "max": "maximum", "min": "minimum",
-    "St": "Street", "Dr": "Drive", "al": "al",
+    "etc": "et cetera", "Jr": "Junior", "Sr": "Senior", "Inc": "Incorporated", "Ltd": "Limited", "Co": "Company",
+    "Corp": "Corporation", "Bros": "Brothers", "Ave": "Avenue", "Blvd": "Boulevard", "Rd": "Road", "Dept": "Department",
+    "Govt": "Government", "approx": "approximately", "est": "established", "misc": "miscellaneous", "dept": "department",
+    "govt": "government", "Univ": "University", "Assn": "Association", "max": "maximum", "min": "minimum", "St": "Street",
+    "Dr": "Drive", "al": "al",
 }  # fmt: skip
 _NEVER_LAST = {
     "vs": "versus",
@@ -188,7 +195,8 @@ def _names(table: dict[str, str]) -> str:
 
 
 _STREET = re.compile(
-    r"(?P<before>\b[A-Z][\w'-]{1,30} |\b[0-9]{1,4}(?:st|nd|rd|th) )(?P<name>St|Dr)\.(?P<after>$|\n|[,;:!?)\"']| [a-z(]| (?:The|He|She|It|They|We|In|At)\b)"
+    r"(?P<before>\b[A-Z][\w'-]{1,30} |\b[0-9]{1,4}(?:st|nd|rd|th) )(?P<name>St|Dr)\."
+    r"(?P<after>$|\n|[,;:!?)\"']| [a-z(]| (?:The|He|She|It|They|We|In|At)\b)"
 )
 _NAME = re.compile(rf"(?<![\w.])(?P<name>{_names(_BEFORE_NAMES)})(?:\.(?= ?['\"(]?[A-Z])|(?= [A-Z]))(?P<space> ?)")
 _NUMBERED = re.compile(rf"(?<![\w.'])(?P<name>{_names(_BEFORE_NUMBERS)})\. ?(?=[0-9])", re.IGNORECASE)
@@ -247,10 +255,11 @@ def _dotted(match: re.Match[str]) -> str:
 
 # Symbols ----------------------------------------------------------------------------------------------------------------------------------
 _SYMBOLS = {
-    "&": "and", "@": "at", "%": "percent", "‰": "per mille", "+": "plus", "=": "equals", "§": "section", "¶": "paragraph", "×": "times", "÷": "divided by",
-    "±": "plus or minus", "≈": "approximately", "≠": "is not equal to", "≤": "less than or equal to", "≥": "greater than or equal to", "∞": "infinity",
-    "√": "square root of", "∑": "sum", "∆": "delta", "°": "degrees", "$": "dollar", "£": "pound", "€": "euro", "¥": "yen", "¢": "cent", "₹": "rupee",
-    "₿": "bitcoin", "−": "minus", "Ω": "ohm", "μ": "mu", "π": "pi", "\\": "backslash", "♯": "sharp", "♭": "flat", "∈": "in", "∼": "about",
+    "&": "and", "@": "at", "%": "percent", "‰": "per mille", "+": "plus", "=": "equals", "§": "section", "¶": "paragraph",
+    "×": "times", "÷": "divided by", "±": "plus or minus", "≈": "approximately", "≠": "is not equal to", "≤": "less than or equal to",
+    "≥": "greater than or equal to", "∞": "infinity", "√": "square root of", "∑": "sum", "∆": "delta", "°": "degrees", "$": "dollar",
+    "£": "pound", "€": "euro", "¥": "yen", "¢": "cent", "₹": "rupee", "₿": "bitcoin", "−": "minus", "Ω": "ohm", "μ": "mu", "π": "pi",
+    "\\": "backslash", "♯": "sharp", "♭": "flat", "∈": "in", "∼": "about",
 }  # fmt: skip
 _SYMBOL = re.compile("|".join(map(re.escape, _SYMBOLS)))
 _SYMBOL_RULES = [

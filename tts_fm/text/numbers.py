@@ -1,8 +1,8 @@
 """The rules that find numbers, dates, times, money and units in English text, and say them in words (spell.py).
 
-`speak_numbers` expects text that `normalise` has cleaned (NFKC, straight quotes, single spaces, ^2 for a raised 2) and returns it without ASCII
-digits. Rules run in order, each over the whole text with one bounded regex, so time is linear. `gb` chooses British usage: "one hundred
-and five", day before month. This module does not know URLs, abbreviations or symbols that stand without a number.
+`speak_numbers` expects text that `normalise` has cleaned (NFKC, straight quotes, single spaces, ^2 for a raised 2) and returns it
+without ASCII digits. Rules run in order, each over the whole text with one bounded regex, so time is linear. `gb` chooses British usage:
+"one hundred and five", day before month. This module does not know URLs, abbreviations or symbols that stand without a number.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from tts_fm.text.spell import MONTHS, amount, cardinal, digits, ordinal, plural, year
+from tts_fm.text.spell import MONTHS, UNITS, amount, cardinal, digits, ordinal, plural, year
 
 Say = Callable[[re.Match[str], bool], str | None]  # what is said instead of a match; None leaves it
 _RULES: list[tuple[re.Pattern[str], Say]] = []
@@ -64,7 +64,7 @@ def _month(name: str) -> int:
     return next(i for i, month in enumerate(MONTHS, 1) if month[:3] == name[:3])
 
 
-# What is read digit by digit, and dates: they look like ranges and sums, so they come first ----------------------------------------------
+# What is read digit by digit, and dates: they look like ranges and sums, so they come first -----------------------------------------------
 @_rule(r"(?<![\w.-])(?P<y>[0-9]{4})(?P<sep>[-/])(?P<m>[0-9]{2})(?P=sep)(?P<d>[0-9]{2})(?:[T ](?=[0-9]{2}:)|(?![\w/-]))")
 def _iso_date(match: re.Match[str], gb: bool) -> str | None:
     said = _date(int(match["d"]), int(match["m"]), match["y"], gb)
@@ -81,7 +81,8 @@ def _numeric_date(match: re.Match[str], gb: bool) -> str | None:
 @_rule(
     r"(?<![\w.-])(?:\+?1[ .-]?)?\([0-9]{3}\) ?[0-9]{3}[-. ][0-9]{4}(?!\w)|(?<![\w.,-])(?:\+?1[ .-])?[0-9]{3}[-.][0-9]{3}[-.][0-9]{4}(?!\w)"
     r"|(?<!\w)\+[0-9]{1,3}(?:[ .-]?\([0-9]{1,5}\)|[ .-][0-9]{1,8}){2,7}(?!\w)|(?<!\w)\+[0-9]{9,15}(?!\w)"
-    r"|(?<![\w.,-])[0-9]{3}-[0-9]{4}(?![\w-])|(?<![\w.,-])[0-9]{1,7}(?:-[0-9]{1,7}){2,6}(?![\w-])|(?<!\w)0[0-9]{2,4} [0-9]{3,4} ?[0-9]{3,4}(?!\w)"
+    r"|(?<![\w.,-])[0-9]{3}-[0-9]{4}(?![\w-])|(?<![\w.,-])[0-9]{1,7}(?:-[0-9]{1,7}){2,6}(?![\w-])"
+    r"|(?<!\w)0[0-9]{2,4} [0-9]{3,4} ?[0-9]{3,4}(?!\w)"
 )
 def _phone(match: re.Match[str], gb: bool) -> str:
     groups = re.findall("[0-9]+", match.group())
@@ -117,7 +118,7 @@ def _range(match: re.Match[str], gb: bool) -> str | None:
     return None if word and re.match(r"[\"'(]*[^\W\d_]", word.group()) else " to "
 
 
-# Dates and times ------------------------------------------------------------------------------------------------------------------------
+# Dates and times --------------------------------------------------------------------------------------------------------------------------
 @_rule(
     rf"\b{_MON} ?(?<=[ .])(?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?(?P<range> to [0-9]{{1,2}})?(?:,? (?P<y>[0-9]{{4}}))?\b(?![:%]|[.,][0-9])"
 )
@@ -166,7 +167,7 @@ def _clock(hour: int, minute: int, whole: str) -> str:
     return f"{cardinal(hour)} {'oh ' + cardinal(minute) if 0 < minute < 10 else cardinal(minute) if minute else whole}".strip()
 
 
-# Money ----------------------------------------------------------------------------------------------------------------------------------
+# Money ------------------------------------------------------------------------------------------------------------------------------------
 _MAGNITUDES = {
     "k": "thousand",
     "m": "million",
@@ -235,7 +236,10 @@ def _sum(number: str, magnitude: str | None, names: tuple[str, str, str, str], g
     return f"{units} and {cents}" if units and cents else units or cents or f"zero {many}"
 
 
-_COUNTED = "people|users|men|women|jobs|homes|views|subscribers|customers|copies|followers|tonnes|tons|downloads|residents|voters|children|deaths|cases"
+_COUNTED = (
+    "people|users|men|women|jobs|homes|views|subscribers|customers|copies|followers|tonnes|tons|downloads|residents|voters|children|"
+    "deaths|cases"
+)
 
 
 @_rule(rf"(?<![\w.,])(?P<n>{NUM})(?P<mag>[kKmM]|bn|B) (?=(?:{_COUNTED})\b)")
@@ -251,31 +255,9 @@ def _per(match: re.Match[str], gb: bool) -> str:
     return f"{match['what']} per {_SHORT.get(match['per'], match['per'])}"
 
 
-# Units ----------------------------------------------------------------------------------------------------------------------------------
-_UNITS = {  # symbol: singular, plural; a name alone gets an s
-    "km/h": "kilometer per hour|kilometers per hour", "kph": "kilometer per hour|kilometers per hour", "mph": "mile per hour|miles per hour",
-    "m/s^2": "meter per second squared|meters per second squared", "m/s": "meter per second|meters per second", "mi/h": "mile per hour|miles per hour",
-    "km^2": "square kilometer", "m^2": "square meter", "cm^2": "square centimeter", "mm^2": "square millimeter", "ft^2": "square foot|square feet",
-    "m^3": "cubic meter", "cm^3": "cubic centimeter", "mm^3": "cubic millimeter", "km^3": "cubic kilometer", "sq ft": "square foot|square feet",
-    "km2": "square kilometer", "m2": "square meter", "cm2": "square centimeter", "m3": "cubic meter", "cm3": "cubic centimeter",
-    "kg/m^3": "kilogram per cubic meter|kilograms per cubic meter", "mg/dL": "milligram per deciliter|milligrams per deciliter",
-    "km": "kilometer", "cm": "centimeter", "mm": "millimeter", "nm": "nanometer", "μm": "micrometer", "m": "meter", "mi": "mile", "ft": "foot|feet",
-    "yd": "yard", "in": "inch|inches", "kg": "kilogram", "mg": "milligram", "μg": "microgram", "g": "gram", "lb": "pound", "lbs": "pound",
-    "oz": "ounce", "ml": "milliliter", "mL": "milliliter", "cl": "centiliter", "dl": "deciliter", "L": "liter", "l": "liter", "gal": "gallon",
-    "°C": "degree Celsius|degrees Celsius", "°F": "degree Fahrenheit|degrees Fahrenheit", "° C": "degree Celsius|degrees Celsius",
-    "° F": "degree Fahrenheit|degrees Fahrenheit", "°K": "kelvin|kelvin", "°": "degree", "ms": "millisecond", "μs": "microsecond", "ns": "nanosecond",
-    "s": "second", "sec": "second", "secs": "second", "min": "minute", "mins": "minute", "h": "hour", "hr": "hour", "hrs": "hour", "yr": "year",
-    "yrs": "year", "Hz": "hertz|hertz", "kHz": "kilohertz|kilohertz", "MHz": "megahertz|megahertz", "GHz": "gigahertz|gigahertz", "dB": "decibel",
-    "W": "watt", "kW": "kilowatt", "MW": "megawatt", "GW": "gigawatt", "kWh": "kilowatt hour", "MWh": "megawatt hour", "V": "volt", "mV": "millivolt",
-    "kV": "kilovolt", "A": "amp", "mA": "milliamp", "mAh": "milliamp hour", "Ω": "ohm", "J": "joule", "kJ": "kilojoule", "kcal": "kilocalorie",
-    "N": "newton", "Pa": "pascal", "kPa": "kilopascal", "hPa": "hectopascal", "psi": "P S I|P S I", "KB": "kilobyte", "kB": "kilobyte",
-    "MB": "megabyte", "GB": "gigabyte", "TB": "terabyte", "PB": "petabyte", "kbps": "kilobit per second|kilobits per second",
-    "Mbps": "megabit per second|megabits per second", "Gbps": "gigabit per second|gigabits per second", "MB/s": "megabyte per second|megabytes per second",
-    "GB/s": "gigabyte per second|gigabytes per second", "rpm": "R P M|R P M", "bpm": "beat per minute|beats per minute", "fps": "frame per second|frames per second",
-    "ha": "hectare", "px": "pixel", "hp": "horsepower|horsepower", "pt": "point", "tbsp": "tablespoon", "tsp": "teaspoon", "mmHg": "millimeters of mercury|millimeters of mercury",
-}  # fmt: skip
+# Units ------------------------------------------------------------------------------------------------------------------------------------
 _ATTACHED = frozenset({"in", "A", "J", "N", "pt", "ha"})  # after a space these are words
-_UNIT = "|".join(re.escape(unit) for unit in sorted(_UNITS, key=len, reverse=True))
+_UNIT = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True))
 _SHORT = {"yr": "year", "hr": "hour", "min": "minute", "sec": "second", "kg": "kilogram", "lb": "pound", "mo": "month"}
 _PER = r"(?:/(?P<per>day|week|month|mo|year|yr|hour|hr|person|mile|kg|lb|minute|min|second|sec)\b)?"
 
@@ -296,7 +278,7 @@ def _unit(match: re.Match[str], gb: bool) -> str | None:
     unit, number = match["unit"], match["n"]
     if (unit in _ATTACHED and match["gap"]) or (unit == "s" and re.fullmatch(r"[2-9]0|[0-9]{3,4}", number)):
         return None  # "5 in the", "an 8-A"; "the 90s"
-    one, _, many = _UNITS[unit].partition("|")
+    one, _, many = UNITS[unit].partition("|")
     name = one if number == "1" or match["gap"] == "-" else many or one + "s"
     if gb:
         name = name.replace("meter", "metre").replace("liter", "litre")
@@ -304,7 +286,7 @@ def _unit(match: re.Match[str], gb: bool) -> str | None:
     return f"{'minus ' if match['minus'] else ''}{amount(number, gb)} {name}{per}"
 
 
-# Fractions, decades, years, ordinals, and whatever number is left --------------------------------------------------------------------------
+# Fractions, decades, years, ordinals, and whatever number is left -------------------------------------------------------------------------
 _PARTS = {2: "half", 4: "quarter"}
 
 

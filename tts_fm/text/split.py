@@ -1,7 +1,7 @@
 """Sentences, and their packing into chunks of a duration budget.
 
-`sentences` cuts at sentence ends (not after "Dr.", "e.g.", "U.S.", initials, "1.") and at line breaks; `pack` joins whole sentences while they
-fit, and cuts a sentence that alone is too long: at clause punctuation, then between words, then between characters. No word is lost.
+`sentences` cuts at sentence ends (not after "Dr.", "e.g.", "U.S.", initials, "1.") and at line breaks; `pack` joins whole sentences while
+they fit, and cuts a sentence that alone is too long: at clause punctuation, then between words, then between characters. No word is lost.
 This module does not know how long text takes to say: the caller gives `cost`.
 """
 
@@ -20,15 +20,21 @@ _CLOSING = "\"'”’»)]}」』）"
 
 # Abbreviations that stand before what they belong to: their full stop never ends a sentence.
 _BEFORE = frozenset(
-    "dr mr mrs ms mx prof rev hon gen col capt cmdr lt sgt cpl pvt adm maj sen rep gov pres supt messrs mme mlle st mt ft vs v cf viz ca approx "
-    "fig figs eq eqs vol vols ch sec art pp p no nos op ed eds jan feb mar apr jun jul aug sep sept oct nov dec e.g i.e al resp incl".split()
+    (
+        "dr mr mrs ms mx prof rev hon gen col capt cmdr lt sgt cpl pvt adm maj sen rep gov pres supt messrs mme mlle st mt ft vs v cf viz "
+        "ca approx fig figs eq eqs vol vols ch sec art pp p no nos op ed eds jan feb mar apr jun jul aug sep sept oct nov dec e.g i.e al "
+        "resp incl"
+    ).split()
 )
 # Of those, the ones that also are common words at the end of a sentence: a full stop counts unless a number follows.
 _NUMBERED = frozenset("no nos art mar sec op ed p ch eq fig vol pp figs eqs vols".split())
 # Words that start sentences far more often than they follow an abbreviation as part of a name.
 _STARTERS = frozenset(
-    "The This That These Those There Then They He She It We You I A An And But Or So Yet If In On At By For From To As After Before When While "
-    "Where What Who Why How His Her Its Our Your My Their Not No Yes All Some Many Most However Although Because Since Today Now".split()
+    (
+        "The This That These Those There Then They He She It We You I A An And But Or So Yet If In On At By For From To As After Before "
+        "When While Where What Who Why How His Her Its Our Your My Their Not No Yes All Some Many Most However Although Because Since "
+        "Today Now"
+    ).split()
 )
 _CLAUSE = re.compile(r"[,;:—–、，；：][\"'”’»)\]]{0,4}\s|[、，；：]|\s[-–—]{1,3}\s")
 
