@@ -1,0 +1,227 @@
+"""Checkpoints: our folder form, the published F5/E2 files, and the way from .pt to .safetensors. Nothing here runs code from a file.
+
+Folder form: model.safetensors (the network's parameters), config.json ({"model": ModelConfig, "tokenizer": {...}, ...}) and vocab.txt (one
+symbol a line). Published form: one .safetensors, names behind a prefix, mel and rotary buffers among them, no configuration at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tts_fm.config import ModelConfig, from_dict, to_dict
+from tts_fm.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from tts_fm.model.flow_model import FlowModel
+
+PREFIXES = ("ema_model.transformer.", "transformer.", "net.")
+BUFFERS = ("initted", "step", "update")  # bookkeeping of a moving average
+BUFFER_PARTS = ("mel_spec.", "rotary_embed.")  # tables that are computed, not learnt
+MODEL, CONFIG, VOCAB = "model.safetensors", "config.json", "vocab.txt"
+
+
+def load_flow_model(
+    path: str | os.PathLike[str],
+    variant: str | None = None,
+    vocab: Sequence[str] | str | os.PathLike[str] | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+) -> FlowModel:
+    """A model ready to speak (eval mode), float32 unless `dtype` says otherwise.
+
+    path: one of our folders, a published .safetensors file, or hf://owner/repo/file. Published files need variant ("f5-v1", "f5-v0", "e2")
+    and vocab, a list or the path of a vocab.txt (default: vocab.txt beside the file). Raises ModelError for files that are missing, damaged
+    or of another network, ValueError for a variant or vocabulary that is missing or does not fit.
+    """
+    place = resolve(path)
+    if place.is_dir():
+        model = _load_folder(place, variant, vocab)
+    elif place.suffix == ".safetensors":
+        model = _load_published(place, variant, vocab)
+    elif place.suffix in (".pt", ".pth", ".ckpt"):
+        raise ModelError(f"{place} is a pickle; turn it into safetensors first: tts-fm convert {place} OUT.safetensors")
+    else:
+        raise ModelError(f"{place} is no model: a folder with {MODEL}, {CONFIG} and {VOCAB}, or a published .safetensors file is")
+    return model.to(device=device, dtype=dtype).eval()
+
+
+def save_flow_model(
+    folder: str | os.PathLike[str],
+    model: FlowModel,
+    tokenizer: dict[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Write our folder form; other files in the folder stay. Every file appears whole or not at all.
+
+    tokenizer: {"name": "char" | "pinyin" | "phoneme", "lang": ...}, by default the model's own. dtype: torch.float16 halves the file, None
+    keeps the model's. extra: further plain entries of config.json (not "model", "tokenizer", "sigma_min"). Raises ValueError for weights
+    that are not finite in dtype.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    from tts_fm.text.tokens import save_vocab
+
+    tensors = {}
+    for name, value in model.net.state_dict().items():
+        tensors[name] = value.detach().to("cpu", dtype or value.dtype).contiguous()
+        if not bool(torch.isfinite(tensors[name]).all()):
+            raise ValueError(f"{name} holds numbers that are not finite in {dtype or value.dtype}; the model is not saved")
+    settings = {"model": to_dict(model.config), "tokenizer": tokenizer or model.tokenizer_settings, "sigma_min": model.path.sigma_min}
+    clash = set(settings) & set(extra or {})
+    if clash:
+        raise ValueError(f"extra may not hold {', '.join(sorted(clash))}: the model says that itself")
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    part = target / f"{MODEL}.part"
+    save_file(tensors, part)
+    _write_text(target / CONFIG, json.dumps(settings | dict(extra or {}), indent=1, ensure_ascii=False) + "\n")
+    save_vocab(target / VOCAB, model.vocab)
+    part.replace(target / MODEL)
+
+
+def convert_pt(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
+    """A published or own training .pt -> .safetensors with the averaged weights (the plain ones where there are no others).
+
+    The file is read with weights_only, so it cannot run code. Returns `out`. Raises ModelError for a file that is missing, damaged, holds
+    anything but plain data, or no F5/E2 network.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    source, target = resolve(path), Path(out)
+    if target.suffix != ".safetensors":
+        raise ValueError(f"the output must end in .safetensors, got {target}")
+    try:
+        state = torch.load(source, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # torch raises many kinds for damaged and for refused files
+        raise ModelError(f"{source} cannot be read as plain weights: {str(error).splitlines()[0][:200]}") from error
+    for key in ("ema_model_state_dict", "model_state_dict"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+            break
+    tensors = {k: v for k, v in state.items() if isinstance(v, torch.Tensor)} if isinstance(state, dict) else {}
+    tensors = strip(tensors)
+    if "proj_out.weight" not in tensors:
+        raise ModelError(f"{source} holds no F5 or E2 network; its entries are {', '.join(map(str, list(state)[:3])) if state else 'none'}")
+    part = target.with_name(target.name + ".part")
+    save_file({PREFIXES[0] + k: v.clone().contiguous() for k, v in tensors.items()}, part)
+    part.replace(target)
+    return target
+
+
+def resolve(path: str | os.PathLike[str]) -> Path:
+    """A local path; hf:// and http(s):// are fetched. ModelError where there is nothing."""
+    spec = os.fspath(path)
+    if spec.startswith(("hf:", "http:", "https:")):
+        from tts_fm.hub import resolve as fetch
+
+        return Path(fetch(spec))
+    place = Path(spec)
+    if not place.exists():
+        raise ModelError(f"there is no model at {place}")
+    return place
+
+
+def strip(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Parameters by the network's own names: prefixes gone, buffers and bookkeeping dropped."""
+    kept = {}
+    for name, value in tensors.items():
+        bare = name.removeprefix("ema_model.")
+        if bare in BUFFERS or any(part in bare for part in BUFFER_PARTS):
+            continue
+        prefix = next((p for p in PREFIXES if name.startswith(p)), "")
+        kept[name.removeprefix(prefix)] = value
+    return kept
+
+
+def _load_folder(folder: Path, variant: str | None, vocab: Sequence[str] | str | os.PathLike[str] | None) -> FlowModel:
+    from tts_fm.model.flow_model import FlowModel
+
+    if variant is not None:
+        raise ValueError(f"{folder} says itself what it is: leave variant out")
+    missing = [name for name in (MODEL, CONFIG, VOCAB) if not (folder / name).is_file()]
+    if missing and not (missing == [VOCAB] and vocab is not None):
+        raise ModelError(f"{folder} is no model folder: {', '.join(missing)} missing")
+    try:
+        settings = json.loads((folder / CONFIG).read_text("utf-8"))
+        config = from_dict(ModelConfig, settings["model"])
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise ModelError(f"{folder / CONFIG} is not a model's configuration: {error}") from error
+    symbols = _symbols(folder / VOCAB if vocab is None else vocab)
+    if len(symbols) != config.vocab:
+        raise ModelError(f"the vocabulary has {len(symbols)} symbols but the model in {folder} was built for {config.vocab}")
+    make = lambda: FlowModel(config, symbols, settings.get("sigma_min", 0.0), settings.get("tokenizer"))  # noqa: E731
+    model = _built(make, strip(_read(folder / MODEL)), folder / MODEL)
+    model.settings = settings
+    return model
+
+
+def _load_published(path: Path, variant: str | None, vocab: Sequence[str] | str | os.PathLike[str] | None) -> FlowModel:
+    from tts_fm.model.flow_model import FlowModel
+    from tts_fm.model.published import check_variant, published_config
+
+    check_variant(variant)
+    assert variant is not None
+    tensors = strip(_read(path))
+    config = published_config(variant, {k: tuple(v.shape) for k, v in tensors.items()})
+    if vocab is None and not (path.parent / VOCAB).is_file():
+        raise ValueError(f"published weights carry no vocabulary: pass vocab, the list of {config.vocab} symbols or the path of its vocab.txt")
+    symbols = _symbols(path.parent / VOCAB if vocab is None else vocab)
+    if len(symbols) != config.vocab:
+        rows = config.vocab + 1
+        raise ValueError(f"the vocabulary has {len(symbols)} symbols but {path.name} was trained with {config.vocab} ({rows} rows with the filler)")
+    settings = {"model": to_dict(config), "tokenizer": {"name": "pinyin"}, "variant": variant}
+    model = _built(lambda: FlowModel(config, symbols, tokenizer={"name": "pinyin"}), tensors, path)
+    model.settings = settings
+    return model
+
+
+def _built(make, tensors: dict[str, Tensor], source: Path) -> FlowModel:
+    """Build without initialising, then put the tensors in; every name and shape must fit."""
+    import torch
+
+    with torch.device("meta"):
+        model = make()
+    wanted = {k: tuple(v.shape) for k, v in model.net.state_dict().items()}
+    got = {k: tuple(v.shape) for k, v in tensors.items()}
+    wrong = {
+        "lacks": [k for k in wanted if k not in got],
+        "has what the network does not know:": [k for k in got if k not in wanted],
+        "has another shape for": [f"{k} {got[k]}, not {wanted[k]}" for k in wanted if k in got and got[k] != wanted[k]],
+    }
+    faults = [f"{what} {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}" for what, names in wrong.items() if names]
+    if faults:
+        raise ModelError(f"{source} does not fit its network: it {'; it '.join(faults)}")
+    model.net.load_state_dict({k: v.float() for k, v in tensors.items()}, assign=True)
+    return model
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"{path} is not a readable safetensors file: {error}") from error
+
+
+def _symbols(vocab: Sequence[str] | str | os.PathLike[str]) -> list[str]:
+    from tts_fm.text.tokens import load_vocab
+
+    return load_vocab(vocab) if isinstance(vocab, str | os.PathLike) else list(vocab)
+
+
+def _write_text(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, "utf-8")
+    part.replace(path)

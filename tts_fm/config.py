@@ -1,0 +1,80 @@
+"""Configurations: frozen dataclasses, every field explained in the user's words; an unknown key is an error that names the nearest one."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The velocity network. `f5_v1`, `f5_v0` and `e2` in model/published.py are the published ones; `builtin` is recipes/builtin."""
+
+    backbone: str = "dit"  # "dit": F5-TTS; "unett": E2-TTS's flat U-Net transformer
+    text: str = "aligned"  # how text meets frames: "filler" (E2/F5), "average" (ZipVoice), "aligned" (each symbol has its own frames)
+    vocab: int = 78  # number of symbols; the embedding has one more row, 0, the filler
+    dim: int = 384  # width of the transformer
+    depth: int = 8  # transformer blocks
+    heads: int = 6  # attention heads of 64 channels
+    ff_mult: float = 2  # width of the feed-forward part, in units of dim
+    text_dim: int = 128  # width of the text features
+    text_layers: int = 3  # ConvNeXt blocks over the text
+    text_frame_layers: int = 0  # further ConvNeXt blocks after the text was spread over frames (average and aligned only)
+    text_masks_padding: bool = True  # F5 v1: filler positions stay zero through the text blocks; v0 and E2: they do not
+    rotary_heads: int = 0  # heads that are rotated; 0 = all. The v0 and E2 networks rotate one only, a slip frozen into their weights
+    patch: int = 1  # mel frames per transformer position (1 = F5; 2 halves the cost)
+    shared_adaln: bool = False  # one time modulation for all blocks plus an offset for each, instead of one projection a block
+    given_flag: bool = False  # one more input channel that says which frames are given (the mel alone says it by zeros)
+    mel_mean: float = 0.0  # log-mels are normalised by (mel - mean) / std before the network; F5 and E2: 0 and 1
+    mel_std: float = 1.0
+    dropout: float = 0.0  # after attention and feed-forward, in training
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run. Frames are mel frames (93.75 a second); one step is one optimiser update."""
+
+    steps: int = 10_000  # the run ends here
+    batch_frames: int = 8_000  # frames in a batch, padding included
+    learning_rate: float = 1e-3  # AdamW's peak rate
+    warmup: int = 200  # steps of linear warm-up
+    decay: int = 2_000  # the last steps, in which the rate falls linearly to zero
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.98)
+    clip: float = 1.0  # the gradient's norm is cut to this
+    ema: float = 0.999  # decay of the averaged weights, which are the ones that are saved for use
+    span: tuple[float, float] = (0.7, 1.0)  # share of an utterance that is hidden and must be spoken (F5-TTS)
+    prompt_first: float = 0.5  # share of items whose hidden span runs to the end, as at inference
+    prompt_text_drop: float = 0.5  # of those, share whose prompt has no transcript (aligned models)
+    drop_audio: float = 0.1  # share of items that see text only
+    drop_both: float = 0.1  # share of items that see nothing: the null branch of classifier-free guidance
+    time_law: str = "uniform"  # how flow times are drawn: flow/times.py
+    bf16: bool = True  # forward and backward in bfloat16 autocast; weights and optimiser stay float32
+    seed: int = 0
+    log_every: int = 20  # steps
+    valid_every: int = 200
+    save_every: int = 200
+
+
+def from_dict(kind: type[C], values: dict[str, Any]) -> C:
+    """Build a config dataclass from plain JSON values. Raises ValueError for an unknown key, naming the nearest, or a wrong type."""
+    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for key, value in values.items():
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            raise ValueError(f"{kind.__name__} has no field {key!r}" + (f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(fields)}"))
+        wanted = type(fields[key].default)
+        if wanted is tuple and isinstance(value, list):
+            values = values | {key: tuple(value)}
+        if wanted in (int, float, str, bool) and not (isinstance(value, wanted) or (wanted is float and isinstance(value, int))):
+            raise ValueError(f"{kind.__name__}.{key} must be {wanted.__name__}, got {value!r}")
+    return kind(**values)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The plain JSON form that `from_dict` reads."""
+    return dataclasses.asdict(config)

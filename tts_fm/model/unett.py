@@ -1,0 +1,79 @@
+"""UNetT: the flat U-Net transformer of E2-TTS (Eskimez 2024, arXiv 2406.18009), with the sizes and names of F5-TTS's release of it.
+
+The time enters as one more token in front; the second half of the layers also sees, last in first out, what entered the first half.
+B batch, T mel frames, P positions, D width, E text width. Same calls as DiT, so FlowModel need not know which of the two it holds.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tts_fm.audio import N_MELS
+from tts_fm.config import ModelConfig
+from tts_fm.model.dit import InputEmbedding, grouped, ungroup
+from tts_fm.model.layers import Attention, FeedForward, TimeEmbedding, masked, rotary_angles
+from tts_fm.model.text import TextConditioning
+
+
+class RMSNorm(nn.Module):
+    """x / |x| sqrt(D) g: (..., D) -> (..., D)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.g = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.normalize(x, dim=-1) * x.shape[-1] ** 0.5 * self.g
+
+
+class UNetT(nn.Module):
+    """(x_t, t, given mel, text features, mask) -> velocity. Mels are normalised by the caller (FlowModel)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        if config.depth % 2:
+            raise ValueError(f"a U-Net transformer needs an even depth, got {config.depth}")
+        self.config = config
+        self.time_embed = TimeEmbedding(config.dim)
+        self.text_embed = TextConditioning(config)
+        self.input_embed = InputEmbedding(config)
+        self.layers = nn.ModuleList(self._layer(config, second_half=i >= config.depth // 2) for i in range(config.depth))
+        self.norm_out = RMSNorm(config.dim)
+        self.proj_out = nn.Linear(config.dim, config.patch * N_MELS)
+
+    @staticmethod
+    def _layer(config: ModelConfig, second_half: bool) -> nn.ModuleList:
+        """[skip projection or nothing, norm, attention, norm, feed-forward]: a list, because the published names are numbers."""
+        dim = config.dim
+        skip = nn.Linear(2 * dim, dim, bias=False) if second_half else None
+        attention = Attention(dim, config.heads, config.dropout, config.rotary_heads)
+        parts = [skip, RMSNorm(dim), attention, RMSNorm(dim), FeedForward(dim, config.ff_mult, config.dropout)]
+        return nn.ModuleList(parts)  # type: ignore[arg-type]
+
+    def modulations(self, t: Tensor) -> list[Tensor]:
+        """All that depends on the time alone: (B,) -> [(B, D)], the time token."""
+        return [self.time_embed(t)]
+
+    def forward(
+        self, x: Tensor, t: Tensor, given: Tensor, given_mask: Tensor, text: Tensor, mask: Tensor | None = None, modulations: list[Tensor] | None = None
+    ) -> Tensor:
+        """The velocity; arguments and result as in DiT.forward."""
+        frames = x.shape[1]
+        x, given, mask = grouped(x, given, given_mask, mask, self.config)
+        h = self.input_embed(x, given, text, mask)  # (B, P, D)
+        (token,) = self.modulations(t) if modulations is None else modulations
+        h = torch.cat([token.to(h.dtype)[:, None].expand(len(h), 1, -1), h], dim=1)  # (B, 1 + P, D)
+        mask = None if mask is None else F.pad(mask, (1, 0), value=True)
+        angles = rotary_angles(h.shape[1], h.device)
+        skips: list[Tensor] = []
+        for skip, attn_norm, attn, ff_norm, ff in self.layers:  # type: ignore[misc]
+            if skip is None:
+                skips.append(h)
+            else:
+                h = skip(torch.cat([h, skips.pop()], dim=-1))
+            h = h + attn(attn_norm(h), angles, mask)
+            h = h + ff(ff_norm(h))
+        out = self.proj_out(self.norm_out(h))  # (B, 1 + P, patch * 100)
+        return ungroup(masked(out, mask)[:, 1:], frames)
