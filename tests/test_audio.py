@@ -93,6 +93,16 @@ def test_round_trip(format: str, rate: int, tmp_path: Path):
     assert np.abs(again - audio.read_audio(path)[0]).max() < 1e-6
 
 
+def test_streamed_wav_without_a_length_is_read(tmp_path: Path):
+    """What ffmpeg and our own stdout write when they cannot go back to fill in the sizes."""
+    memory = io.BytesIO()
+    audio.write_audio(memory, tone(), RATE, "wav")
+    data = bytearray(memory.getvalue())
+    at = data.index(b"data") + 4
+    data[4:8] = data[at : at + 4] = b"\xff\xff\xff\xff"
+    assert np.abs(audio.read_audio(bytes(data), max_seconds=60)[0] - tone()).max() < 1e-4
+
+
 def test_stereo_is_averaged_and_resampled(tmp_path: Path):
     left, right = tone(rate=48000), tone(rate=48000, hz=880)
     soundfile.write(tmp_path / "s.wav", np.stack([left, right], 1), 48000, subtype="FLOAT")
@@ -285,6 +295,14 @@ def test_true_peak_is_below_the_ceiling(ceiling: float):
         out = audio.limit(wave, RATE, ceiling)
         assert out.shape == wave.shape and out.dtype == np.float32
         assert peak_db(out) <= ceiling + 1e-4
+
+
+def test_true_peak_does_not_depend_on_blocks():
+    wave = np.random.default_rng(3).standard_normal((1 << 18) + 5000)
+    fine = np.abs(resample_poly(wave, 8, 1))
+    assert abs(audio.true_peak(wave).max() - fine.max()) < 1e-9
+    for k in ((1 << 18) - 1, 1 << 18, (1 << 18) + 1):  # around the seam
+        assert abs(audio.true_peak(wave)[k] - fine[8 * k - 8 : 8 * k + 8].max()) < 1e-9
 
 
 def test_limiter_leaves_quiet_parts_alone():

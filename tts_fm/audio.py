@@ -244,12 +244,18 @@ def loudness(wave: Any, rate: int) -> float:
 
 
 def true_peak(wave: np.ndarray, factor: int = 8) -> np.ndarray:
-    """Largest magnitude of the oversampled signal around each sample, (S,) -> (S,), linear."""
+    """Largest magnitude of the oversampled signal around each sample, (S,) -> (S,), linear. In blocks, so memory stays small."""
     from scipy.signal import resample_poly
 
-    fine = np.abs(resample_poly(np.asarray(wave, np.float64), factor, 1)).reshape(-1, factor)  # (S, factor): from sample k to before k + 1
-    around = fine.max(axis=1)
-    around[1:] = np.maximum(around[1:], fine[:-1].max(axis=1))
+    block, overlap = 1 << 18, 32  # the interpolation filter reaches 10 samples
+    around = np.empty(len(wave))
+    for start in range(0, len(wave), block):
+        first, end = max(0, start - overlap), min(len(wave), start + block)
+        piece = np.asarray(wave[first : end + overlap], np.float64)
+        fine = np.abs(resample_poly(piece, factor, 1)).reshape(-1, factor)  # (S, factor): from sample k to before k + 1
+        peak = fine.max(axis=1)
+        peak[1:] = np.maximum(peak[1:], fine[:-1].max(axis=1))
+        around[start:end] = peak[start - first : end - first]
     return around
 
 

@@ -273,8 +273,8 @@ def is_remote(spec: str) -> bool:
 def resolve(spec: str | os.PathLike[str], sha256: str | None = None, progress: bool = True) -> Path:
     """The file that `spec` names, fetched into the cache if it has to be.
 
-    spec: a path, hf://owner/repo[@revision]/file, or an https URL. sha256: 64 hex digits that the file must have; for hf:// the sum that the
-    hub announces is checked too. progress: a bar on stderr when that is a terminal. ModelError (exit 4): missing, offline, cannot be
+    spec: a path, hf://owner/repo[@revision]/file, or an https URL. sha256: 64 hex digits that the file must have; without it, for hf://,
+    the sum that the hub announces is checked. progress: a bar on stderr when that is a terminal. ModelError (exit 4): missing, offline, cannot be
     fetched, wrong sum. ValueError: a name that is not one of these forms.
     """
     spec, sha256 = os.fspath(spec), _check_sum(sha256)
@@ -290,7 +290,7 @@ def resolve(spec: str | os.PathLike[str], sha256: str | None = None, progress: b
     if _is_good(target, sha256):
         return target
     if is_offline():
-        raise ModelError(f"{remote.shown} is not at {target} and TTS_FM_OFFLINE or HF_HUB_OFFLINE is set; unset it or put the file there")
+        raise ModelError(f"{remote.shown} is not at {target} and TTS_FM_OFFLINE or HF_HUB_OFFLINE is set; unset it or put it there")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _lock(target.with_name(target.name + ".lock")):

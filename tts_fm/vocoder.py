@@ -111,8 +111,8 @@ class Vocoder:
         """
         import torch
 
-        with torch.inference_mode():
-            return _by_item(self._decode, mel.to(self.device), lengths).clone()
+        with torch.no_grad():
+            return _by_item(self._decode, mel.to(self.device), lengths)
 
 
 class GriffinLim:
@@ -163,8 +163,8 @@ class GriffinLim:
         """Log-mel (B, T, 100) -> waves (B, (T - 1) * 256) float32; the contract of Vocoder.decode."""
         import torch
 
-        with torch.inference_mode():
-            return _by_item(self._decode, mel, lengths).clone()
+        with torch.no_grad():
+            return _by_item(self._decode, mel, lengths)
 
 
 # --- files -------------------------------------------------------------------------------------------------------------------------
