@@ -274,8 +274,8 @@ def resolve(spec: str | os.PathLike[str], sha256: str | None = None, progress: b
     """The file that `spec` names, fetched into the cache if it has to be.
 
     spec: a path, hf://owner/repo[@revision]/file, or an https URL. sha256: 64 hex digits that the file must have; without it, for hf://,
-    the sum that the hub announces is checked. progress: a bar on stderr when that is a terminal. ModelError (exit 4): missing, offline, cannot be
-    fetched, wrong sum. ValueError: a name that is not one of these forms.
+    the sum that the hub announces is checked. progress: a bar on stderr when that is a terminal. ModelError (exit 4): missing, offline,
+    cannot be fetched, wrong sum. ValueError: a name that is not one of these forms.
     """
     spec, sha256 = os.fspath(spec), _check_sum(sha256)
     if not is_remote(spec):
