@@ -70,7 +70,7 @@ Pi is 3.14159. | Pi is three point one four one five nine.
 It fell by .5 to -7. | It fell by point five to minus seven.
 Agent 007 came. | Agent zero zero seven came.
 Dr. Smith and Mr. Jones. | Doctor Smith and Mister Jones.
-Mrs. Lee saw Prof. Hu. | Missus Lee saw Professor Hu.
+Mrs. Lee saw Prof. Hu. | Misses Lee saw Professor Hu.
 St. Mary lives on Elm St. now. | Saint Mary lives on Elm Street now.
 He lives on Main St. | He lives on Main Street.
 Bread, milk, etc. They left. | Bread, milk, et cetera. They left.
@@ -120,6 +120,18 @@ NASA and the FBI agree. | NASA and the FBI agree.
 He said "I have 12". | He said "I have twelve".
 Temperatures of −10 to +5. | Temperatures of minus ten to plus five.
 It is < 5 or > 3. | It is 5
+He scored 95/100. | He scored ninety-five out of one hundred.
+Mix 1/4 tsp and 2 1/2 km. | Mix one quarter teaspoon and two and a half kilometers.
+Mr. and Mrs. Smith. | Mister and Misses Smith.
+10^-3 is 10⁻³. | ten to the power of minus three is ten to the power of minus three.
+F-16s and 747s. | F-sixteens and seven hundred forty-sevens.
+From £3bn-£4bn. | From three billion pounds to four billion pounds.
+It's 3 a.m. in L.A. now. | It's three AM in LA now.
+Type C, not Type IV. | Type C, not Type four.
+In Dec. The end. | In December. The end.
+Hi :) there. | Hi there.
+1.000.000 in Berlin. | one million in Berlin.
+It is 50-50 w/o it. | It is fifty fifty without it.
 Rock 'n' roll, y'all. | Rock 'n' roll, y'all.
 """
 _FIXED = {
@@ -266,7 +278,7 @@ def test_a_hundred_thousand_characters_in_seconds():
 
 @pytest.mark.parametrize("unit", [
     "a", "9", "1-", "1/", "1.", "$", "a.", "a@", "1,111", "www.", "-", " ", "\n", "A. ", "I ", "Chapter X", "5'5", "1:", "e.g. ",
-    "<", "U.S. ", "5pm. ", "é", "_", "*", "(", "a-", "=", "M", "X", "Mr. ", "1 ", "+1 ", "5 May ",
+    "<", "U.S. ", "5pm. ", "é", "_", "*", "(", "a-", "=", "M", "X", "Mr. ", "1 ", "+1 ", "1/2 ", "1^", ":)", "5s", "1.000", "w/", "5 May ",
 ])  # fmt: skip
 def test_linear_time(unit):
     text = unit * (30_000 // len(unit))

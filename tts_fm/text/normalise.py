@@ -37,6 +37,7 @@ _BEFORE_NFKC = {
 }  # fmt: skip
 _FIRST = str.maketrans(_BEFORE_NFKC)
 _VULGAR = re.compile(r"(?<=[0-9]) ?(?=[\u00bc-\u00be\u2150-\u215e\u2189])")
+_RAISED = re.compile(r"(?<=[0-9)])[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b]+|[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b]{2,}")
 _PARAGRAPH = re.compile(r"\n(?: ?\n)+|\n ?(?=(?:[-*•‣·–—]|[0-9]{1,3}[.)]) )|[\u2029\f]")
 _TAG = re.compile(r"</?(?:b|i|u|p|a|em|strong|br|span|div|h[1-6]|li|ul|ol|code)(?: [^<>]{0,200})?/?>", re.IGNORECASE)
 _BULLET = re.compile(r"^[-–—]{1,6} *(?![0-9.$£€ ])|^[-–—*•‣·>#]{1,6} +|^#{1,6}(?=[^\W\d])", re.MULTILINE)
@@ -45,6 +46,7 @@ _BULLET = re.compile(r"^[-–—]{1,6} *(?![0-9.$£€ ])|^[-–—*•‣·>#]{
 def _clean(text: str) -> str:
     """NFKC, straight quotes, ASCII digits, no controls, one space between words, one line a paragraph."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\u2028", "\n").replace("\x85", "\n")
+    text = _RAISED.sub(lambda match: "^" + unicodedata.normalize("NFKC", match.group()), text)
     text = _VULGAR.sub(" ", text.translate(_FIRST))
     text = unicodedata.normalize("NFKC", text).translate(_FIRST)
     if not text.isascii():
@@ -149,7 +151,11 @@ def _speak_romans(text: str) -> str:
     def section(match: re.Match[str]) -> str:
         roman = match["roman"]
         after = match.string[match.end() : match.end() + 2]
-        if not roman or (roman == "I" and match["name"] not in ("Chapter", "World War", "Book", "Volume") and re.match(r" [a-z]", after)):
+        if (
+            not roman
+            or roman in "LCDM"
+            or (roman == "I" and match["name"] not in ("Chapter", "World War", "Book", "Volume") and re.match(r" [a-z]", after))
+        ):
             return match.group()
         return f"{match['name']} {cardinal(_roman(roman))}"
 
@@ -161,7 +167,7 @@ def _speak_romans(text: str) -> str:
 
 # Abbreviations ----------------------------------------------------------------------------------------------------------------------------
 _BEFORE_NAMES = {  # only before a capital letter; the full stop goes
-    "Dr": "Doctor", "Mr": "Mister", "Mrs": "Missus", "Ms": "Miz", "Messrs": "Messers", "Prof": "Professor", "Rev": "Reverend",
+    "Dr": "Doctor", "Mr": "Mister", "Mrs": "Misses", "Ms": "Miz", "Messrs": "Messers", "Prof": "Professor", "Rev": "Reverend",
     "Hon": "Honorable", "Gen": "General", "Col": "Colonel", "Capt": "Captain", "Lt": "Lieutenant", "Sgt": "Sergeant",
     "Cpl": "Corporal", "Maj": "Major", "Adm": "Admiral", "Sen": "Senator", "Rep": "Representative", "Gov": "Governor",
     "Pres": "President", "St": "Saint", "Mt": "Mount", "Ft": "Fort", "Cmdr": "Commander",
@@ -169,7 +175,7 @@ _BEFORE_NAMES = {  # only before a capital letter; the full stop goes
 _BEFORE_NUMBERS = {
     "no": "number", "nos": "numbers", "p": "page", "pp": "pages", "vol": "volume", "vols": "volumes", "ch": "chapter", "fig": "figure",
     "figs": "figures", "eq": "equation", "sec": "section", "art": "article", "v": "verse", "par": "paragraph",
-    "approx": "approximately", "ca": "circa", "c": "circa",
+    "approx": "approximately", "ca": "circa", "c": "circa", "ext": "extension", "apt": "apartment",
 }  # fmt: skip
 _ANYWHERE = {  # may end a sentence or not: the full stop stays where a capital or nothing follows
     "etc": "et cetera", "Jr": "Junior", "Sr": "Senior", "Inc": "Incorporated", "Ltd": "Limited", "Co": "Company",
@@ -177,6 +183,7 @@ _ANYWHERE = {  # may end a sentence or not: the full stop stays where a capital 
     "Govt": "Government", "approx": "approximately", "est": "established", "misc": "miscellaneous", "dept": "department",
     "govt": "government", "Univ": "University", "Assn": "Association", "max": "maximum", "min": "minimum", "St": "Street",
     "Dr": "Drive", "al": "al",
+    "Jan": "January", "Feb": "February", "Aug": "August", "Sept": "September", "Oct": "October", "Nov": "November", "Dec": "December",
 }  # fmt: skip
 _NEVER_LAST = {
     "vs": "versus",
@@ -187,7 +194,19 @@ _NEVER_LAST = {
     "a.k.a": "also known as",
     "w.r.t": "with respect to",
 }
-_DEGREES = {"Ph.D": "PhD", "M.D": "MD", "B.A": "B A", "M.A": "M-A", "B.Sc": "BSc", "M.Sc": "MSc", "D.Phil": "DPhil"}
+_DEGREES = {
+    "Ph.D": "PhD",
+    "M.D": "MD",
+    "B.A": "B A",
+    "M.A": "M-A",
+    "B.Sc": "BSc",
+    "M.Sc": "MSc",
+    "D.Phil": "DPhil",
+    "a.m": "AM",
+    "p.m": "PM",
+    "A.M": "AM",
+    "P.M": "PM",
+}
 
 
 def _names(table: dict[str, str]) -> str:
@@ -198,7 +217,9 @@ _STREET = re.compile(
     r"(?P<before>\b[A-Z][\w'-]{1,30} |\b[0-9]{1,4}(?:st|nd|rd|th) )(?P<name>St|Dr)\."
     r"(?P<after>$|\n|[,;:!?)\"']| [a-z(]| (?:The|He|She|It|They|We|In|At)\b)"
 )
-_NAME = re.compile(rf"(?<![\w.])(?P<name>{_names(_BEFORE_NAMES)})(?:\.(?= ?['\"(]?[A-Z])|(?= [A-Z]))(?P<space> ?)")
+_NAME = re.compile(
+    rf"(?<![\w.])(?P<name>{_names(_BEFORE_NAMES)})(?:\.(?= ?['\"(]?[A-Z]| and (?:Mrs|Ms|Miss|Dr)\b)|(?= [A-Z]))(?P<space> ?)"
+)
 _NUMBERED = re.compile(rf"(?<![\w.'])(?P<name>{_names(_BEFORE_NUMBERS)})\. ?(?=[0-9])", re.IGNORECASE)
 _LAST = re.compile(rf"(?<![\w.'-])(?P<name>{_names(_ANYWHERE)})\.(?![\w.])")
 _MIDDLE = re.compile(rf"(?<![\w.])(?P<name>{_names(_NEVER_LAST)})\b\.?(?P<comma>,?)(?!\w)", re.IGNORECASE)
@@ -224,6 +245,7 @@ def _speak_abbreviations(text: str) -> str:
     text = _LAST.sub(lambda match: _ANYWHERE[match["name"]] + ("." if _ends_here(match) else ""), text)
     text = re.sub(r"(?<!\w)#(?=[0-9])", "number ", text)
     text = re.sub(r"<(?=[$£€]?\.?[0-9])", " less than ", re.sub(r"(?<![-=])>(?=[$£€]?\.?[0-9])", " more than ", text))
+    text = re.sub(r"\bw/(?= ?[^\W_])", "with ", re.sub(r"\bw/o\b", "without", text))
     text = re.sub(r"(?<=[0-9] )AD\b|\bAD(?= [0-9])", "A-D", text)
     return _DOTTED.sub(_dotted, text)
 
@@ -266,6 +288,8 @@ _SYMBOL_RULES = [
     (re.compile(r"\bC\+\+"), "C plus plus"),
     (re.compile(r"\b([A-G])#(?!\w)"), r"\1 sharp"),
     (re.compile(r"§§ ?"), "sections "),
+    (re.compile(r"(?<!\w)[:;]['-]?[)(DP](?!\w)"), " "),
+    (re.compile(r"(?<= )/ "), ", "),
     (re.compile(r"#(?=[^\W_])"), " hashtag "),
     (re.compile(r"#"), " hash "),
     (re.compile(r"&c\.?(?!\w)"), "et cetera"),

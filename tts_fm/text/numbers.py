@@ -99,19 +99,21 @@ def _nine_one_one(match: re.Match[str], gb: bool) -> str:
     return digits("911")
 
 
-@_rule(r"\b(?:24/7|9/11|50/50|20/20|80/20|60/40|70/30|90/10)\b(?![/.,][0-9])")
+@_rule(r"\b(?:24/7|9/11|50/50|20/20|80/20|60/40|70/30|90/10|50-50)\b(?![/.,][0-9])")
 def _fixed_pair(match: re.Match[str], gb: bool) -> str:
-    left, right = match.group().split("/")
+    left, right = match.group().replace("-", "/").split("/")
     return f"{cardinal(int(left))} {cardinal(int(right))}"
 
 
 @_rule(r"(?<![0-9.])[0-9]{1,15}(?:\.[0-9]{1,15}){2,20}(?![0-9])")
 def _dotted(match: re.Match[str], gb: bool) -> str:
     parts = match.group().split(".")
+    if len(parts) != 4 and parts[0][0] != "0" and len(parts[0]) <= 3 and all(len(part) == 3 for part in parts[1:]):
+        return amount("".join(parts), gb)  # 1.000.000, as on the continent
     return (" dot " if len(parts) == 4 else " point ").join(amount(part, gb) for part in parts)
 
 
-@_rule(r"(?P<to>(?<=[0-9%kKmM])[-–]|(?<=[0-9%kKmM]) [–—] )(?=[$£€]?[0-9]{1,15}(?![0-9])(?!-))")
+@_rule(r"(?P<to>(?<=[0-9%kKmMnB])[-–]|(?<=[0-9%kKmMnB]) [–—] |(?<=%) - )(?=[$£€]?[0-9]{1,15}(?![0-9])(?!-))")
 def _range(match: re.Match[str], gb: bool) -> str | None:
     start = match.start()
     word = re.search(r"\S*$", match.string[max(0, start - 24) : start])
@@ -258,6 +260,7 @@ def _per(match: re.Match[str], gb: bool) -> str:
 # Units ------------------------------------------------------------------------------------------------------------------------------------
 _ATTACHED = frozenset({"in", "A", "J", "N", "pt", "ha"})  # after a space these are words
 _UNIT = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True))
+_LOOSE_UNIT = "|".join(re.escape(unit) for unit in sorted(UNITS.keys() - _ATTACHED, key=len, reverse=True))
 _SHORT = {"yr": "year", "hr": "hour", "min": "minute", "sec": "second", "kg": "kilogram", "lb": "pound", "mo": "month"}
 _PER = r"(?:/(?P<per>day|week|month|mo|year|yr|hour|hr|person|mile|kg|lb|minute|min|second|sec)\b)?"
 
@@ -273,15 +276,21 @@ def _height(match: re.Match[str], gb: bool) -> str:
     return f"{amount(match['ft'])} foot {amount(match['in'])}"
 
 
-@_rule(rf"(?:(?<![\w)])(?P<minus>[-−]))?(?<![0-9.,])(?P<n>{NUM})(?P<gap>[ -]?)(?P<unit>{_UNIT})(?![\w^])(?:(?<=[a-z])\.(?= [a-z]))?{_PER}")
+def _unit_name(unit: str, many: bool, gb: bool) -> str:
+    one, _, plurals = UNITS[unit].partition("|")
+    name = (plurals or one + "s") if many else one
+    return name.replace("meter", "metre").replace("liter", "litre") if gb else name
+
+
+@_rule(
+    rf"(?:(?<![\w)])(?P<minus>[-−]))?(?<![\w.,/⁄])(?<![^\W\d_]-)(?P<n>{NUM})(?P<gap>[ -]?)"
+    rf"(?P<unit>{_UNIT})(?![\w^])(?:(?<=[a-z])\.(?= [a-z]))?{_PER}"
+)
 def _unit(match: re.Match[str], gb: bool) -> str | None:
     unit, number = match["unit"], match["n"]
     if (unit in _ATTACHED and match["gap"]) or (unit == "s" and re.fullmatch(r"[2-9]0|[0-9]{3,4}", number)):
         return None  # "5 in the", "an 8-A"; "the 90s"
-    one, _, many = UNITS[unit].partition("|")
-    name = one if number == "1" or match["gap"] == "-" else many or one + "s"
-    if gb:
-        name = name.replace("meter", "metre").replace("liter", "litre")
+    name = _unit_name(unit, not (number == "1" or match["gap"] == "-"), gb)
     per = f" per {_SHORT.get(match['per'], match['per'])}" if match["per"] else ""
     return f"{'minus ' if match['minus'] else ''}{amount(number, gb)} {name}{per}"
 
@@ -290,13 +299,21 @@ def _unit(match: re.Match[str], gb: bool) -> str | None:
 _PARTS = {2: "half", 4: "quarter"}
 
 
-@_rule(r"(?<![\w./,⁄])(?:(?P<whole>[0-9]{1,6})[ -])?(?P<a>[0-9]{1,4})(?P<sep>[/⁄])(?P<b>[0-9]{1,4})(?![\w/⁄]|\.[0-9])")
+@_rule(
+    r"(?<![\w./,⁄])(?:(?P<whole>[0-9]{1,6})[ -])?(?P<a>[0-9]{1,4})(?P<sep>[/⁄])(?P<b>[0-9]{1,4})(?![0-9/⁄]|\.[0-9])"
+    rf"(?: ?(?P<unit>{_LOOSE_UNIT}))?(?![\w^])"
+)
 def _fraction(match: re.Match[str], gb: bool) -> str | None:
-    top, bottom = int(match["a"]), int(match["b"])
-    whole = f"{cardinal(int(match['whole']), gb)} " if match["whole"] else ""
-    if match["sep"] == "/" and top == bottom and not whole:
+    said = _fraction_words(match["whole"], int(match["a"]), int(match["b"]), match["sep"], gb)
+    return f"{said} {_unit_name(match['unit'], bool(match['whole']), gb)}" if match["unit"] else said
+
+
+def _fraction_words(number: str | None, top: int, bottom: int, sep: str, gb: bool) -> str:
+    whole = f"{cardinal(int(number), gb)} " if number else ""
+    if sep == "/" and not whole and (top == bottom or top < bottom == 100):
         return f"{cardinal(top, gb)} out of {cardinal(bottom, gb)}"
-    if not (0 < top < bottom and (bottom <= 20 or bottom in (25, 32, 50, 64, 100, 1000))) and not (match["sep"] == "⁄" and bottom):
+    known = bottom <= 20 or bottom in (25, 32, 50, 64, 1000) or sep == "⁄"
+    if not (known and 0 < top and bottom and (top < bottom or sep == "⁄")):
         return f"{whole}{cardinal(top, gb)} over {cardinal(bottom, gb)}"
     name = _PARTS.get(bottom) or ordinal(bottom, gb)
     name = name if top == 1 else "halves" if name == "half" else plural(name)
@@ -313,6 +330,11 @@ def _decade(match: re.Match[str], gb: bool) -> str | None:
     if tens:
         return f"{cardinal(int(match['c']))} {plural(cardinal(tens))}" if tens >= 10 else None
     return "two thousands" if match["c"] == "20" else f"{cardinal(int(match['c']))} hundreds"
+
+
+@_rule(r"(?P<n>[0-9]{1,15})'?s\b")
+def _plural(match: re.Match[str], gb: bool) -> str:
+    return plural(amount(match["n"], gb))
 
 
 @_rule(r"(?<![\w'])'(?P<y>[0-9]{2})\b(?!['%.,][0-9]|')")
@@ -358,7 +380,7 @@ def _power(match: re.Match[str], gb: bool) -> str:
     return " squared" if match["n"] == "2" else " cubed"
 
 
-@_rule(r"(?<=[0-9a-z])\^(?=-?[0-9])")
+@_rule(r"(?<=[0-9a-z])\^(?=(?:minus )?[0-9])")
 def _power_of(match: re.Match[str], gb: bool) -> str:
     return " to the power of "
 
