@@ -1,0 +1,91 @@
+"""Train the flow model of the built-in voice on the cached corpus.
+
+    python recipes/builtin/flow.py runs/builtin/cache runs/builtin/flow --steps 6000
+
+12M parameters, `aligned` text, patch 2; hours of two CPU cores. LOG.md beside this file has what was measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+
+from tts_fm.batches import Item
+from tts_fm.config import ModelConfig, TrainConfig
+
+UNKNOWN, SILENCE = "<unk>", "<sil>"  # speech without a transcript; silence before and after the symbols
+UNIT_FRAMES = 600 / 256  # mel frames in one 25 ms frame of the corpus
+
+
+class Corpus:
+    """The cached corpus as batches.Items."""
+
+    def __init__(self, cache: Path, split: str, vocab: list[str]) -> None:
+        self.rows = [r for r in json.loads((cache / "index.json").read_text()) if r["split"] == split]
+        self.mels = np.memmap(cache / "mel.f16", dtype=np.float16, mode="r").reshape(-1, 100)
+        self.frames = [r["frames"] for r in self.rows]
+        self.ids = {symbol: i for i, symbol in enumerate(vocab)}
+        self.unknown = self.ids[UNKNOWN]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Item:
+        row = self.rows[index]
+        mel = self.mels[row["frame"] : row["frame"] + row["frames"]].astype(np.float32)
+        symbols = [SILENCE, *row["units"], SILENCE]
+        durations = np.array([row["lead_frames"], *row["unit_frames"], row["tail_frames"]]) * UNIT_FRAMES
+        return Item(mel, np.array([self.ids[s] for s in symbols]), durations)
+
+
+def make_vocab(cache: Path) -> list[str]:
+    """All units of the corpus, sorted, behind the two special symbols."""
+    rows = json.loads((cache / "index.json").read_text())
+    return [UNKNOWN, SILENCE, *sorted({unit for row in rows for unit in row["units"]})]
+
+
+def model_config(vocab: int) -> ModelConfig:
+    return ModelConfig(text="aligned", vocab=vocab, dim=384, depth=8, heads=6, text_dim=192, text_layers=3, text_frame_layers=1, patch=2,
+                       shared_adaln=True, given_flag=True, mel_mean=-2.44, mel_std=3.72)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cache", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--decay", type=int, default=1200)
+    parser.add_argument("--batch-frames", type=int, default=8000)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop (and save) after this long")
+    parser.add_argument("--eager", action="store_true", help="do not compile")
+    args = parser.parse_args()
+    import torch
+
+    from tts_fm.model.flow_model import FlowModel
+    from tts_fm.train import Trainer
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(args.threads)
+    args.out.mkdir(parents=True, exist_ok=True)
+    vocab = make_vocab(args.cache)
+    config = TrainConfig(steps=args.steps, decay=args.decay, batch_frames=args.batch_frames, learning_rate=args.lr)
+    model_settings = model_config(len(vocab))
+    settings = {"model": dataclasses.asdict(model_settings), "train": dataclasses.asdict(config), "vocab": vocab}
+    (args.out / "settings.json").write_text(json.dumps(settings, indent=1, ensure_ascii=False))
+    torch.manual_seed(config.seed)  # the weights' first values
+    model = FlowModel(model_settings, vocab)
+    trainer = Trainer(model, Corpus(args.cache, "train", vocab), Corpus(args.cache, "valid", vocab), config, args.out, compiled=not args.eager)
+    trainer.run(until=time.time() + 60 * args.minutes)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,302 @@
+"""Text and a voice become speech: the whole inference path, in the order in which it happens.
+
+    text -> chunks (plan.py) -> frames for every symbol (duration model, or F5's byte ratio) -> mel (flow, prompt first) -> wave (vocoder)
+
+    from tts_fm import TTS
+    TTS.load().say("Hello.", voice="ref.wav").save("hello.wav")
+
+T mel frames, S samples at 24 kHz. Nothing here is random but the noise, which comes from a generator for each chunk: a request gives the
+same audio alone, in a batch, or streamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tts_fm.audio import FRAMES_PER_SECOND, HOP, SAMPLE_RATE, limit, log_mel, normalise_loudness, write_audio
+from tts_fm.checkpoint import load_flow_model
+from tts_fm.model.duration import DurationModel, byte_ratio_frames, load_duration_model, scale_to
+from tts_fm.model.flow_model import FlowModel
+from tts_fm.plan import ChunkPlan, plan_chunks
+from tts_fm.settings import Settings
+from tts_fm.vocoder import GriffinLim, Vocoder, load_vocoder
+from tts_fm.voices import Voice, catalogue, get_voice
+from tts_fm.words import Word, word_times
+
+BUILTIN = Path(__file__).parent / "assets" / "builtin"
+EDGE_SILENCE = 0.16  # longest silence, seconds, that is kept before and after the speech of a chunk
+Progress = Callable[[int, int, int, int], None]  # (step, steps, chunk, chunks); may raise to cancel
+
+
+@dataclass
+class Chunk:
+    """One spoken stretch of a text."""
+
+    index: int
+    total: int
+    text: str  # normalised
+    wave: np.ndarray  # (S,) float32, with the pause that was asked for before it
+    start: float  # seconds, in the whole
+    words: list[Word]  # times in the whole; empty where the model is not aligned
+    mel: np.ndarray  # (T, 100) log-mel of the speech
+    unknown: dict[str, int]  # symbols of the text that the model does not have, with their counts
+
+    @property
+    def seconds(self) -> float:
+        return len(self.wave) / SAMPLE_RATE
+
+
+@dataclass
+class Speech:
+    """What was said, and how."""
+
+    wave: np.ndarray  # (S,) float32 in [-1, 1]
+    voice: str
+    settings: Settings
+    chunks: list[Chunk]
+    compute_seconds: float
+    forwards: int  # network forwards (a guided step counts as two), summed over the chunks
+    warnings: list[str] = field(default_factory=list)
+    rate: int = SAMPLE_RATE
+
+    @property
+    def seconds(self) -> float:
+        return len(self.wave) / self.rate
+
+    @property
+    def words(self) -> list[Word]:
+        return [word for chunk in self.chunks for word in chunk.words]
+
+    def save(self, path: str | Path, format: str | None = None) -> Path:
+        """Write the audio with a note in its container that it was generated; see audio.write_audio."""
+        note = f"generated speech; voice {self.voice}, seed {self.settings.seed}, steps {self.settings.steps}, cfg {self.settings.cfg}"
+        write_audio(path, self.wave, self.rate, format, {"software": "tts_fm", "comment": note})
+        return Path(path)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One thing to say, for TTS.batch."""
+
+    text: str
+    voice: Voice | str | None = None
+    ref_text: str | None = None
+    settings: Settings = Settings()
+
+
+@dataclass
+class Job:
+    """A chunk that is ready for the networks."""
+
+    plan: ChunkPlan
+    prompt: torch.Tensor  # (Tp, 100) log-mel
+    ids: list[int]
+    durations: list[float] | None  # frames of each symbol, the prompt's included
+    frames: int  # prompt and speech
+    seed: int
+    settings: Settings
+    request: int
+    index: int
+    total: int
+
+
+class TTS:
+    """A flow model with what it needs to speak. Parts are passed in; `load` finds them."""
+
+    def __init__(self, model: FlowModel, vocoder: Vocoder | GriffinLim, durations: DurationModel | None = None) -> None:
+        if model.config.text == "aligned" and durations is None:
+            raise ValueError("an `aligned` model speaks only with a duration model; pass durations")
+        self.model, self.vocoder, self.durations = model.eval(), vocoder, durations
+        self.defaults = getattr(model, "settings", {}).get("defaults", {})
+
+    @classmethod
+    def load(cls, model: str | Path | None = None, device: str = "cpu", dtype: torch.dtype | None = None, **how) -> TTS:
+        """The built-in model (None), a model folder, or published weights (`variant=`, `vocab=` as for load_flow_model).
+
+        A folder may hold `vocoder/` and `duration/`; without a vocoder Griffin-Lim is used. Raises ModelError.
+        """
+        folder = BUILTIN if model is None else Path(model)
+        flow = load_flow_model(folder if model is None else model, device=device, dtype=dtype, **how)
+        vocoder = load_vocoder(folder / "vocoder") if (folder / "vocoder").is_dir() else GriffinLim()
+        durations = load_duration_model(folder / "duration").to(device) if (folder / "duration").is_dir() else None
+        return cls(flow, vocoder.to(device), durations)
+
+    def voices(self) -> list[str]:
+        """Names of the stored voices, the default first."""
+        return list(catalogue())
+
+    def voice(self, spec: str | Path | Voice | None = None, text: str | None = None) -> Voice:
+        """A stored voice by name, or a recording; see voices.get_voice."""
+        return get_voice(spec, text)
+
+    def say(self, text: str, voice: Voice | str | None = None, *, ref_text: str | None = None, settings: Settings | None = None,
+            on_progress: Progress | None = None, **overrides) -> Speech:
+        """Speak a text of up to 100,000 characters. `overrides` are fields of Settings. Raises ValueError for bad input."""
+        request = Request(text, voice, ref_text, replace(settings or Settings(), **overrides))
+        return next(iter(self.batch([request], on_progress=on_progress)))[1]
+
+    def stream(self, text: str, voice: Voice | str | None = None, *, ref_text: str | None = None, settings: Settings | None = None,
+               on_progress: Progress | None = None, **overrides) -> Iterator[Chunk]:
+        """The chunks of `say` one by one, each as soon as it is spoken. The final limiter is applied to every chunk on its own."""
+        request = Request(text, voice, ref_text, replace(settings or Settings(), **overrides))
+        start = 0.0
+        for job in self.plan(request):
+            chunk = self.speak([job], on_progress)[0]
+            chunk = moved(chunk, start)
+            chunk.wave = limit(chunk.wave, SAMPLE_RATE)
+            start += chunk.seconds
+            yield chunk
+
+    def batch(self, requests: Sequence[Request], batch_frames: int = 6000, on_progress: Progress | None = None) -> Iterator[tuple[int, Speech]]:
+        """Speak many requests, their chunks sorted by length and batched exactly; yields (number of the request, Speech) as they finish.
+
+        batch_frames: mel frames, prompts and padding included, in one forward.
+        """
+        began = time.perf_counter()
+        plans = [self.plan(request, number) for number, request in enumerate(requests)]
+        done: dict[int, dict[int, Chunk]] = {}
+        for group in grouped([job for plan in plans for job in plan], batch_frames):
+            for job, chunk in zip(group, self.speak(group, on_progress), strict=True):
+                done.setdefault(job.request, {})[job.index] = chunk
+                if len(done[job.request]) == job.total:
+                    chunks = [done[job.request][i] for i in range(job.total)]
+                    yield job.request, self.finish(requests[job.request], job.settings, chunks, time.perf_counter() - began)
+                    done[job.request] = {-1: chunk}  # frees the rest; never complete again
+                    began = time.perf_counter()
+
+    def plan(self, request: Request, number: int = 0) -> list[Job]:
+        """Everything before the flow: voice, chunks, durations. Raises ValueError for bad input."""
+        settings = request.settings.with_defaults(self.defaults).check()
+        voice = self.voice(request.voice, request.ref_text)
+        lang = settings.lang or voice.lang or self.model.tokenizer_settings.get("lang") or "en-us"
+        tokenizer = self.model.tokenizer_for(lang)
+        prompt = log_mel(torch.from_numpy(voice.wave)[None])[0]  # (Tp, 100)
+        prompt = prompt[: len(prompt) // self.model.config.patch * self.model.config.patch]
+        plans = plan_chunks(request.text, tokenizer, lang, settings.chunk_seconds, settings.speed)
+        if self.model.config.text == "aligned":
+            timed = [self._aligned(plan, prompt, settings.speed) for plan in plans]
+        else:
+            timed = [self._by_ratio(plan, prompt, voice, lang, settings.speed) for plan in plans]
+        if settings.duration is not None:
+            timed = fit_total(timed, len(prompt), settings.duration - sum(p.pause for p in plans))
+        return [Job(plan, prompt, ids, durations, frames, chunk_seed(settings, k), settings, number, k, len(plans))
+                for k, (plan, (ids, durations, frames)) in enumerate(zip(plans, timed, strict=True))]
+
+    def _aligned(self, plan: ChunkPlan, prompt: torch.Tensor, speed: float) -> tuple[list[int], list[float], int]:
+        """Symbols with their frames: one "unknown" symbol under the prompt, silence, the text, silence."""
+        assert self.durations is not None
+        unknown, silence = self.model.vocab.index("<unk>"), self.model.vocab.index("<sil>")
+        ids = [silence, *plan.ids, silence]
+        with torch.no_grad():
+            frames = self.durations.durations(torch.tensor([ids]), prompt[None], speed)[0]
+        edge = EDGE_SILENCE * FRAMES_PER_SECOND
+        frames[0], frames[-1] = frames[0].clamp(max=edge), edge / 2
+        durations = [float(len(prompt)), *frames.tolist()]
+        return [unknown, *ids], durations, int(round(sum(durations)))
+
+    def _by_ratio(self, plan: ChunkPlan, prompt: torch.Tensor, voice: Voice, lang: str, speed: float) -> tuple[list[int], None, int]:
+        """F5's rule: as many frames for a byte of text as the prompt has; the transcript of the prompt is part of the text."""
+        if not voice.text:
+            raise ValueError("this model needs to know what the reference says: give its transcript (--ref-text)")
+        ref_text = voice.text if voice.text.endswith(". ") else voice.text.rstrip().rstrip(".") + ". "
+        ids = self.model.tokenizer_for(lang).encode(ref_text + plan.text).ids
+        return ids, None, len(prompt) + byte_ratio_frames(len(prompt), ref_text, plan.text, speed, compat=False)
+
+    def speak(self, jobs: Sequence[Job], on_progress: Progress | None = None) -> list[Chunk]:
+        """Flow and vocoder for jobs that share their solver settings: one batch."""
+        first = jobs[0]
+        s = first.settings
+        longest = max(len(job.prompt) for job in jobs)
+        cond = torch.stack([torch.nn.functional.pad(job.prompt, (0, 0, 0, longest - len(job.prompt))) for job in jobs])  # (B, Tp, 100)
+        width = max(len(job.ids) for job in jobs)
+        ids = torch.tensor([job.ids + [-1] * (width - len(job.ids)) for job in jobs])  # (B, N)
+        durations = None
+        if first.durations is not None:
+            durations = torch.tensor([job.durations + [0.0] * (width - len(job.ids)) for job in jobs])  # type: ignore[operator]
+
+        def report(step: int, at: float, mel: torch.Tensor) -> None:
+            if on_progress is not None:
+                on_progress(step, s.steps or 0, first.index, first.total)
+
+        mel = self.model.sample(
+            cond, ids, [job.frames for job in jobs], steps=s.steps, method=s.method, sway=s.sway, cfg=s.cfg, seeds=[job.seed for job in jobs],
+            durations=durations, prompt_frames=[len(job.prompt) for job in jobs], on_step=report if on_progress is not None else None,
+        )  # (B, T, 100)
+        return [self._chunk(job, mel[b, len(job.prompt) : job.frames]) for b, job in enumerate(jobs)]
+
+    def _chunk(self, job: Job, mel: torch.Tensor) -> Chunk:
+        """Vocode one chunk's mel (T, 100), soften its edges, put its pause before it and time its words."""
+        wave = self.vocoder.decode(mel[None])[0].cpu().numpy().astype(np.float32)
+        edge = min(240, len(wave) // 2)
+        ramp = np.linspace(0.0, 1.0, edge, dtype=np.float32)
+        wave[:edge] *= ramp
+        wave[len(wave) - edge :] *= ramp[::-1]
+        pause = np.zeros(round(job.plan.pause * SAMPLE_RATE), np.float32)
+        words: list[Word] = []
+        if job.durations is not None:
+            ends = np.cumsum(job.durations[1:]) * HOP / SAMPLE_RATE  # of the silence, then of every unit
+            offset = len(pause) / SAMPLE_RATE
+            lang = job.settings.lang or self.model.tokenizer_settings.get("lang") or "en-us"
+            words = [Word(w.text, w.start + offset, w.end + offset) for w in
+                     word_times(job.plan.text, job.plan.units, ends[1:-1].tolist(), lang, first=float(ends[0]))]
+        return Chunk(job.index, job.total, job.plan.text, np.concatenate([pause, wave]), 0.0, words, mel.float().cpu().numpy(), dict(job.plan.unknown))
+
+    def finish(self, request: Request, settings: Settings, chunks: list[Chunk], seconds: float) -> Speech:
+        """Join the chunks of one request, set the loudness and keep the true peak under -1 dB."""
+        start, placed = 0.0, []
+        for chunk in chunks:
+            placed.append(moved(chunk, start))
+            start += chunk.seconds
+        wave = np.concatenate([chunk.wave for chunk in placed])
+        wave = limit(wave, SAMPLE_RATE) if settings.loudness is None else normalise_loudness(wave, SAMPLE_RATE, settings.loudness)
+        voice = self.voice(request.voice, request.ref_text)
+        warnings = list(voice.warnings)
+        unknown = sorted({symbol for chunk in chunks for symbol in chunk.unknown})
+        if unknown:
+            warnings.append(f"the model does not know {' '.join(unknown)}; left out")
+        return Speech(wave, voice.name, settings, placed, seconds, settings.forwards() * len(chunks), warnings)
+
+
+def moved(chunk: Chunk, start: float) -> Chunk:
+    """The chunk with its times shifted to begin at `start` seconds."""
+    return replace(chunk, start=start, words=[Word(w.text, w.start + start, w.end + start) for w in chunk.words])
+
+
+def chunk_seed(settings: Settings, index: int) -> int:
+    """Seed of one chunk's noise: a hash of seed, item id and chunk number."""
+    key = f"{settings.seed}\0{settings.item}\0{index}".encode()
+    return int.from_bytes(hashlib.sha256(key).digest()[:7], "big")
+
+
+def grouped(jobs: list[Job], batch_frames: int) -> Iterator[list[Job]]:
+    """Jobs of like settings and length, `batch_frames` padded frames at a time."""
+    group: list[Job] = []
+    for job in sorted(jobs, key=lambda j: (j.settings.solver_key(), j.frames, j.request, j.index)):
+        if group and (job.settings.solver_key() != group[0].settings.solver_key() or job.frames * (len(group) + 1) > batch_frames):
+            yield group
+            group = []
+        group.append(job)
+    if group:
+        yield group
+
+
+def fit_total(timed: list, prompt: int, seconds: float) -> list:
+    """Stretch all chunks alike so that together they last `seconds`. Raises ValueError where that is not possible."""
+    total = sum(frames - prompt for _, _, frames in timed)
+    wanted = seconds * FRAMES_PER_SECOND
+    if not 0.2 <= wanted / total <= 5:
+        raise ValueError(f"the text takes {total / FRAMES_PER_SECOND:.1f} s at speed 1; a duration of {seconds:.1f} s is out of reach (0.2 to 5 times)")
+    result = []
+    for ids, durations, frames in timed:
+        new = (frames - prompt) * wanted / total
+        if durations is not None:
+            durations = [durations[0], *scale_to(torch.tensor([durations[1:]]), new)[0].tolist()]
+        result.append((ids, durations, prompt + max(1, round(new))))
+    return result

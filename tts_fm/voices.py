@@ -1,0 +1,105 @@
+"""Named voices: stored prompts that ship with the package, and those that a user adds.
+
+A voice is a folder entry NAME.flac (24 kHz mono, checked and trimmed) and a line in voices.json {NAME: {"text", "lang", "about"}}.
+Names are matched against what is stored; user text never becomes a path.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from tts_fm.audio import SAMPLE_RATE, load, write_audio
+from tts_fm.reference import check_reference
+
+BUILTIN = Path(__file__).parent / "assets" / "voices"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A prompt that is ready to be continued."""
+
+    name: str
+    wave: np.ndarray  # (S,) float32, 24 kHz
+    text: str | None = None  # its transcript, where known
+    lang: str | None = None  # accent to phonemise with, "en-us" or "en-gb"; None = the model's
+    warnings: tuple[str, ...] = field(default=())
+
+
+def user_folder() -> Path:
+    """Where `tts-fm voice add` keeps voices: $TTS_FM_HOME/voices, or ~/.local/share/tts_fm/voices."""
+    home = os.environ.get("TTS_FM_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "share" / "tts_fm") / "voices"
+
+
+def catalogue() -> dict[str, tuple[Path, dict]]:
+    """Every known voice: name -> (folder, entry). A user's voice hides a built-in one of the same name."""
+    known = {}
+    for folder in (BUILTIN, user_folder()):
+        index = folder / "voices.json"
+        if index.is_file():
+            known.update({name: (folder, entry) for name, entry in json.loads(index.read_text("utf-8")).items()})
+    return known
+
+
+def get_voice(spec: str | os.PathLike[str] | Voice | None, text: str | None = None) -> Voice:
+    """A named voice, or a recording checked by reference.check_reference. None = the first built-in voice.
+
+    Raises ValueError naming the nearest voice, or saying what is wrong with the recording.
+    """
+    if isinstance(spec, Voice):
+        return spec
+    known = catalogue()
+    if spec is None:
+        if not known:
+            raise ValueError("there is no default voice in this install; give a recording")
+        spec = next(iter(known))
+    name = os.fspath(spec)
+    if name in known:
+        folder, entry = known[name]
+        return Voice(name, load(folder / f"{name}.flac"), entry.get("text"), entry.get("lang"))
+    if not Path(name).exists() and NAME.fullmatch(name):
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known) or 'none'}"
+        raise ValueError(f"there is no voice {name!r}, nor a file of that name; {hint}")
+    reference = check_reference(name, text)
+    return Voice(Path(name).stem, reference.wave, reference.text, None, tuple(reference.warnings))
+
+
+def add_voice(name: str, source: str | os.PathLike[str], text: str | None = None, lang: str | None = None, folder: Path | None = None) -> list[str]:
+    """Store a recording as a voice of the user; returns the warnings of the check. Raises ValueError for a bad name or recording."""
+    if not NAME.fullmatch(name):
+        raise ValueError(f"{name!r} cannot name a voice; use up to 64 letters, digits, - and _")
+    folder = user_folder() if folder is None else folder
+    reference = check_reference(source, text)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_audio(folder / f"{name}.flac", reference.wave, SAMPLE_RATE, "flac")
+    index = folder / "voices.json"
+    entries = json.loads(index.read_text("utf-8")) if index.is_file() else {}
+    entries[name] = {"text": reference.text, "lang": lang}
+    _write(index, entries)
+    return reference.warnings
+
+
+def remove_voice(name: str) -> None:
+    """Delete a voice that the user added. Raises ValueError where there is none."""
+    index = user_folder() / "voices.json"
+    entries = json.loads(index.read_text("utf-8")) if index.is_file() else {}
+    if name not in entries:
+        raise ValueError(f"there is no added voice {name!r}; there are {', '.join(entries) or 'none'}")
+    del entries[name]
+    _write(index, entries)
+    (user_folder() / f"{name}.flac").unlink(missing_ok=True)
+
+
+def _write(index: Path, entries: dict) -> None:
+    part = index.with_name(index.name + ".part")
+    part.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    part.replace(index)
