@@ -39,7 +39,10 @@ def test_text_dropped_alone_lies_apart(net):
         assert (v - io[f"velocity.{name}"]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("key", ["euler.7.sway-1.0.cfg2.0", "euler.16.sway-1.0.cfg2.0", "euler.32.swayNone.cfg0.0", "midpoint.8.sway-1.0.cfg1.5"])
+SAMPLES = ["euler.7.sway-1.0.cfg2.0", "euler.16.sway-1.0.cfg2.0", "euler.32.swayNone.cfg0.0", "midpoint.8.sway-1.0.cfg1.5"]
+
+
+@pytest.mark.parametrize("key", SAMPLES)
 def test_samples(net, key):
     model, io = net
     method, steps = key.split(".")[:2]

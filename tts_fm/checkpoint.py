@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from tts_fm.model.flow_model import FlowModel
 
-PREFIXES = ("ema_model.transformer.", "transformer.", "net.")
+PREFIXES = ("ema_model.transformer.", "ema_model.", "transformer.", "net.")
 BUFFERS = ("initted", "step", "update")  # bookkeeping of a moving average
 BUFFER_PARTS = ("mel_spec.", "rotary_embed.")  # tables that are computed, not learnt
 MODEL, CONFIG, VOCAB = "model.safetensors", "config.json", "vocab.txt"
@@ -62,7 +64,7 @@ def save_flow_model(
     """Write our folder form; other files in the folder stay. Every file appears whole or not at all.
 
     tokenizer: {"name": "char" | "pinyin" | "phoneme", "lang": ...}, by default the model's own. dtype: torch.float16 halves the file, None
-    keeps the model's. extra: further plain entries of config.json (not "model", "tokenizer", "sigma_min"). Raises ValueError for weights
+    keeps the model's. extra: further plain JSON entries of config.json (not "model", "tokenizer", "sigma_min"). Raises ValueError for weights
     that are not finite in dtype.
     """
     import torch
@@ -81,11 +83,16 @@ def save_flow_model(
         raise ValueError(f"extra may not hold {', '.join(sorted(clash))}: the model says that itself")
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    part = target / f"{MODEL}.part"
-    save_file(tensors, part)
-    _write_text(target / CONFIG, json.dumps(settings | dict(extra or {}), indent=1, ensure_ascii=False) + "\n")
-    save_vocab(target / VOCAB, model.vocab)
-    part.replace(target / MODEL)
+    saving = target / ".saving"  # all three are written in full before the first takes its place
+    saving.mkdir(exist_ok=True)
+    try:
+        save_vocab(saving / VOCAB, model.vocab)
+        (saving / CONFIG).write_text(json.dumps(settings | dict(extra or {}), indent=1, ensure_ascii=False) + "\n", "utf-8")
+        save_file(tensors, saving / MODEL)
+        for name in (VOCAB, CONFIG, MODEL):
+            (saving / name).replace(target / name)
+    finally:
+        shutil.rmtree(saving, ignore_errors=True)
 
 
 def convert_pt(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
@@ -101,7 +108,7 @@ def convert_pt(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Pat
     if target.suffix != ".safetensors":
         raise ValueError(f"the output must end in .safetensors, got {target}")
     try:
-        state = torch.load(source, map_location="cpu", weights_only=True, mmap=True)
+        state = torch.load(source, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(source))
     except Exception as error:  # torch raises many kinds for damaged and for refused files
         raise ModelError(f"{source} cannot be read as plain weights: {str(error).splitlines()[0][:200]}") from error
     for key in ("ema_model_state_dict", "model_state_dict"):
@@ -144,8 +151,6 @@ def strip(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _load_folder(folder: Path, variant: str | None, vocab: Sequence[str] | str | os.PathLike[str] | None) -> FlowModel:
-    from tts_fm.model.flow_model import FlowModel
-
     if variant is not None:
         raise ValueError(f"{folder} says itself what it is: leave variant out")
     missing = [name for name in (MODEL, CONFIG, VOCAB) if not (folder / name).is_file()]
@@ -159,14 +164,10 @@ def _load_folder(folder: Path, variant: str | None, vocab: Sequence[str] | str |
     symbols = _symbols(folder / VOCAB if vocab is None else vocab)
     if len(symbols) != config.vocab:
         raise ModelError(f"the vocabulary has {len(symbols)} symbols but the model in {folder} was built for {config.vocab}")
-    make = lambda: FlowModel(config, symbols, settings.get("sigma_min", 0.0), settings.get("tokenizer"))  # noqa: E731
-    model = _built(make, strip(_read(folder / MODEL)), folder / MODEL)
-    model.settings = settings
-    return model
+    return _built(config, symbols, settings, strip(_read(folder / MODEL)), folder / MODEL)
 
 
 def _load_published(path: Path, variant: str | None, vocab: Sequence[str] | str | os.PathLike[str] | None) -> FlowModel:
-    from tts_fm.model.flow_model import FlowModel
     from tts_fm.model.published import check_variant, published_config
 
     check_variant(variant)
@@ -174,23 +175,27 @@ def _load_published(path: Path, variant: str | None, vocab: Sequence[str] | str 
     tensors = strip(_read(path))
     config = published_config(variant, {k: tuple(v.shape) for k, v in tensors.items()})
     if vocab is None and not (path.parent / VOCAB).is_file():
-        raise ValueError(f"published weights carry no vocabulary: pass vocab, the list of {config.vocab} symbols or the path of its vocab.txt")
+        raise ValueError(f"published weights carry no vocabulary: pass vocab, {config.vocab} symbols in a list or the path of a vocab.txt")
     symbols = _symbols(path.parent / VOCAB if vocab is None else vocab)
     if len(symbols) != config.vocab:
-        rows = config.vocab + 1
-        raise ValueError(f"the vocabulary has {len(symbols)} symbols but {path.name} was trained with {config.vocab} ({rows} rows with the filler)")
+        rows = f"{config.vocab} ({config.vocab + 1} rows with the filler)"
+        raise ValueError(f"the vocabulary has {len(symbols)} symbols but {path.name} was trained with {rows}")
     settings = {"model": to_dict(config), "tokenizer": {"name": "pinyin"}, "variant": variant}
-    model = _built(lambda: FlowModel(config, symbols, tokenizer={"name": "pinyin"}), tensors, path)
-    model.settings = settings
-    return model
+    return _built(config, symbols, settings, tensors, path)
 
 
-def _built(make, tensors: dict[str, Tensor], source: Path) -> FlowModel:
-    """Build without initialising, then put the tensors in; every name and shape must fit."""
+def _built(config: ModelConfig, vocab: list[str], settings: dict[str, Any], tensors: dict[str, Tensor], source: Path) -> FlowModel:
+    """Build without initialising, then put the tensors in as float32; every name and shape must fit."""
     import torch
 
-    with torch.device("meta"):
-        model = make()
+    from tts_fm.model.flow_model import FlowModel
+
+    try:
+        with torch.device("meta"):
+            model = FlowModel(config, vocab, settings.get("sigma_min", 0.0), settings.get("tokenizer"))
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ModelError(f"{source} has a configuration that no network can be built from: {error}") from error
+    model.settings = settings
     wanted = {k: tuple(v.shape) for k, v in model.net.state_dict().items()}
     got = {k: tuple(v.shape) for k, v in tensors.items()}
     wrong = {
@@ -198,9 +203,9 @@ def _built(make, tensors: dict[str, Tensor], source: Path) -> FlowModel:
         "has what the network does not know:": [k for k in got if k not in wanted],
         "has another shape for": [f"{k} {got[k]}, not {wanted[k]}" for k in wanted if k in got and got[k] != wanted[k]],
     }
-    faults = [f"{what} {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}" for what, names in wrong.items() if names]
+    faults = [f"it {what} {', '.join(names[:3])}" + f" and {len(names) - 3} more" * (len(names) > 3) for what, names in wrong.items() if names]
     if faults:
-        raise ModelError(f"{source} does not fit its network: it {'; it '.join(faults)}")
+        raise ModelError(f"{source} does not fit its network: {'; '.join(faults)}")
     model.net.load_state_dict({k: v.float() for k, v in tensors.items()}, assign=True)
     return model
 
@@ -220,8 +225,3 @@ def _symbols(vocab: Sequence[str] | str | os.PathLike[str]) -> list[str]:
 
     return load_vocab(vocab) if isinstance(vocab, str | os.PathLike) else list(vocab)
 
-
-def _write_text(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, "utf-8")
-    part.replace(path)

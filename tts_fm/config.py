@@ -20,7 +20,7 @@ class ModelConfig:
     dim: int = 384  # width of the transformer
     depth: int = 8  # transformer blocks
     heads: int = 6  # attention heads of 64 channels
-    ff_mult: float = 2  # width of the feed-forward part, in units of dim
+    ff_mult: float = 2.0  # width of the feed-forward part, in units of dim
     text_dim: int = 128  # width of the text features
     text_layers: int = 3  # ConvNeXt blocks over the text
     text_frame_layers: int = 0  # further ConvNeXt blocks after the text was spread over frames (average and aligned only)
@@ -66,7 +66,8 @@ def from_dict(kind: type[C], values: dict[str, Any]) -> C:
     for key, value in values.items():
         if key not in fields:
             near = difflib.get_close_matches(key, fields, n=1)
-            raise ValueError(f"{kind.__name__} has no field {key!r}" + (f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(fields)}"))
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(fields)}"
+            raise ValueError(f"{kind.__name__} has no field {key!r}; {hint}")
         wanted = type(fields[key].default)
         if wanted is tuple and isinstance(value, list):
             values = values | {key: tuple(value)}

@@ -1,7 +1,7 @@
 """DiT: the diffusion transformer of F5-TTS (Chen 2024, arXiv 2410.06885; Peebles 2022, arXiv 2212.09748).
 
 x_t, the given mel and the text features enter side by side; blocks whose normalisation is modulated by the flow time turn them into the
-velocity. B batch, T mel frames, P = ceil(T / patch) positions, D width, E text width. The network does not know tokens, solvers or guidance.
+velocity. B batch, T mel frames, P = ceil(T / patch) positions, D width, E text width. It does not know tokens, solvers or guidance.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ class DiT(nn.Module):
         return [*blocks, self.norm_out(time)]
 
     def forward(
-        self, x: Tensor, t: Tensor, given: Tensor, given_mask: Tensor, text: Tensor, mask: Tensor | None = None, modulations: list[Tensor] | None = None
+        self, x: Tensor, t: Tensor, given: Tensor, given_mask: Tensor, text: Tensor, mask: Tensor | None = None,
+        modulations: list[Tensor] | None = None,
     ) -> Tensor:
         """The velocity.
 

@@ -24,6 +24,7 @@ from tts_fm.model.unett import UNetT
 from tts_fm.text.tokens import Tokenizer, make_tokenizer
 
 NETWORKS = {"dit": DiT, "unett": UNetT}
+Flag = bool | Tensor  # for all, or (B,) bool
 Text = Tensor | str | Sequence[str] | Sequence[Sequence[int]]
 
 
@@ -53,6 +54,7 @@ class FlowModel(nn.Module):
             raise ValueError(f"unknown backbone {config.backbone!r}; one of {', '.join(NETWORKS)}")
         self.config, self.vocab, self.path = config, vocab, OTPath(sigma_min)
         self.tokenizer_settings = {"name": "char"} if tokenizer is None else tokenizer
+        self.settings: dict[str, Any] = {}  # what the checkpoint's config.json held
         self.net = NETWORKS[config.backbone](config)
 
     @property
@@ -66,7 +68,11 @@ class FlowModel(nn.Module):
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        return make_tokenizer(self.tokenizer_settings["name"], self.vocab, self.tokenizer_settings.get("lang"))
+        return self.tokenizer_for(self.tokenizer_settings.get("lang"))
+
+    def tokenizer_for(self, lang: str | None) -> Tokenizer:
+        """The model's tokenizer for a language (phonemes only; the others have none)."""
+        return make_tokenizer(self.tokenizer_settings["name"], self.vocab, lang)
 
     def normalise(self, mel: Tensor) -> Tensor:
         """Log-mel -> what the network sees."""
@@ -89,7 +95,11 @@ class FlowModel(nn.Module):
         x1 = self.normalise(mel) * mask[..., None]
         given = mask & ~hidden & ~drop_audio[:, None]
         c = self.condition(x1, given, ids, mask, durations, drop_text)
-        return cfm_loss(lambda x, t: self.net(x, t, c.given, c.given_mask, c.text, c.mask), x1, hidden & mask, generator, path=self.path, times=times)
+
+        def velocity(x: Tensor, t: Tensor) -> Tensor:
+            return self.net(x, t, c.given, c.given_mask, c.text, c.mask)
+
+        return cfm_loss(velocity, x1, hidden & mask, generator, path=self.path, times=times)
 
     def forward(self, *args, **kwargs) -> Loss:
         """`loss`: what a distributed wrapper calls."""
@@ -98,12 +108,14 @@ class FlowModel(nn.Module):
     # ---- inference -------------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def velocity(self, x: Tensor, t: Tensor | float, cond: Tensor | None = None, text: Text | None = None, drop_audio: bool | Tensor = False,
-                 drop_text: bool | Tensor = False, durations: Tensor | None = None, mask: Tensor | None = None, given: Tensor | None = None) -> Tensor:
+    def velocity(
+        self, x: Tensor, t: Tensor | float, cond: Tensor | None = None, text: Text | None = None, drop_audio: Flag = False,
+        drop_text: Flag = False, durations: Tensor | None = None, mask: Tensor | None = None, given: Tensor | None = None,
+    ) -> Tensor:
         """The velocity at x, (B, T, 100).
 
-        x (B, T, 100) and the result are in normalised units: log-mel itself for F5 and E2, whose mean is 0 and std 1. t: a number or (B,) in
-        [0, 1]. cond (B, T', 100) log-mel of the prompt, T' <= T, or None. text: ids (B, N) with -1 as padding, or one string an item.
+        x (B, T, 100) and the result are in normalised units: log-mel itself for F5 and E2 (mean 0, std 1). t: a number or (B,) in [0, 1].
+        cond (B, T', 100) log-mel of the prompt, T' <= T, or None. text: ids (B, N) with -1 as padding, or one string an item.
         drop_audio, drop_text: for all or (B,) bool. durations (B, N) frames of each symbol (`aligned` only). mask (B, T) bool, True = real
         frame. given (B, T) bool: prompt frames; by default those that cond covers, or, at T' = T, those where it is not all zero.
         ValueError where shapes or ids do not fit.
@@ -116,7 +128,8 @@ class FlowModel(nn.Module):
         c = self.inference_condition(mel, given, self.ids(text, batch), mask, durations, flags[1])
         return self.step(x, times, c)
 
-    def sample(self, cond: Tensor | None = None, text: Text | None = None, frames: int | Sequence[int] | Tensor | None = None, **options) -> Tensor:
+    def sample(self, cond: Tensor | None = None, text: Text | None = None, frames: int | Sequence[int] | Tensor | None = None,
+               **options) -> Tensor:
         """Speak: solve from noise to mel. See sample.sample for every option."""
         from tts_fm.model.sample import sample
 
@@ -127,7 +140,8 @@ class FlowModel(nn.Module):
         v = self.net(x.to(self.device, self.dtype), t, c.given, c.given_mask, c.text, c.mask, modulations)
         return v.to(x.device, x.dtype)
 
-    def inference_condition(self, mel: Tensor, given: Tensor, ids: Tensor, mask: Tensor | None, durations: Tensor | None, drop_text: Tensor) -> Condition:
+    def inference_condition(self, mel: Tensor, given: Tensor, ids: Tensor, mask: Tensor | None, durations: Tensor | None,
+                            drop_text: Tensor) -> Condition:
         """`condition` in the network's dtype; mask None means that every frame is real, and stays None."""
         real = torch.ones(given.shape, dtype=torch.bool, device=self.device) if mask is None else mask.to(self.device)
         durations = None if durations is None else torch.as_tensor(durations, device=self.device)
@@ -145,7 +159,9 @@ class FlowModel(nn.Module):
             raise ValueError(f"the prompt must be a log-mel ({batch}, at most {frames} frames, {N_MELS}), got {tuple(cond.shape)}")
         if given is None:
             given = cond.abs().sum(-1) != 0 if cond.shape[1] == frames else torch.ones(cond.shape[:2], dtype=torch.bool, device=self.device)
-        given = F.pad(given.to(self.device), (0, frames - given.shape[1]))
+        if given.ndim != 2 or len(given) != batch or given.shape[1] > frames or bool(given[:, cond.shape[1] :].any()):
+            raise ValueError(f"given must be ({batch}, at most {frames} frames), True only within the prompt; got {tuple(given.shape)}")
+        given = F.pad(given.to(self.device, torch.bool), (0, frames - given.shape[1]))
         mel = F.pad(self.normalise(cond), (0, 0, 0, frames - cond.shape[1]))
         return mel.masked_fill(~given[..., None], 0.0), given
 

@@ -62,7 +62,8 @@ class Attention(nn.Module):
         self.to_out = nn.Sequential(nn.Linear(inner, dim), nn.Dropout(dropout))
 
     def forward(self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
-        q, k, v = (part(x).unflatten(-1, (self.heads, HEAD_DIM)).transpose(1, 2) for part in (self.to_q, self.to_k, self.to_v))  # (B, H, P, 64)
+        parts = (part(x) for part in (self.to_q, self.to_k, self.to_v))
+        q, k, v = (part.unflatten(-1, (self.heads, HEAD_DIM)).transpose(1, 2) for part in parts)  # (B, H, P, 64) each
         q, k = rotate(q, angles, self.rotary_heads), rotate(k, angles, self.rotary_heads)
         keys = None if mask is None else mask[:, None, None, :]  # (B, 1, 1, P)
         if self.explicit:

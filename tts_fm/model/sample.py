@@ -68,7 +68,8 @@ def sample(
     if cond is not None and given is None:
         prompts = _lengths(cond.shape[1] if prompt_frames is None else prompt_frames, batch, "prompt_frames")
         if bool((prompts > lengths).any()) or int(prompts.max()) > cond.shape[1]:
-            raise ValueError(f"prompts of {prompts.tolist()} frames do not fit a cond of {cond.shape[1]} and speech of {lengths.tolist()} frames")
+            got = f"prompts of {prompts.tolist()} frames, a cond of {cond.shape[1]} and speech of {lengths.tolist()}"
+            raise ValueError(f"a prompt must be within its cond and its speech, got {got}")
         given = torch.arange(longest)[None] < prompts[:, None]
     mel, given = model.prompt(cond, batch, longest, given)
     times = f5_grid(steps, sway) if grid is None else torch.as_tensor(grid)
@@ -102,7 +103,8 @@ class Branches:
         else:
             names = ["full", "null"] if bool(torch.as_tensor(cfg != 0).any()) else ["full"]
         many = len(names)
-        drop_audio, drop_text = (torch.tensor([WITHHELD[n][k] for n in names], device=model.device).repeat_interleave(self.batch) for k in (0, 1))
+        flags = torch.tensor([WITHHELD[n] for n in names], device=model.device).repeat_interleave(self.batch, dim=0)  # (many B, 2)
+        drop_audio, drop_text = flags.unbind(1)
         self.names = names
         self.condition = model.inference_condition(
             mel.repeat(many, 1, 1),
@@ -168,7 +170,9 @@ def _solver_times(grid: Tensor, method: str) -> list[float]:
     return list(dict.fromkeys(asked.tolist()))
 
 
-def _noise(noise: Tensor | None, seeds: int | Sequence[int] | None, generator: torch.Generator | None, lengths: Tensor, longest: int) -> Tensor:
+def _noise(
+    noise: Tensor | None, seeds: int | Sequence[int] | None, generator: torch.Generator | None, lengths: Tensor, longest: int
+) -> Tensor:
     """(B, T, 100) float32 standard normal, each item's drawn for itself."""
     batch = len(lengths)
     if sum(given is not None for given in (noise, seeds, generator)) > 1:

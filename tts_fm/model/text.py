@@ -4,7 +4,7 @@ filler   ids, then filler up to the length of the speech; the network must find 
 average  every symbol gets the same share of the positions (ZipVoice, arXiv 2506.13053)
 aligned  every symbol gets its own frames, from a duration model or an aligner (Voicebox, arXiv 2306.15687)
 
-B batch, N symbols, P positions, E text width, V vocabulary. Ids are 0..V-1 and -1 for padding; inside, 0 is the filler and ids move up by 1.
+B batch, N symbols, P positions, E text width, V vocabulary. Ids are 0..V-1 and -1 for padding; inside, 0 is the filler and ids move up.
 This module does not know what the symbols are, nor what is done with the features.
 """
 

@@ -57,7 +57,8 @@ class UNetT(nn.Module):
         return [self.time_embed(t)]
 
     def forward(
-        self, x: Tensor, t: Tensor, given: Tensor, given_mask: Tensor, text: Tensor, mask: Tensor | None = None, modulations: list[Tensor] | None = None
+        self, x: Tensor, t: Tensor, given: Tensor, given_mask: Tensor, text: Tensor, mask: Tensor | None = None,
+        modulations: list[Tensor] | None = None,
     ) -> Tensor:
         """The velocity; arguments and result as in DiT.forward."""
         frames = x.shape[1]

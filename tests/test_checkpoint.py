@@ -1,0 +1,188 @@
+"""Checkpoints: round trips, published files, conversion, and what every kind of wrong file says."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from test_model_batch import tiny
+
+from tts_fm.checkpoint import convert_pt, load_flow_model, save_flow_model
+from tts_fm.errors import ModelError
+
+GOLDEN = Path(__file__).parent / "golden"
+F5_VOCAB = json.loads((GOLDEN / "text.json").read_text())["vocab"]
+F5 = GOLDEN / "f5_v1.weights.safetensors"
+
+
+@pytest.fixture
+def saved(tmp_path):
+    model = tiny(text="aligned", patch=2, shared_adaln=True, given_flag=True, mel_mean=-2.0, mel_std=3.0)
+    folder = tmp_path / "voice"
+    save_flow_model(folder, model, {"name": "phoneme", "lang": "en-gb"}, extra={"about": "a test"})
+    return model, folder
+
+
+def test_round_trip(saved):
+    model, folder = saved
+    again = load_flow_model(folder)
+    assert again.config == model.config and again.vocab == model.vocab and not again.training
+    assert again.tokenizer_settings == {"name": "phoneme", "lang": "en-gb"} and again.settings["about"] == "a test"
+    for name, value in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value)
+    assert sorted(p.name for p in folder.iterdir()) == ["config.json", "model.safetensors", "vocab.txt"]
+
+
+def test_half_precision_file_reads_as_float32(saved):
+    model, folder = saved
+    full = (folder / "model.safetensors").stat().st_size
+    save_flow_model(folder, model, dtype=torch.float16)
+    assert (folder / "model.safetensors").stat().st_size < 0.6 * full
+    again = load_flow_model(str(folder))
+    assert again.dtype == torch.float32
+    for name, value in model.state_dict().items():
+        assert (again.state_dict()[name] - value).abs().max() < 2e-3
+    assert load_flow_model(folder, dtype=torch.bfloat16).dtype == torch.bfloat16
+
+
+def test_weights_that_float16_cannot_hold(saved):
+    model, folder = saved
+    before = (folder / "model.safetensors").read_bytes()
+    with torch.no_grad():
+        model.net.proj_out.bias[0] = 1e6
+    with pytest.raises(ValueError, match=r"proj_out\.bias"):
+        save_flow_model(folder, model, dtype=torch.float16)
+    assert (folder / "model.safetensors").read_bytes() == before
+
+
+def test_saving_that_fails_leaves_the_old_files(saved):
+    model, folder = saved
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    model.vocab = ["a"] * 12  # refused: every symbol needs one id
+    with pytest.raises(ValueError):
+        save_flow_model(folder, model)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def break_config(folder, change):
+    settings = json.loads((folder / "config.json").read_text())
+    change(settings)
+    (folder / "config.json").write_text(json.dumps(settings))
+
+
+@pytest.mark.parametrize(
+    "damage,says",
+    [
+        (lambda f: (f / "config.json").unlink(), "config.json missing"),
+        (lambda f: (f / "config.json").write_text("{"), "not a model's configuration"),
+        (lambda f: (f / "config.json").write_text("[]"), "not a model's configuration"),
+        (lambda f: break_config(f, lambda s: s["model"].update(dimm=3)), "did you mean 'dim'"),
+        (lambda f: break_config(f, lambda s: s["model"].update(backbone="rnn")), "unknown backbone"),
+        (lambda f: break_config(f, lambda s: s["model"].update(depth=3)), r"lacks transformer_blocks\.2"),
+        (lambda f: break_config(f, lambda s: s["model"].update(depth=1)), "does not know: transformer_blocks.1.*more"),
+        (lambda f: break_config(f, lambda s: s["model"].update(text_dim=8)), "another shape for"),
+        (lambda f: (f / "vocab.txt").write_text("a\nb\n"), "2 symbols .* built for 12"),
+        (lambda f: (f / "vocab.txt").write_text(""), "empty"),
+        (lambda f: (f / "model.safetensors").write_bytes(b"nothing"), "not a readable safetensors"),
+        (lambda f: os.truncate(f / "model.safetensors", 2000), "not a readable safetensors"),
+    ],
+)
+def test_damaged_folders(saved, damage, says):
+    damage(saved[1])
+    with pytest.raises(ModelError, match=says):
+        load_flow_model(saved[1])
+
+
+def test_wrong_paths(tmp_path, saved):
+    with pytest.raises(ModelError, match="no model at"):
+        load_flow_model(tmp_path / "nowhere")
+    (tmp_path / "a.pt").write_bytes(b"")
+    with pytest.raises(ModelError, match="tts-fm convert"):
+        load_flow_model(tmp_path / "a.pt")
+    (tmp_path / "a.wav").write_bytes(b"")
+    with pytest.raises(ModelError, match="is no model"):
+        load_flow_model(tmp_path / "a.wav")
+    with pytest.raises(ValueError, match="leave variant out"):
+        load_flow_model(saved[1], variant="f5-v1")
+
+
+def test_published_needs_variant_and_vocabulary(tmp_path):
+    with pytest.raises(ValueError, match="f5-v1, f5-v0, e2"):
+        load_flow_model(F5, vocab=F5_VOCAB)
+    with pytest.raises(ValueError, match="pass vocab"):
+        load_flow_model(F5, variant="f5-v1")
+    with pytest.raises(ValueError, match=r"32 symbols .* 33 \(34 rows"):
+        load_flow_model(F5, variant="f5-v1", vocab=F5_VOCAB[:-1])
+    with pytest.raises(ModelError, match="not of e2"):
+        load_flow_model(F5, variant="e2", vocab=F5_VOCAB)
+    shutil.copy(F5, tmp_path / "m.safetensors")
+    (tmp_path / "vocab.txt").write_text("".join(f"{c}\n" for c in F5_VOCAB))
+    assert load_flow_model(tmp_path / "m.safetensors", variant="f5-v1").vocab == F5_VOCAB
+    assert load_flow_model(F5, variant="f5-v1", vocab=tmp_path / "vocab.txt").vocab == F5_VOCAB
+
+
+@pytest.mark.parametrize("prefix", ["ema_model.transformer.", "ema_model.", "transformer.", ""])
+def test_prefixes_and_buffers(tmp_path, prefix):
+    old = "ema_model.transformer."
+    tensors = {prefix + k.removeprefix(old): v for k, v in load_file(F5).items()}
+    extra = ["initted", "step", prefix.removesuffix("transformer.") + "mel_spec.mel_stft.mel_scale.fb"]
+    save_file(tensors | {k: torch.ones(2) for k in extra}, tmp_path / "m.safetensors")
+    model, truth = (load_flow_model(p, variant="f5-v1", vocab=F5_VOCAB) for p in (tmp_path / "m.safetensors", F5))
+    assert all(torch.equal(v, truth.state_dict()[k]) for k, v in model.state_dict().items())
+    with pytest.raises(ModelError, match=r"lacks proj_out\.bias"):
+        tensors.pop(prefix + "proj_out.bias")
+        save_file(tensors, tmp_path / "m.safetensors")
+        load_flow_model(tmp_path / "m.safetensors", variant="f5-v1", vocab=F5_VOCAB)
+
+
+def test_published_becomes_a_folder(tmp_path):
+    model = load_flow_model(F5, variant="f5-v1", vocab=F5_VOCAB)
+    save_flow_model(tmp_path / "f5", model)
+    again = load_flow_model(tmp_path / "f5")
+    assert again.config == model.config and again.tokenizer_settings == {"name": "pinyin"}
+    assert torch.equal(again.net.proj_out.weight, model.net.proj_out.weight)
+
+
+@pytest.mark.parametrize("key", ["ema_model_state_dict", "model_state_dict"])
+def test_convert(tmp_path, key):
+    weights = load_file(F5)
+    if key == "model_state_dict":
+        weights = {k.removeprefix("ema_model."): v for k, v in weights.items()}
+    state = {key: weights | {"initted": torch.tensor(True), "step": torch.tensor(5)}, "optimizer_state_dict": {"lr": 0.1}, "update": 7}
+    torch.save(state, tmp_path / "m.pt")
+    out = convert_pt(tmp_path / "m.pt", tmp_path / "m.safetensors")
+    assert sorted(load_file(out)) == sorted(k for k in load_file(F5) if "inv_freq" not in k)
+    model = load_flow_model(out, variant="f5-v1", vocab=F5_VOCAB)
+    assert torch.equal(model.net.proj_out.weight, load_file(F5)["ema_model.transformer.proj_out.weight"])
+
+
+class Trap:
+    def __reduce__(self):
+        return (os.system, ("touch trapped",))
+
+
+def test_convert_runs_no_code(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model_state_dict": Trap()}, "bad.pt")
+    torch.save({"weights": torch.ones(2)}, "other.pt")
+    Path("broken.pt").write_bytes(b"PK not a zip")
+    for name, says in (("bad", "plain weights"), ("other", "no F5 or E2"), ("broken", "plain weights"), ("missing", "no model at")):
+        with pytest.raises(ModelError, match=says):
+            convert_pt(f"{name}.pt", "out.safetensors")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.pt", "broken.pt", "other.pt"]
+    with pytest.raises(ValueError, match="safetensors"):
+        convert_pt("other.pt", "out.bin")
+
+
+def test_import_needs_no_torch():
+    code = "import sys, tts_fm, tts_fm.checkpoint; assert 'torch' not in sys.modules; print(tts_fm.__version__); tts_fm.load_flow_model"
+    here = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=here)
+    assert run.returncode == 0 and run.stdout.strip() == "0.1.0", run.stderr
