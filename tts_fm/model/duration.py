@@ -1,0 +1,221 @@
+"""How long speech lasts: the byte-ratio rule of F5-TTS, and a small network that gives every symbol its frames at the pace of a prompt.
+
+The network reads symbols (ConvNeXt V2 blocks) and a prompt mel (strided convolution, ConvNeXt blocks, mean and deviation over time = style)
+and regresses log(1 + frames), as FastSpeech 2 does for phones (Ren 2020, arXiv 2006.04558). Padding never changes a result.
+B batch, N symbols, T prompt frames, P = ceil(T / 4) prompt positions, D width, S style width. Frames are mel frames (93.75 a second),
+fractional.
+This module does not know how text becomes symbols, nor what speaks them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tts_fm.errors import ModelError
+from tts_fm.model.layers import ConvNeXtBlock, masked
+
+FRAME_RATE = 24_000 / 256  # mel frames a second
+STRESS, SILENCE = "ˈˌ", "<sil>"
+PHONE_FLOOR = 1.5  # frames: shorter phones are not heard
+PHONE_CAP, PAUSE_CAP = 0.5 * FRAME_RATE, 1.5 * FRAME_RATE
+_LONGEST = 6.0  # largest log(1 + frames) the network can say: 4.3 s
+_PHONE, _STRESS, _PAUSE, _FREE = range(4)
+
+
+def byte_ratio_frames(ref_frames: int, ref_text: str, text: str, speed: float = 1.0, compat: bool = True) -> int:
+    """Frames of `text` if it is spoken with as many frames per UTF-8 byte as the reference (the rule of F5-TTS, utils_infer.py).
+
+    ref_frames: frames of the reference, in F5 samples // 256. ref_text: its transcript exactly as the network is given it; F5 ends it in
+    ". " and adds one more space, and these bytes count. speed: 2.0 halves the result. The result excludes the reference: F5's `duration`
+    is ref_frames + result. compat: texts under 10 bytes are given speed 0.3 whatever was asked, as F5 does; False leaves `speed` alone.
+    Raises ValueError for an empty reference (text or frames) and for a speed that is not a positive number.
+    """
+    if ref_frames < 1:
+        raise ValueError(f"the reference has {ref_frames} frames; the byte-ratio rule needs at least one")
+    if not ref_text:
+        raise ValueError("the byte-ratio rule needs the transcript of the reference; give it, or a fixed duration")
+    _check_speed(speed)
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if compat and size < 10:
+        speed = 0.3
+    return int(ref_frames / len(ref_text.encode("utf-8", "surrogatepass")) * size / speed)  # this order of operations is F5's
+
+
+def scale_to(durations: Tensor, frames: float | Tensor) -> Tensor:
+    """Stretch or squeeze every item to a total of `frames` (a number, or (B,)), pauses and phones in proportion: (B, N) -> (B, N).
+
+    An item whose durations are all zero stays zero. Raises ValueError for totals that are negative or not finite.
+    """
+    total = torch.as_tensor(frames, dtype=durations.dtype, device=durations.device).expand(len(durations))
+    if not bool((torch.isfinite(total) & (total >= 0)).all()):
+        raise ValueError(f"a total of frames must be finite and at least 0, got {total.tolist()}")
+    return durations * (total / durations.sum(1).clamp(min=1e-6))[:, None]
+
+
+class PromptEncoder(nn.Module):
+    """Pace and voice of a prompt: (B, T, 100) log-mel and (B,) lengths -> (B, S); a learnt vector where the length is 0."""
+
+    def __init__(self, bins: int, dim: int, layers: int, style_dim: int, mel_mean: float, mel_std: float) -> None:
+        super().__init__()
+        self.mel_mean, self.mel_std = mel_mean, mel_std
+        self.enter = nn.Conv1d(bins, dim, 7, stride=4, padding=3)
+        self.blocks = nn.ModuleList(ConvNeXtBlock(dim) for _ in range(layers))
+        self.norm = nn.LayerNorm(dim)
+        self.leave = nn.Sequential(nn.Linear(2 * dim, style_dim), nn.GELU(), nn.Linear(style_dim, style_dim))
+        self.absent = nn.Parameter(torch.zeros(style_dim))
+
+    def forward(self, mel: Tensor, lengths: Tensor) -> Tensor:
+        real = torch.arange(mel.shape[1], device=mel.device) < lengths[:, None]  # (B, T)
+        normal = masked((mel - self.mel_mean) / self.mel_std, real)
+        hidden = F.gelu(self.enter(normal.transpose(1, 2))).transpose(1, 2)  # (B, P, D)
+        mask = real[:, ::4]
+        for block in self.blocks:
+            hidden = masked(block(hidden, mask), mask)
+        hidden = masked(self.norm(hidden).float(), mask)
+        count = mask.sum(1, keepdim=True).clamp(min=1)
+        mean = hidden.sum(1) / count  # (B, D)
+        spread = masked(hidden - mean[:, None], mask).square().sum(1) / count
+        style = self.leave(torch.cat([mean, (spread + 1e-5).sqrt()], dim=-1).to(self.absent.dtype))
+        return torch.where(lengths[:, None] > 0, style, self.absent.to(style.dtype))
+
+
+class DurationModel(nn.Module):
+    """Symbols and a prompt to frames per symbol. 1.3M parameters at the default sizes.
+
+    vocab: the symbols, id = place in the list; what is a phone, a stress mark or a pause is read off them. dropout acts in training only.
+    """
+
+    def __init__(self, vocab: Sequence[str], dim: int = 192, layers: int = 5, style_dim: int = 192, prompt_dim: int = 128,
+                 prompt_layers: int = 3, bins: int = 100, mel_mean: float = -2.44, mel_std: float = 3.72, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = dict(
+            vocab=list(vocab), dim=dim, layers=layers, style_dim=style_dim, prompt_dim=prompt_dim, prompt_layers=prompt_layers, bins=bins,
+            mel_mean=mel_mean, mel_std=mel_std, dropout=dropout)
+        self.vocab = list(vocab)
+        self.embed = nn.Embedding(len(self.vocab), dim)
+        self.prompt = PromptEncoder(bins, prompt_dim, prompt_layers, style_dim, mel_mean, mel_std)
+        self.blocks = nn.ModuleList(ConvNeXtBlock(dim) for _ in range(layers))
+        self.styles = nn.ModuleList(nn.Linear(style_dim, dim) for _ in range(layers))
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(dim)
+        self.head = nn.Linear(dim, 1)
+        nn.init.constant_(self.head.bias, 1.6)  # starts near 5 frames a symbol
+        self.register_buffer("kinds", torch.tensor([_kind(symbol) for symbol in self.vocab]), persistent=False)
+
+    def forward(self, ids: Tensor, prompt: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
+        """What the network itself says, without floors or caps.
+
+        ids: (B, N) int, -1 = padding. prompt: (B, T, 100) natural-log mel; None = no prompt, an average pace. lengths: (B,) real frames of
+        each prompt, 0 = none; not given = all of T. Returns (B, N) frames >= 0, zero at padding. Raises ValueError for shapes and ids
+        that do not fit.
+        """
+        prompt, lengths = self._checked(ids, prompt, lengths)
+        mask = ids >= 0
+        style = self.prompt(prompt, lengths)  # (B, S)
+        hidden = masked(self.embed(ids.clamp(min=0)), mask)  # (B, N, D)
+        for block, shift in zip(self.blocks, self.styles, strict=True):
+            hidden = masked(self.dropout(block(hidden + shift(style)[:, None], mask)), mask)
+        logs = F.softplus(self.head(self.norm(hidden)).squeeze(-1).float()).clamp(max=_LONGEST)
+        return logs.expm1().masked_fill(~mask, 0.0)
+
+    @torch.inference_mode()
+    def durations(self, ids: Tensor, prompt: Tensor | None = None, speed: float | Tensor = 1.0, lengths: Tensor | None = None) -> Tensor:
+        """Frames to speak with: `forward` (whose arguments these are), capped, divided by `speed` (a number, or (B,)), and with a floor.
+
+        Caps, before speed: 0.5 s for a phone or stress mark, 1.5 s for a pause: space, punctuation, silence, and a phone right before
+        punctuation or silence, which in the corpus holds the pause. Floor, after speed: 1.5 frames for a phone. (B, N), zero at padding.
+        Call `eval()` first after training. Raises ValueError as `forward` does, and for a speed that is not a positive number.
+        """
+        for value in speed.flatten().tolist() if isinstance(speed, Tensor) else [speed]:
+            _check_speed(value)
+        frames = self(ids, prompt, lengths)
+        kinds = self.kinds[ids.clamp(min=0)].masked_fill(ids < 0, _FREE)  # (B, N)
+        after = F.pad(ids, (0, 1), value=-1)[:, 1:]
+        stop = (after < 0) | ((self.kinds[after.clamp(min=0)] == _PAUSE) & ~self._is_space(after))
+        cap = torch.where((kinds == _PAUSE) | ((kinds == _PHONE) & stop), PAUSE_CAP, PHONE_CAP)
+        frames = torch.where(kinds == _FREE, frames, torch.minimum(frames, cap))
+        rate = torch.as_tensor(speed, dtype=frames.dtype, device=frames.device).expand(len(ids))[:, None]
+        frames = frames / rate
+        return torch.where(kinds == _PHONE, frames.clamp(min=PHONE_FLOOR), frames)
+
+    def _is_space(self, ids: Tensor) -> Tensor:
+        space = [i for i, symbol in enumerate(self.vocab) if symbol.isspace()]
+        return torch.isin(ids, torch.tensor(space, dtype=ids.dtype, device=ids.device))
+
+    def _checked(self, ids: Tensor, prompt: Tensor | None, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        if ids.ndim != 2 or ids.is_floating_point():
+            raise ValueError(f"ids must be integers of shape (B, N), got {tuple(ids.shape)} {ids.dtype}")
+        if ids.numel() and not -1 <= int(ids.min()) <= int(ids.max()) < len(self.vocab):
+            got = f"{int(ids.min())}..{int(ids.max())}"
+            raise ValueError(f"ids must lie in -1..{len(self.vocab) - 1}, got {got}: was another vocabulary used?")
+        bins, dtype = self.config["bins"], self.head.weight.dtype
+        if prompt is None:
+            prompt, lengths = torch.zeros(len(ids), 0, bins, device=ids.device), None
+        if prompt.ndim != 3 or len(prompt) != len(ids) or prompt.shape[2] != bins:
+            raise ValueError(f"the prompt must be a log-mel of shape ({len(ids)}, T, {bins}), got {tuple(prompt.shape)}")
+        if lengths is None:
+            lengths = torch.full((len(ids),), prompt.shape[1], device=ids.device)
+        elif lengths.shape != (len(ids),) or int(lengths.min()) < 0 or int(lengths.max()) > prompt.shape[1]:
+            raise ValueError(f"lengths must be {len(ids)} numbers in 0..{prompt.shape[1]}, got {lengths.tolist()}")
+        return (prompt if prompt.shape[1] else prompt.new_zeros(len(ids), 1, bins)).to(dtype), lengths
+
+
+def save_duration_model(model: DurationModel, folder: str | Path, half: bool = True) -> None:
+    """Write model.safetensors (float16 unless `half` is False) and config.json (constructor arguments, the vocabulary among them)."""
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: (value.half() if half else value.float()).contiguous() for name, value in model.state_dict().items()}
+    weights, settings = folder / "model.safetensors", folder / "config.json"
+    save_file(state, str(weights) + ".part")
+    Path(str(weights) + ".part").replace(weights)
+    part = Path(str(settings) + ".part")
+    part.write_text(json.dumps(model.config, ensure_ascii=False, indent=1), encoding="utf-8")
+    part.replace(settings)
+
+
+def load_duration_model(path: str | Path, config: str | Path | None = None) -> DurationModel:
+    """Read what `save_duration_model` wrote: a folder, or the weights file with its config (not given: config.json beside it).
+
+    Weights become float32; the model is in eval mode. Raises ModelError for files that are missing, damaged or do not fit each other.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(path)
+    weights = path / "model.safetensors" if path.is_dir() else path
+    settings = Path(config) if config is not None else weights.with_name("config.json")
+    for file in (weights, settings):
+        if not file.is_file():
+            raise ModelError(f"duration model: {file} is missing; a folder with model.safetensors and config.json is needed")
+    try:
+        model = DurationModel(**json.loads(settings.read_text(encoding="utf-8")))
+        model.load_state_dict({name: value.float() for name, value in load_file(str(weights)).items()})
+    except (SafetensorError, ValueError, TypeError, RuntimeError) as error:
+        raise ModelError(f"duration model: {weights} with {settings.name} cannot be read: {str(error).splitlines()[0]}") from error
+    return model.eval()
+
+
+def _kind(symbol: str) -> int:
+    """A stress mark, a phone (it has a letter), a pause (silence, space, punctuation), or another special symbol such as <unk>."""
+    if symbol == SILENCE:
+        return _PAUSE
+    if symbol.startswith("<") and symbol.endswith(">") and len(symbol) > 2:
+        return _FREE
+    if symbol in STRESS:
+        return _STRESS
+    return _PHONE if any(char.isalpha() for char in symbol) else _PAUSE
+
+
+def _check_speed(speed: float) -> None:
+    if not (math.isfinite(speed) and speed > 0):
+        raise ValueError(f"speed must be a positive number, got {speed}; 1.0 is the pace of the reference, 2.0 twice as fast")
