@@ -195,16 +195,23 @@ def test_measures_are_checked(listed):
 
 
 def test_speak_with(listed):
-    class Speech:
-        samples, sample_rate = [0.0, 0.5], 8000
+    from types import SimpleNamespace
+
+    asked = []
 
     class Tts:
-        def say(self, text, voice, steps):
-            assert (text, steps) == ("The cat sat.", 4) and voice.endswith("af_kore.flac")
-            return Speech()
+        def say(self, text, voice, ref_text, **options):
+            asked.append((text, voice, ref_text, options))
+            settings = SimpleNamespace(steps=4, method="euler", cfg=2.0, sway=-1.0, seed=0, speed=1.0)
+            return SimpleNamespace(wave=np.ones(80, np.float32), rate=8000, forwards=16, chunks=[1, 2], settings=settings)
 
-    wave, rate, seconds = ev.speak_with(Tts(), steps=4)(ev.read_list(listed)[0])
-    assert wave.dtype == np.float32 and wave.tolist() == [0, 0.5] and rate == 8000 and 0 <= seconds < 1
+    report = ev.evaluate(listed, ev.SpeakWith(Tts(), steps=4), measures=[], about={"model": "toy"})
+    first = listed.parent / "prompts" / "af_kore.flac"
+    assert asked[0] == ("The cat sat.", str(first), "Hello.", {"item": "a", "steps": 4}) and asked[1][2] is None
+    assert report.items[0].seconds == 0.01 and report.items[0].compute > 0
+    assert {k: report.about[k] for k in ("forwards", "steps", "cfg", "model")} == {"forwards": 8, "steps": 4, "cfg": 2.0, "model": "toy"}
+    ev.SpeakWith(Tts(), ref_text=False)(ev.read_list(listed)[0])
+    assert asked[-1][2] is None
 
 
 BAD_LINES = [

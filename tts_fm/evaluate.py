@@ -211,8 +211,8 @@ def evaluate(
     items: a JSONL file (read_list) or EvalItems. speak: item -> (wave (S,), rate, seconds of computation); when it raises ValueError or
     TtsFmError the item counts as failed (all words deleted, similarity 0) and the rest goes on. asr: a transcriber, a folder with a Whisper
     in CTranslate2 format, or a size name; by default metrics.WHISPER_FOLDER. out: write the JSON there. measures: some of "wer" (with CER),
-    "sim", "dnsmos". forwards: network forwards an utterance took (a CFG pair is two), for the report; about: further facts for it (model,
-    steps, ...). audio: folder for the waves, <id>.wav. on_item(done, all, result) after each item, for a progress line.
+    "sim", "dnsmos". forwards: network forwards a chunk of speech took (a CFG pair is two), for the report; about: further facts for it
+    (model, steps, ...); what SpeakWith knows of both is used where they are not given. audio: folder for the waves, <id>.wav. on_item(done, all, result) after each item, for a progress line.
     MissingDependency or ModelError before anything is spoken when a measure cannot be taken.
     """
     chosen = read_list(items) if isinstance(items, (str, os.PathLike)) else list(items)
@@ -238,7 +238,8 @@ def evaluate(
         results.append(result)
         if on_item is not None:
             on_item(len(results), len(chosen), result)
-    facts = dict(about or {}) | {"forwards": forwards} | judge.names() | _surroundings(begin)
+    forwards = getattr(speak, "forwards", None) if forwards is None else forwards
+    facts = getattr(speak, "about", {}) | dict(about or {}) | {"forwards": forwards} | judge.names() | _surroundings(begin)
     report = _report(results, facts)
     if out is not None:
         report.save(out)
@@ -345,13 +346,24 @@ def hardware() -> str:
     return line
 
 
-def speak_with(tts: Any, **options: Any) -> Speak:
-    """A `speak` for evaluate() from a synthesis.TTS: each item in the voice of its ref_audio; options go to tts.say."""
+class SpeakWith:
+    """A `speak` for evaluate() from a synthesis.TTS: each item in the voice of its ref_audio, its id mixed into the seed.
 
-    def speak(item: EvalItem) -> tuple[np.ndarray, int, float]:
+    options: fields of Settings (steps, cfg, seed, ...). ref_text: pass the prompt's transcript on where the list has it. `forwards` and
+    `about` describe the last utterance: network forwards of a chunk, and the settings.
+    """
+
+    def __init__(self, tts: Any, ref_text: bool = True, **options: Any) -> None:
+        self.tts, self.ref_text, self.options = tts, ref_text, options
+        self.forwards: int | None = None
+        self.about: dict[str, Any] = {}
+
+    def __call__(self, item: EvalItem) -> tuple[np.ndarray, int, float]:
         begin = time.perf_counter()
-        speech = tts.say(item.text, voice=str(item.ref_audio), **options)
+        speech = self.tts.say(
+            item.text, voice=str(item.ref_audio), ref_text=item.ref_text if self.ref_text else None, **{"item": item.id} | self.options
+        )
         seconds = time.perf_counter() - begin
-        return np.asarray(speech.samples, np.float32), int(speech.sample_rate), seconds
-
-    return speak
+        self.forwards = speech.forwards // max(1, len(speech.chunks))
+        self.about = {key: getattr(speech.settings, key) for key in ("steps", "method", "cfg", "sway", "seed", "speed")}
+        return speech.wave, speech.rate, seconds
