@@ -212,7 +212,8 @@ def evaluate(
     TtsFmError the item counts as failed (all words deleted, similarity 0) and the rest goes on. asr: a transcriber, a folder with a Whisper
     in CTranslate2 format, or a size name; by default metrics.WHISPER_FOLDER. out: write the JSON there. measures: some of "wer" (with CER),
     "sim", "dnsmos". forwards: network forwards a chunk of speech took (a CFG pair is two), for the report; about: further facts for it
-    (model, steps, ...); what SpeakWith knows of both is used where they are not given. audio: folder for the waves, <id>.wav. on_item(done, all, result) after each item, for a progress line.
+    (model, steps, ...); what SpeakWith knows of both is used where they are not given. audio: folder for the waves, <id>.wav.
+    on_item(done, all, result) after each item, for a progress line.
     MissingDependency or ModelError before anything is spoken when a measure cannot be taken.
     """
     chosen = read_list(items) if isinstance(items, (str, os.PathLike)) else list(items)

@@ -5,8 +5,8 @@
     python recipes/builtin/copy_synthesis.py griffin-lim --corpus ../shared/corpus
 
 For 40 validation clips of a corpus (manifest.jsonl) and for the prompts of an evaluation list: PESQ-wb, STOI, DNSMOS of the original, of
-the copy and their difference, WER of both, speaker similarity of the two, L1 of the log-mels, and the vocoder's real-time factor. S samples.
-Needs the extra `eval`; about 4 minutes on 2 cores.
+the copy and their difference, WER of both, speaker similarity of the two, L1 of the log-mels, and the vocoder's real-time factor.
+S samples. Needs the extra `eval`; about 4 minutes on 2 cores.
 """
 
 from __future__ import annotations
