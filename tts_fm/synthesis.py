@@ -194,11 +194,10 @@ class TTS:
         assert self.durations is not None
         unknown, silence = self.model.vocab.index("<unk>"), self.model.vocab.index("<sil>")
         ids = [silence, *plan.ids, silence]
-        with torch.no_grad():
-            frames = self.durations.durations(torch.tensor([ids]), prompt[None], speed)[0]
+        frames = self.durations.durations(torch.tensor([ids]), prompt[None], speed)[0].tolist()
         edge = EDGE_SILENCE * FRAMES_PER_SECOND
-        frames[0], frames[-1] = frames[0].clamp(max=edge), edge / 2
-        durations = [float(len(prompt)), *frames.tolist()]
+        frames[0], frames[-1] = min(frames[0], edge), edge / 2
+        durations = [float(len(prompt)), *frames]
         return [unknown, *ids], durations, int(round(sum(durations)))
 
     def _by_ratio(self, plan: ChunkPlan, prompt: torch.Tensor, voice: Voice, lang: str, speed: float) -> tuple[list[int], None, int]:

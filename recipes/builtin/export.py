@@ -1,0 +1,82 @@
+"""Put the trained parts together as the built-in voice: tts_fm/assets/builtin and tts_fm/assets/voices.
+
+    python recipes/builtin/export.py ../corpus runs/builtin tts_fm/assets
+
+Reads runs/builtin/{flow,vocoder,duration}; weights are stored as float16. The voices are clips of the corpus (Kokoro-82M, Apache-2.0).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+from tts_fm.config import ModelConfig, from_dict
+
+VOICES = {  # our name -> the corpus's voice; the first is the default
+    "heart": "af_heart",
+    "bella": "af_bella",
+    "nova": "af_nova",
+    "michael": "am_michael",
+    "puck": "am_puck",
+    "liam": "am_liam",
+    "emma": "bf_emma",
+    "isabella": "bf_isabella",
+    "george": "bm_george",
+    "lewis": "bm_lewis",
+}
+DEFAULTS = {"steps": 16, "cfg": 2.0}
+
+
+def export_flow(run: Path, out: Path, steps_done: int | None = None) -> None:
+    """Averaged weights of the last checkpoint -> a model folder."""
+    import torch
+
+    from tts_fm.checkpoint import save_flow_model
+    from tts_fm.model.flow_model import FlowModel
+
+    settings = json.loads((run / "settings.json").read_text())
+    state = torch.load(run / "last.pt", weights_only=True)
+    model = FlowModel(from_dict(ModelConfig, settings["model"]), settings["vocab"], tokenizer={"name": "phoneme", "lang": "en-us"})
+    model.load_state_dict(state["average"])
+    save_flow_model(out, model, dtype=torch.float16, extra={"defaults": DEFAULTS, "trained_steps": state["step"]})
+
+
+def export_vocoder(run: Path, out: Path) -> None:
+    import torch
+
+    from tts_fm.vocoder import save_vocoder, vocoder_from_state
+
+    state = torch.load(run / "last.pt", weights_only=True)["ema"]
+    save_vocoder(out, state, vocoder_from_state(state).config, torch.float16)
+
+
+def export_voices(corpus: Path, out: Path) -> None:
+    """For each voice the clip of 4 to 6.5 s whose speech is steadiest: a whole sentence, with the fewest long pauses."""
+    from tts_fm.voices import add_voice
+
+    rows = [json.loads(line) for line in (corpus / "manifest.jsonl").open(encoding="utf-8")]
+    shutil.rmtree(out, ignore_errors=True)
+    for name, source in VOICES.items():
+        fits = [r for r in rows if r["speaker"] == source and 4.0 <= r["seconds"] <= 6.5 and r["text"].endswith(".") and '"' not in r["text"]]
+        best = min(fits, key=lambda r: (max(r["unit_frames"][:-1]), r["id"]))
+        add_voice(name, corpus / best["audio"], best["text"], best["lang"], folder=out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("assets", type=Path)
+    args = parser.parse_args()
+    builtin = args.assets / "builtin"
+    export_flow(args.runs / "flow", builtin)
+    export_vocoder(args.runs / "vocoder", builtin / "vocoder")
+    if (args.runs / "duration" / "model.safetensors").exists():
+        shutil.copytree(args.runs / "duration", builtin / "duration", ignore=lambda _, names: [n for n in names if n not in ("model.safetensors", "config.json")], dirs_exist_ok=True)
+    export_voices(args.corpus, args.assets / "voices")
+
+
+if __name__ == "__main__":
+    main()
