@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from .ogg import steady
+
 if TYPE_CHECKING:
     import torch
 
@@ -339,6 +341,8 @@ def _encode(file: Any, wave: np.ndarray, rate: int, format: str, metadata: Mappi
             setattr(sound, key, "".join(c for c in str(value) if c >= " ")[:1000])
         for start in range(0, len(wave), 1 << 15):  # libsndfile's Vorbis encoder overflows its stack on long blocks
             sound.write(wave[start : start + (1 << 15)])
+    if container == "OGG":
+        steady(file)  # the same audio is the same file
 
 
 def write_audio(
