@@ -63,9 +63,10 @@ class Clips:
         at = int(rng.integers(-size // 2, len(self.order) - size // 2))
         chosen = self.order[np.clip(np.arange(at, at + size), 0, len(self.order) - 1)]
         ids, frames, prompts = [], [], []
+        crop = int(rng.uniform(1, 6) * FRAME_RATE)  # one for the batch: little padding
         for i in chosen:
             source = self.other(i, rng) if rng.random() < 0.5 else int(i)
-            mel = self.prompt(source, int(rng.uniform(1, 6) * FRAME_RATE), rng)
+            mel = self.prompt(source, crop, rng)
             stretch = math.exp(rng.uniform(-0.25, 0.25)) if rng.random() < 0.5 else 1.0
             mel = disturb(resize(mel, stretch), rng)
             ids.append(self.ids[i])
@@ -161,13 +162,14 @@ def train(model: DurationModel, clips: Clips, valid: Clips, args: argparse.Names
     while True:
         used = time.time() - began
         done = max(step / args.steps, used / (60 * args.minutes))
-        if done >= 1 or step % args.save == 0:
+        if done >= 1 or (step and step % args.save == 0):
             state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "rng": torch.get_rng_state()}
             torch.save(state | {"step": step, "used": used}, last.with_suffix(".part"))
             last.with_suffix(".part").replace(last)
             save_duration_model(model, args.out)
             figures = {"step": step, "seconds": round(used), "loss": round(float(np.mean(recent)), 4) if recent else None}
-            figures |= measure(model, valid)
+            if done >= 1 or step % (4 * args.save) == 0:
+                figures |= measure(model, valid)
             with records.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(figures) + "\n")
             log.info("%s", {k: v for k, v in figures.items() if not k.startswith(("none", "other"))})
@@ -175,7 +177,7 @@ def train(model: DurationModel, clips: Clips, valid: Clips, args: argparse.Names
         if done >= 1:
             return
         for group in optimiser.param_groups:
-            group["lr"] = args.lr * min(1.0, (step + 1) / 100, 1.5 * (1 - done))  # flat, then down to zero over the last two thirds
+            group["lr"] = args.lr * min(1.0, (step + 1) / 50, 1.5 * (1 - done))  # flat, then down to zero over the last two thirds
         model.train()
         ids, frames, prompt, lengths = clips.batch(step, args.batch, args.seed)
         with torch.autocast("cpu", torch.bfloat16):
@@ -195,9 +197,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--minutes", type=float, default=math.inf)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=1.5e-3)
-    parser.add_argument("--save", type=int, default=300, help="checkpoint and measure every so many steps")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--save", type=int, default=100, help="checkpoint every so many steps; measure every fourth time")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--valid-only", action="store_true")
     args = parser.parse_args()

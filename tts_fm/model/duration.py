@@ -88,14 +88,14 @@ class PromptEncoder(nn.Module):
 
 
 class DurationModel(nn.Module):
-    """Symbols and a prompt to frames per symbol. 1.3M parameters at the default sizes.
+    """Symbols and a prompt to frames per symbol. 0.7M parameters at the default sizes.
 
     vocab: the symbols, id = place in the list; what is a phone, a stress mark or a pause is read off them. dropout acts in training only.
     """
 
     kinds: Tensor  # (V,) phone, stress mark, pause or free
 
-    def __init__(self, vocab: Sequence[str], dim: int = 192, layers: int = 5, style_dim: int = 192, prompt_dim: int = 128,
+    def __init__(self, vocab: Sequence[str], dim: int = 160, layers: int = 4, style_dim: int = 128, prompt_dim: int = 96,
                  prompt_layers: int = 3, bins: int = 100, mel_mean: float = -2.44, mel_std: float = 3.72, dropout: float = 0.1) -> None:
         super().__init__()
         self.config: dict[str, Any] = dict(
