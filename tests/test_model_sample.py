@@ -116,8 +116,9 @@ def test_without_prompt_and_with_strings(model):
 
 
 def test_adaptive_solver(model, cond):
-    near = model.sample(cond, IDS, 14, method="dopri5", steps=1, cfg=0.0)
-    assert torch.isfinite(near).all()
+    short = {"grid": [0.0, 0.01], "cfg": 0.0}  # a random net is stiff: the whole way takes long
+    exact, near = (model.sample(cond, IDS, 14, method=m, **short) for m in ("dopri5", "rk4"))
+    assert (exact - near).abs().max() < 1e-2 * near.abs().max()
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,8 @@ def save_flow_model(
     """Write our folder form; other files in the folder stay. Every file appears whole or not at all.
 
     tokenizer: {"name": "char" | "pinyin" | "phoneme", "lang": ...}, by default the model's own. dtype: torch.float16 halves the file, None
-    keeps the model's. extra: further plain JSON entries of config.json (not "model", "tokenizer", "sigma_min"). Raises ValueError for weights
-    that are not finite in dtype.
+    keeps the model's. extra: further plain JSON entries of config.json, other than "model", "tokenizer" and "sigma_min". Raises ValueError
+    for weights that are not finite in dtype.
     """
     import torch
     from safetensors.torch import save_file
@@ -203,11 +203,16 @@ def _built(config: ModelConfig, vocab: list[str], settings: dict[str, Any], tens
         "has what the network does not know:": [k for k in got if k not in wanted],
         "has another shape for": [f"{k} {got[k]}, not {wanted[k]}" for k in wanted if k in got and got[k] != wanted[k]],
     }
-    faults = [f"it {what} {', '.join(names[:3])}" + f" and {len(names) - 3} more" * (len(names) > 3) for what, names in wrong.items() if names]
-    if faults:
-        raise ModelError(f"{source} does not fit its network: {'; '.join(faults)}")
+    if any(wrong.values()):
+        faults = "; ".join(f"it {what} {_first(names)}" for what, names in wrong.items() if names)
+        raise ModelError(f"{source} does not fit its network: {faults}")
     model.net.load_state_dict({k: v.float() for k, v in tensors.items()}, assign=True)
     return model
+
+
+def _first(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -55,16 +55,16 @@ class FlowModel(nn.Module):
         self.config, self.vocab, self.path = config, vocab, OTPath(sigma_min)
         self.tokenizer_settings = {"name": "char"} if tokenizer is None else tokenizer
         self.settings: dict[str, Any] = {}  # what the checkpoint's config.json held
-        self.net = NETWORKS[config.backbone](config)
+        self.net: DiT | UNetT = NETWORKS[config.backbone](config)
 
     @property
     def device(self) -> torch.device:
-        return self.net.proj_out.weight.device
+        return next(self.net.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
         """What the network computes in; mels outside of it are float32, and so are times and rotary angles inside."""
-        return self.net.proj_out.weight.dtype
+        return next(self.net.parameters()).dtype
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

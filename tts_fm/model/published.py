@@ -7,6 +7,7 @@ cannot tell (whether padding of the text is masked, how many heads are rotated) 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tts_fm.audio import N_MELS
 from tts_fm.config import ModelConfig
@@ -18,7 +19,7 @@ Shapes = Mapping[str, Sequence[int]]
 
 _F5 = {"backbone": "dit", "text": "filler", "ff_mult": 2, "text_dim": 512, "text_layers": 4, "dropout": 0.1}
 _E2 = {"backbone": "unett", "text": "filler", "ff_mult": 4, "text_dim": N_MELS, "text_layers": 0, "dropout": 0.1}
-VARIANTS: dict[str, dict] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "f5-v1": _F5 | {"text_masks_padding": True, "rotary_heads": 0},
     "f5-v0": _F5 | {"text_masks_padding": False, "rotary_heads": 1},
     "e2": _E2 | {"text_masks_padding": False, "rotary_heads": 1},
@@ -87,7 +88,7 @@ def _count(shapes: Shapes, group: str) -> int:
     return len({name.split(".")[depth] for name in shapes if name.startswith(group + ".")})
 
 
-def _sized(sizes: dict[str, dict[str, int]], size: str) -> dict[str, int]:
+def _sized(sizes: dict[str, dict[str, int]], size: str) -> dict[str, Any]:
     if size not in sizes:
         raise ValueError(f"unknown size {size!r}; one of {', '.join(sizes)}")
     return sizes[size]

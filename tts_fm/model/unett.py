@@ -6,6 +6,8 @@ B batch, T mel frames, P positions, D width, E text width. Same calls as DiT, so
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -28,6 +30,25 @@ class RMSNorm(nn.Module):
         return F.normalize(x, dim=-1) * x.shape[-1] ** 0.5 * self.g
 
 
+class Layer(nn.ModuleList):
+    """[skip projection or None, norm, attention, norm, feed-forward]: a list, because the published names are numbers."""
+
+    def __init__(self, config: ModelConfig, second_half: bool) -> None:
+        dim = config.dim
+        skip = nn.Linear(2 * dim, dim, bias=False) if second_half else None
+        attention = Attention(dim, config.heads, config.dropout, config.rotary_heads)
+        parts: list[Any] = [skip, RMSNorm(dim), attention, RMSNorm(dim), FeedForward(dim, config.ff_mult, config.dropout)]
+        super().__init__(parts)
+
+    def forward(self, h: Tensor, early: Tensor | None, angles: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
+        """h (B, P, D) and, in the second half, what entered the matching layer of the first -> (B, P, D)."""
+        skip, attn_norm, attn, ff_norm, ff = cast(list[Any], list(self))
+        if early is not None:
+            h = skip(torch.cat([h, early], dim=-1))
+        h = h + attn(attn_norm(h), angles, mask)
+        return h + ff(ff_norm(h))
+
+
 class UNetT(nn.Module):
     """(x_t, t, given mel, text features, mask) -> velocity. Mels are normalised by the caller (FlowModel)."""
 
@@ -39,18 +60,9 @@ class UNetT(nn.Module):
         self.time_embed = TimeEmbedding(config.dim)
         self.text_embed = TextConditioning(config)
         self.input_embed = InputEmbedding(config)
-        self.layers = nn.ModuleList(self._layer(config, second_half=i >= config.depth // 2) for i in range(config.depth))
+        self.layers = nn.ModuleList(Layer(config, second_half=i >= config.depth // 2) for i in range(config.depth))
         self.norm_out = RMSNorm(config.dim)
         self.proj_out = nn.Linear(config.dim, config.patch * N_MELS)
-
-    @staticmethod
-    def _layer(config: ModelConfig, second_half: bool) -> nn.ModuleList:
-        """[skip projection or nothing, norm, attention, norm, feed-forward]: a list, because the published names are numbers."""
-        dim = config.dim
-        skip = nn.Linear(2 * dim, dim, bias=False) if second_half else None
-        attention = Attention(dim, config.heads, config.dropout, config.rotary_heads)
-        parts = [skip, RMSNorm(dim), attention, RMSNorm(dim), FeedForward(dim, config.ff_mult, config.dropout)]
-        return nn.ModuleList(parts)  # type: ignore[arg-type]
 
     def modulations(self, t: Tensor) -> list[Tensor]:
         """All that depends on the time alone: (B,) -> [(B, D)], the time token."""
@@ -69,12 +81,11 @@ class UNetT(nn.Module):
         mask = None if mask is None else F.pad(mask, (1, 0), value=True)
         angles = rotary_angles(h.shape[1], h.device)
         skips: list[Tensor] = []
-        for skip, attn_norm, attn, ff_norm, ff in self.layers:  # type: ignore[misc]
-            if skip is None:
+        for i, layer in enumerate(self.layers):
+            if i < self.config.depth // 2:
                 skips.append(h)
+                h = layer(h, None, angles, mask)
             else:
-                h = skip(torch.cat([h, skips.pop()], dim=-1))
-            h = h + attn(attn_norm(h), angles, mask)
-            h = h + ff(ff_norm(h))
+                h = layer(h, skips.pop(), angles, mask)
         out = self.proj_out(self.norm_out(h))  # (B, 1 + P, patch * 100)
         return ungroup(masked(out, mask)[:, 1:], frames)
