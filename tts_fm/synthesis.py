@@ -102,6 +102,7 @@ class Job:
     frames: int  # prompt and speech
     seed: int
     settings: Settings
+    voice: Voice
     request: int
     index: int
     total: int
@@ -167,7 +168,7 @@ class TTS:
                 done.setdefault(job.request, {})[job.index] = chunk
                 if len(done[job.request]) == job.total:
                     chunks = [done[job.request][i] for i in range(job.total)]
-                    yield job.request, self.finish(requests[job.request], job.settings, chunks, time.perf_counter() - began)
+                    yield job.request, self.finish(job, chunks, time.perf_counter() - began)
                     done[job.request] = {-1: chunk}  # frees the rest; never complete again
                     began = time.perf_counter()
 
@@ -175,7 +176,7 @@ class TTS:
         """Everything before the flow: voice, chunks, durations. Raises ValueError for bad input."""
         settings = request.settings.with_defaults(self.defaults).check()
         voice = self.voice(request.voice, request.ref_text)
-        lang = settings.lang or voice.lang or self.model.tokenizer_settings.get("lang") or "en-us"
+        lang = self.lang(settings, voice)
         tokenizer = self.model.tokenizer_for(lang)
         prompt = log_mel(torch.from_numpy(voice.wave)[None])[0]  # (Tp, 100)
         prompt = prompt[: len(prompt) // self.model.config.patch * self.model.config.patch]
@@ -186,8 +187,12 @@ class TTS:
             timed = [self._by_ratio(plan, prompt, voice, lang, settings.speed) for plan in plans]
         if settings.duration is not None:
             timed = fit_total(timed, len(prompt), settings.duration - sum(p.pause for p in plans))
-        return [Job(plan, prompt, ids, durations, frames, chunk_seed(settings, k), settings, number, k, len(plans))
+        return [Job(plan, prompt, ids, durations, frames, chunk_seed(settings, k), settings, voice, number, k, len(plans))
                 for k, (plan, (ids, durations, frames)) in enumerate(zip(plans, timed, strict=True))]
+
+    def lang(self, settings: Settings, voice: Voice) -> str:
+        """The accent to phonemise with: asked for, or the voice's, or the model's."""
+        return settings.lang or voice.lang or self.model.tokenizer_settings.get("lang") or "en-us"
 
     def _aligned(self, plan: ChunkPlan, prompt: torch.Tensor, speed: float) -> tuple[list[int], list[float], int]:
         """Symbols with their frames: one "unknown" symbol under the prompt, silence, the text, silence."""
@@ -242,25 +247,24 @@ class TTS:
         if job.durations is not None:
             ends = np.cumsum(job.durations[1:]) * HOP / SAMPLE_RATE  # of the silence, then of every unit
             offset = len(pause) / SAMPLE_RATE
-            lang = job.settings.lang or self.model.tokenizer_settings.get("lang") or "en-us"
             words = [Word(w.text, w.start + offset, w.end + offset) for w in
-                     word_times(job.plan.text, job.plan.units, ends[1:-1].tolist(), lang, first=float(ends[0]))]
+                     word_times(job.plan.text, job.plan.units, ends[1:-1].tolist(), self.lang(job.settings, job.voice), first=float(ends[0]))]
         return Chunk(job.index, job.total, job.plan.text, np.concatenate([pause, wave]), 0.0, words, mel.float().cpu().numpy(), dict(job.plan.unknown))
 
-    def finish(self, request: Request, settings: Settings, chunks: list[Chunk], seconds: float) -> Speech:
-        """Join the chunks of one request, set the loudness and keep the true peak under -1 dB."""
+    def finish(self, job: Job, chunks: list[Chunk], seconds: float) -> Speech:
+        """Join the chunks of one request (`job` is any of its jobs), set the loudness and keep the true peak under -1 dB."""
+        settings = job.settings
         start, placed = 0.0, []
         for chunk in chunks:
             placed.append(moved(chunk, start))
             start += chunk.seconds
         wave = np.concatenate([chunk.wave for chunk in placed])
         wave = limit(wave, SAMPLE_RATE) if settings.loudness is None else normalise_loudness(wave, SAMPLE_RATE, settings.loudness)
-        voice = self.voice(request.voice, request.ref_text)
-        warnings = list(voice.warnings)
+        warnings = list(job.voice.warnings)
         unknown = sorted({symbol for chunk in chunks for symbol in chunk.unknown})
         if unknown:
             warnings.append(f"the model does not know {' '.join(unknown)}; left out")
-        return Speech(wave, voice.name, settings, placed, seconds, settings.forwards() * len(chunks), warnings)
+        return Speech(wave, job.voice.name, settings, placed, seconds, settings.forwards() * len(chunks), warnings)
 
 
 def moved(chunk: Chunk, start: float) -> Chunk:

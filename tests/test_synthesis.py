@@ -1,0 +1,120 @@
+"""The inference path with a tiny random model: what is promised of every model, whatever it has learnt."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from tiny_model import tiny_tts_folder
+
+from tts_fm.settings import Settings
+from tts_fm.synthesis import TTS, Request, grouped
+from tts_fm.voices import Voice
+
+TEXTS = ["Hello, Alice.", "The birch canoe slid on the smooth planks. It was late.", "Yes!"]
+
+
+@pytest.fixture(scope="module")
+def tts(tmp_path_factory) -> TTS:
+    return TTS.load(tiny_tts_folder(tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture(scope="module")
+def voice() -> Voice:
+    t = np.arange(24_000 * 2) / 24_000
+    wave = 0.1 * np.sin(2 * np.pi * 150 * t) * (1 + np.sin(2 * np.pi * 3 * t))
+    return Voice("hum", wave.astype(np.float32), "a hum that lasts two seconds", "en-us")
+
+
+def test_the_same_request_gives_the_same_audio_alone_in_a_batch_and_streamed(tts, voice):
+    requests = [Request(text, voice, settings=Settings(item=str(i))) for i, text in enumerate(TEXTS)]
+    batched = dict(tts.batch(requests))
+    small = dict(tts.batch(requests, batch_frames=1))
+    for i, text in enumerate(TEXTS):
+        alone = tts.say(text, voice, item=str(i))
+        assert alone.seconds > 0.2 and np.abs(alone.wave).max() > 0
+        np.testing.assert_allclose(batched[i].wave, alone.wave, atol=1e-5)
+        np.testing.assert_allclose(small[i].wave, alone.wave, atol=1e-5)
+    streamed = list(tts.stream(TEXTS[1], voice, item="1", chunk_seconds=2.0))
+    whole = tts.say(TEXTS[1], voice, item="1", chunk_seconds=2.0)
+    assert len(streamed) == len(whole.chunks) > 1
+    np.testing.assert_allclose(np.concatenate([c.mel for c in streamed]), np.concatenate([c.mel for c in whole.chunks]), atol=1e-4)
+    assert streamed[-1].start == pytest.approx(whole.chunks[-1].start)
+
+
+def test_seed_and_item_change_the_noise_and_nothing_global_is_touched(tts, voice):
+    before = torch.random.get_rng_state()
+    one, two, other = (tts.say("Hello.", voice, **k).wave for k in ({"seed": 1}, {"seed": 2}, {"seed": 1, "item": "x"}))
+    assert np.abs(one - two).max() > 1e-4 and np.abs(one - other).max() > 1e-4
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_breaks_speed_and_duration_are_kept_to_the_frame(tts, voice):
+    plain = tts.say("Hello there.", voice)
+    paused = tts.say("<break 0.5s> Hello there.", voice)
+    assert paused.seconds - plain.seconds == pytest.approx(0.5, abs=1e-6)
+    assert paused.words[0].start - plain.words[0].start == pytest.approx(0.5, abs=2e-3)
+    assert np.abs(paused.wave[:12_000]).max() == 0
+    fixed = tts.say("Hello there.", voice, duration=2.0)
+    assert fixed.seconds == pytest.approx(2.0, abs=0.03)
+    assert tts.say("Hello there, my friend.", voice, speed=0.5).seconds > tts.say("Hello there, my friend.", voice, speed=2.0).seconds
+
+
+def test_word_times_are_in_order_and_inside_the_audio(tts, voice):
+    speech = tts.say(TEXTS[1], voice, chunk_seconds=3.0)
+    assert [w.text for w in speech.words] == "The birch canoe slid on the smooth planks It was late".split()
+    times = [t for w in speech.words for t in (w.start, w.end)]
+    assert times == sorted(times) and times[-1] <= speech.seconds
+
+
+def test_settings_reach_the_count_of_forwards_and_the_file(tts, voice, tmp_path):
+    speech = tts.say("Hello.", voice, steps=3, cfg=0.0, method="midpoint")
+    assert speech.forwards == 6 and tts.say("Hello.", voice).forwards == 4  # the folder's defaults: 2 steps, guided
+    speech.save(tmp_path / "a.flac")
+    with soundfile.SoundFile(tmp_path / "a.flac") as file:
+        assert file.samplerate == 24_000 and len(file) == len(speech.wave) and "generated" in file.comment
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_progress_can_cancel(tts, voice):
+    class Stop(Exception):
+        pass
+
+    seen = []
+
+    def progress(step, steps, chunk, chunks):
+        seen.append((step, steps, chunk, chunks))
+        if step == 1:
+            raise Stop
+
+    with pytest.raises(Stop):
+        tts.say("Hello.", voice, steps=4, on_progress=progress)
+    assert seen == [(0, 4, 0, 1), (1, 4, 0, 1)]
+    assert len(tts.say("Hello.", voice).wave)  # the model is as before
+
+
+@pytest.mark.parametrize("text, part", [("", "empty"), (" \n ", "empty"), ("!!! ... ---", "nothing"), ("a" * 100_001, "limit"), ("<break 99s> Hi.", "break")])
+def test_texts_that_cannot_be_said_are_refused_in_one_line(tts, voice, text, part):
+    with pytest.raises(ValueError, match=part) as error:
+        tts.say(text, voice)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("bad", [{"steps": 0}, {"steps": 257}, {"cfg": float("nan")}, {"cfg": -1.0}, {"speed": 0.0}, {"speed": float("inf")}, {"seed": -1},
+                                 {"duration": -2.0}, {"method": "magic"}, {"sway": 3.0}, {"loudness": 3.0}, {"chunk_seconds": 0.0}, {"steps": 2.5}])
+def test_numbers_out_of_range_are_refused_and_named(tts, voice, bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        tts.say("Hello.", voice, **bad)
+
+
+def test_unknown_symbols_are_told(tts, voice):
+    speech = tts.say("[word](/ʘa/) yes", voice)
+    assert any("ʘ" in warning for warning in speech.warnings)
+
+
+def test_groups_stay_within_the_budget_and_lose_nothing(tts, voice):
+    jobs = [job for i, text in enumerate(TEXTS * 3) for job in tts.plan(Request(text, voice), i)]
+    groups = list(grouped(jobs, 1500))
+    assert sorted(id(j) for g in groups for j in g) == sorted(map(id, jobs))
+    assert all(len(g) == 1 or len(g) * max(j.frames for j in g) <= 1500 for g in groups)
