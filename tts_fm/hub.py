@@ -9,6 +9,7 @@ is not asked for again, so name a commit instead of a branch where it matters. N
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import http.client
 import json
@@ -300,6 +301,23 @@ def resolve(spec: str | os.PathLike[str], sha256: str | None = None, progress: b
         reason = error.strerror or error
         raise ModelError(f"cannot keep {remote.shown} in {target.parent}: {reason}; set TTS_FM_CACHE to a folder with space") from None
     return target
+
+
+def download(url: str, target: str | os.PathLike[str], sha256: str | None = None, progress: bool = True) -> Path:
+    """Fetch one URL to `target` (a corpus, not the cache): checked, resumable and atomic as in `resolve`. ModelError, ValueError alike."""
+    place, sha256 = Path(target), _check_sum(sha256)
+    remote = dataclasses.replace(_remote(url), target=place)
+    if _is_good(place, sha256):
+        return place
+    if is_offline():
+        raise ModelError(f"{place} is not there and TTS_FM_OFFLINE or HF_HUB_OFFLINE is set; unset it or put {remote.shown} there")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(place.with_name(place.name + ".lock")):
+            _download(remote, sha256, progress)
+    except OSError as error:
+        raise ModelError(f"cannot keep {remote.shown} in {place.parent}: {error.strerror or error}") from None
+    return place
 
 
 def _is_good(target: Path, sha256: str | None) -> bool:
