@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -246,6 +248,49 @@ def test_missing_and_empty_lists(tmp_path):
     (tmp_path / "latin.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="UTF-8"):
         ev.read_list(tmp_path / "latin.jsonl")
+
+
+# --- recipes -------------------------------------------------------------------------------------------------------------------------
+
+
+def recipe(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "recipes" / "builtin" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_asr_is_assembled(tmp_path, monkeypatch):
+    asr = recipe("asr")
+    for name, files in zip(asr.PACKAGES, ({"model.bin.00": b"ab", "config.json": b"{}"}, {"model.bin.01": b"cd"}), strict=True):
+        (tmp_path / name / "data").mkdir(parents=True)
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit")  # must not be imported
+        for file, content in files.items():
+            (tmp_path / name / "data" / file).write_bytes(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    folder = asr.assemble(tmp_path / "out" / "whisper")
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == {"model.bin": b"abcd", "config.json": b"{}"}
+    (folder / "model.bin").write_bytes(b"kept")
+    assert (asr.assemble(folder) / "model.bin").read_bytes() == b"kept"
+    monkeypatch.setattr(asr, "PACKAGES", ("no_such_package_at_all",))
+    with pytest.raises(MissingDependency, match="no-such-package-at-all"):
+        asr.assemble(tmp_path / "other")
+
+
+def test_copy_synthesis_choice_and_summary(tmp_path):
+    copy = recipe("copy_synthesis")
+    rows = [{"audio": f"{i}.wav", "text": str(i), "split": "valid" if i % 2 else "train", "seconds": 2.0} for i in range(20)]
+    (tmp_path / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert [text for _, text in copy.corpus_clips(tmp_path, "valid", 5)] == ["1", "5", "9", "13", "17"]
+    with pytest.raises(ValueError, match="10 clips of split 'valid'"):
+        copy.corpus_clips(tmp_path, "valid", 11)
+    figures = copy.summary([
+        {"compute": 1.0, "seconds": 10.0, "pesq": 2.0, "wer_copy": m.Errors(1, 0, 0, 1)},
+        {"compute": 1.0, "seconds": 30.0, "pesq": 4.0, "wer_copy": m.Errors(0, 0, 0, 9)},
+    ])  # fmt: skip
+    assert {k: v.value for k, v in figures.items()} == pytest.approx({"rtf": 0.05, "pesq": 3.0, "wer_copy": 0.1})
+    with pytest.raises(ModelError, match="not a checkpoint"):
+        copy.open_vocoder(str(tmp_path / "none.pt"))
 
 
 # --- packages ------------------------------------------------------------------------------------------------------------------------

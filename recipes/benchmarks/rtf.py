@@ -128,7 +128,7 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(2)
     cond = torch.randn(1, prompt, N_MELS, generator=generator)
     ids = torch.randint(0, 90, (1, round(15 * (3 + args.seconds))), generator=generator)  # 15 symbols a second
-    noise = torch.randn(frames, N_MELS, generator=torch.Generator().manual_seed(seed))  # what the package draws with this seed
+    noise = torch.randn(frames, N_MELS, generator=torch.Generator().manual_seed(seed))  # (T, 100), what the package draws with this seed
     model = random_model(config)
     published = published_sampler(model, config)
     report: dict[str, Any] = {
@@ -137,15 +137,16 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
     mels: dict[str, torch.Tensor] = {}
 
-    def run(name: str, work: Callable[[], torch.Tensor]) -> None:
-        mel, seconds = timed(work, args.repeats)
+    def run(name: str, work: Callable[[int, int], torch.Tensor]) -> None:
+        work(max(prompt, ids.shape[1]) + 1, 1)  # warm-up: one step, as short as the package allows
+        mel, seconds = timed(lambda: work(frames, steps), args.repeats)
         mels[name] = mel.detach().float()[:, prompt:frames]
         report[name] = {"seconds": round(seconds, 2), "rtf": round(seconds / args.seconds, 3)}
 
-    def ours() -> torch.Tensor:
-        return model.sample(cond.to(model.dtype), text=ids, frames=frames, steps=steps, sway=-1.0, cfg=cfg, noise=noise)
+    def ours(frames: int, steps: int) -> torch.Tensor:
+        return model.sample(cond.to(model.dtype), text=ids, frames=frames, steps=steps, sway=-1.0, cfg=cfg, noise=noise[:frames])
 
-    def theirs() -> torch.Tensor:
+    def theirs(frames: int, steps: int) -> torch.Tensor:
         assert published is not None
         with torch.random.fork_rng(devices=[]):  # its seed is the global one
             return published.sample(cond, ids, frames, steps=steps, cfg_strength=cfg, sway_sampling_coef=-1.0, seed=seed)[0]
@@ -166,7 +167,8 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
 
 def _errors(mel: torch.Tensor, truth: torch.Tensor, spread: float) -> dict[str, float]:
     gap = (mel - truth).abs()
-    return {"mean": round(gap.mean().item(), 6), "max": round(gap.max().item(), 5), "mean_over_std": round(gap.mean().item() / spread, 6)}
+    figures = {"mean": gap.mean().item(), "max": gap.max().item(), "mean_over_std": gap.mean().item() / spread}
+    return {name: float(f"{value:.3g}") for name, value in figures.items()}
 
 
 def main() -> int:
