@@ -94,15 +94,33 @@ def test_progress_can_cancel(tts, voice):
     assert len(tts.say("Hello.", voice).wave)  # the model is as before
 
 
-@pytest.mark.parametrize("text, part", [("", "empty"), (" \n ", "empty"), ("!!! ... ---", "nothing"), ("a" * 100_001, "limit"), ("<break 99s> Hi.", "break")])
+@pytest.mark.parametrize(
+    "text, part", [("", "empty"), (" \n ", "empty"), ("!!! ... ---", "nothing"), ("a" * 100_001, "limit"), ("<break 99s> Hi.", "break")]
+)
 def test_texts_that_cannot_be_said_are_refused_in_one_line(tts, voice, text, part):
     with pytest.raises(ValueError, match=part) as error:
         tts.say(text, voice)
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("bad", [{"steps": 0}, {"steps": 257}, {"cfg": float("nan")}, {"cfg": -1.0}, {"speed": 0.0}, {"speed": float("inf")}, {"seed": -1},
-                                 {"duration": -2.0}, {"method": "magic"}, {"sway": 3.0}, {"loudness": 3.0}, {"chunk_seconds": 0.0}, {"steps": 2.5}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"steps": 0},
+        {"steps": 257},
+        {"cfg": float("nan")},
+        {"cfg": -1.0},
+        {"speed": 0.0},
+        {"speed": float("inf")},
+        {"seed": -1},
+        {"duration": -2.0},
+        {"method": "magic"},
+        {"sway": 3.0},
+        {"loudness": 3.0},
+        {"chunk_seconds": 0.0},
+        {"steps": 2.5},
+    ],
+)
 def test_numbers_out_of_range_are_refused_and_named(tts, voice, bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         tts.say("Hello.", voice, **bad)

@@ -12,15 +12,27 @@ from tts_fm.model.duration import DurationModel, save_duration_model
 from tts_fm.model.flow_model import FlowModel
 from tts_fm.vocoder import Vocoder, save_vocoder
 
-SYMBOLS = " !\"(),.:;?abdefhijklmnprstuvwxzæðŋɐɑɒɔəɚɛɜɡɪɹɾʃʊʌʒʔˈˌθᵻ"
+SYMBOLS = ' !"(),.:;?abdefhijklmnprstuvwxzæðŋɐɑɒɔəɚɛɜɡɪɹɾʃʊʌʒʔˈˌθᵻ'
 TIED = ["e͡ɪ", "a͡ɪ", "o͡ʊ", "ə͡ʊ", "a͡ʊ", "ɔ͡ɪ", "t͡ʃ", "d͡ʒ", "iː", "uː", "ɑː", "ɔː", "ɜː", "ə͡l", "ɔː͡ɹ", "ɑː͡ɹ", "i͡ə", "ɛ͡ɹ", "ɪ͡ɹ"]
 VOCAB = ["<unk>", "<sil>", *SYMBOLS, *TIED]
 
 
 def tiny_config(**changes) -> ModelConfig:
     """The built-in model's form at a toy size."""
-    settings = {"vocab": len(VOCAB), "dim": 64, "depth": 1, "heads": 1, "text_dim": 16, "text_layers": 1, "text_frame_layers": 1, "patch": 2,
-                "shared_adaln": True, "given_flag": True, "mel_mean": -2.44, "mel_std": 3.72}
+    settings = {
+        "vocab": len(VOCAB),
+        "dim": 64,
+        "depth": 1,
+        "heads": 1,
+        "text_dim": 16,
+        "text_layers": 1,
+        "text_frame_layers": 1,
+        "patch": 2,
+        "shared_adaln": True,
+        "given_flag": True,
+        "mel_mean": -2.44,
+        "mel_std": 3.72,
+    }
     return ModelConfig(**(settings | changes))
 
 

@@ -46,7 +46,9 @@ def plan_chunks(text: str, tokenizer: Tokenizer, lang: str, budget: float = 12.0
                 pause = 0.0
     if not plans:
         shown = text.strip()[:40]
-        raise ValueError("the text is empty; give at least one word" if not shown else f"nothing in {shown!r} can be spoken; give at least one word")
+        raise ValueError(
+            "the text is empty; give at least one word" if not shown else f"nothing in {shown!r} can be spoken; give at least one word"
+        )
     return plans
 
 

@@ -59,5 +59,10 @@ class Settings:
 def _inside(name: str, value: float | None, low: float, high: float, whole: bool = False) -> None:
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not math.isfinite(value) or not low <= value <= high:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int if whole else (int, float))
+        or not math.isfinite(value)
+        or not low <= value <= high
+    ):
         raise ValueError(f"{name} must be {'a whole number' if whole else 'a number'} from {low:g} to {high:g}, got {value!r}")

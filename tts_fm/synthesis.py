@@ -137,14 +137,30 @@ class TTS:
         """A stored voice by name, or a recording; see voices.get_voice."""
         return get_voice(spec, text)
 
-    def say(self, text: str, voice: Voice | str | None = None, *, ref_text: str | None = None, settings: Settings | None = None,
-            on_progress: Progress | None = None, **overrides) -> Speech:
+    def say(
+        self,
+        text: str,
+        voice: Voice | str | None = None,
+        *,
+        ref_text: str | None = None,
+        settings: Settings | None = None,
+        on_progress: Progress | None = None,
+        **overrides,
+    ) -> Speech:
         """Speak a text of up to 100,000 characters. `overrides` are fields of Settings. Raises ValueError for bad input."""
         request = Request(text, voice, ref_text, replace(settings or Settings(), **overrides))
         return next(iter(self.batch([request], on_progress=on_progress)))[1]
 
-    def stream(self, text: str, voice: Voice | str | None = None, *, ref_text: str | None = None, settings: Settings | None = None,
-               on_progress: Progress | None = None, **overrides) -> Iterator[Chunk]:
+    def stream(
+        self,
+        text: str,
+        voice: Voice | str | None = None,
+        *,
+        ref_text: str | None = None,
+        settings: Settings | None = None,
+        on_progress: Progress | None = None,
+        **overrides,
+    ) -> Iterator[Chunk]:
         """The chunks of `say` one by one, each as soon as it is spoken. The final limiter is applied to every chunk on its own."""
         request = Request(text, voice, ref_text, replace(settings or Settings(), **overrides))
         start = 0.0
@@ -155,7 +171,9 @@ class TTS:
             start += chunk.seconds
             yield chunk
 
-    def batch(self, requests: Sequence[Request], batch_frames: int = 6000, on_progress: Progress | None = None) -> Iterator[tuple[int, Speech]]:
+    def batch(
+        self, requests: Sequence[Request], batch_frames: int = 6000, on_progress: Progress | None = None
+    ) -> Iterator[tuple[int, Speech]]:
         """Speak many requests, their chunks sorted by length and batched exactly; yields (number of the request, Speech) as they finish.
 
         batch_frames: mel frames, prompts and padding included, in one forward.
@@ -187,8 +205,10 @@ class TTS:
             timed = [self._by_ratio(plan, prompt, voice, lang, settings.speed) for plan in plans]
         if settings.duration is not None:
             timed = fit_total(timed, len(prompt), settings.duration - sum(p.pause for p in plans))
-        return [Job(plan, prompt, ids, durations, frames, chunk_seed(settings, k), settings, voice, number, k, len(plans))
-                for k, (plan, (ids, durations, frames)) in enumerate(zip(plans, timed, strict=True))]
+        return [
+            Job(plan, prompt, ids, durations, frames, chunk_seed(settings, k), settings, voice, number, k, len(plans))
+            for k, (plan, (ids, durations, frames)) in enumerate(zip(plans, timed, strict=True))
+        ]
 
     def lang(self, settings: Settings, voice: Voice) -> str:
         """The accent to phonemise with: asked for, or the voice's, or the model's."""
@@ -230,8 +250,17 @@ class TTS:
                 on_progress(step, s.steps or 0, first.index, first.total)
 
         mel = self.model.sample(
-            cond, ids, [job.frames for job in jobs], steps=s.steps, method=s.method, sway=s.sway, cfg=s.cfg, seeds=[job.seed for job in jobs],
-            durations=durations, prompt_frames=[len(job.prompt) for job in jobs], on_step=report if on_progress is not None else None,
+            cond,
+            ids,
+            [job.frames for job in jobs],
+            steps=s.steps,
+            method=s.method,
+            sway=s.sway,
+            cfg=s.cfg,
+            seeds=[job.seed for job in jobs],
+            durations=durations,
+            prompt_frames=[len(job.prompt) for job in jobs],
+            on_step=report if on_progress is not None else None,
         )  # (B, T, 100)
         return [self._chunk(job, mel[b, len(job.prompt) : job.frames]) for b, job in enumerate(jobs)]
 
@@ -247,9 +276,22 @@ class TTS:
         if job.durations is not None:
             ends = np.cumsum(job.durations[1:]) * HOP / SAMPLE_RATE  # of the silence, then of every unit
             offset = len(pause) / SAMPLE_RATE
-            words = [Word(w.text, w.start + offset, w.end + offset) for w in
-                     word_times(job.plan.text, job.plan.units, ends[1:-1].tolist(), self.lang(job.settings, job.voice), first=float(ends[0]))]
-        return Chunk(job.index, job.total, job.plan.text, np.concatenate([pause, wave]), 0.0, words, mel.float().cpu().numpy(), dict(job.plan.unknown))
+            words = [
+                Word(w.text, w.start + offset, w.end + offset)
+                for w in word_times(
+                    job.plan.text, job.plan.units, ends[1:-1].tolist(), self.lang(job.settings, job.voice), first=float(ends[0])
+                )
+            ]
+        return Chunk(
+            job.index,
+            job.total,
+            job.plan.text,
+            np.concatenate([pause, wave]),
+            0.0,
+            words,
+            mel.float().cpu().numpy(),
+            dict(job.plan.unknown),
+        )
 
     def finish(self, job: Job, chunks: list[Chunk], seconds: float) -> Speech:
         """Join the chunks of one request (`job` is any of its jobs), set the loudness and keep the true peak under -1 dB."""
@@ -295,7 +337,9 @@ def fit_total(timed: list, prompt: int, seconds: float) -> list:
     total = sum(frames - prompt for _, _, frames in timed)
     wanted = seconds * FRAMES_PER_SECOND
     if not 0.2 <= wanted / total <= 5:
-        raise ValueError(f"the text takes {total / FRAMES_PER_SECOND:.1f} s at speed 1; a duration of {seconds:.1f} s is out of reach (0.2 to 5 times)")
+        raise ValueError(
+            f"the text takes {total / FRAMES_PER_SECOND:.1f} s at speed 1; a duration of {seconds:.1f} s is out of reach (0.2 to 5 times)"
+        )
     result = []
     for ids, durations, frames in timed:
         new = (frames - prompt) * wanted / total

@@ -73,7 +73,9 @@ def get_voice(spec: str | os.PathLike[str] | Voice | None, text: str | None = No
     return Voice(Path(name).stem, reference.wave, reference.text, None, tuple(reference.warnings))
 
 
-def add_voice(name: str, source: str | os.PathLike[str], text: str | None = None, lang: str | None = None, folder: Path | None = None) -> list[str]:
+def add_voice(
+    name: str, source: str | os.PathLike[str], text: str | None = None, lang: str | None = None, folder: Path | None = None
+) -> list[str]:
     """Store a recording as a voice of the user; returns the warnings of the check. Raises ValueError for a bad name or recording."""
     if not NAME.fullmatch(name):
         raise ValueError(f"{name!r} cannot name a voice; use up to 64 letters, digits, - and _")

@@ -42,6 +42,6 @@ def word_times(text: str, units: Sequence[str], ends: Sequence[float], lang: str
     result, last = [], first
     for word, (begin, stop) in zip(words, unit_spans(units, phoneme_units_many(words, lang)), strict=True):
         start, end = (max(last, starts[begin]), ends[stop - 1]) if stop > begin else (last, last)
-        result.append(Word(word.strip(".,;:!?\"()[]"), round(start, 3), round(max(start, end), 3)))
+        result.append(Word(word.strip('.,;:!?"()[]'), round(start, 3), round(max(start, end), 3)))
         last = max(start, end)
     return result

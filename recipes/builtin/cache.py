@@ -42,7 +42,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     samples = frames = 0
     with (args.out / "wav.i16").open("wb") as wav_file, (args.out / "mel.f16").open("wb") as mel_file, ProcessPoolExecutor() as pool:
-        for row, (wave, mel) in zip(rows, tqdm(pool.map(partial(decode, args.corpus), rows, chunksize=32), total=len(rows))):
+        for row, (wave, mel) in zip(rows, tqdm(pool.map(partial(decode, args.corpus), rows, chunksize=32), total=len(rows)), strict=True):
             wav_file.write(wave.tobytes())
             mel_file.write(mel.tobytes())
             row.update(sample=samples, samples=len(wave), frame=frames, frames=len(mel))

@@ -59,7 +59,9 @@ def export_voices(corpus: Path, out: Path) -> None:
     rows = [json.loads(line) for line in (corpus / "manifest.jsonl").open(encoding="utf-8")]
     shutil.rmtree(out, ignore_errors=True)
     for name, source in VOICES.items():
-        fits = [r for r in rows if r["speaker"] == source and 4.0 <= r["seconds"] <= 6.5 and r["text"].endswith(".") and '"' not in r["text"]]
+        fits = [
+            r for r in rows if r["speaker"] == source and 4.0 <= r["seconds"] <= 6.5 and r["text"].endswith(".") and '"' not in r["text"]
+        ]
         best = min(fits, key=lambda r: (max(r["unit_frames"][:-1]), r["id"]))
         add_voice(name, corpus / best["audio"], best["text"], best["lang"], folder=out)
 
@@ -74,7 +76,12 @@ def main() -> None:
     export_flow(args.runs / "flow", builtin)
     export_vocoder(args.runs / "vocoder", builtin / "vocoder")
     if (args.runs / "duration" / "model.safetensors").exists():
-        shutil.copytree(args.runs / "duration", builtin / "duration", ignore=lambda _, names: [n for n in names if n not in ("model.safetensors", "config.json")], dirs_exist_ok=True)
+        shutil.copytree(
+            args.runs / "duration",
+            builtin / "duration",
+            ignore=lambda _, names: [n for n in names if n not in ("model.safetensors", "config.json")],
+            dirs_exist_ok=True,
+        )
     export_voices(args.corpus, args.assets / "voices")
 
 

@@ -52,8 +52,21 @@ def make_vocab(cache: Path) -> list[str]:
 
 
 def model_config(vocab: int) -> ModelConfig:
-    return ModelConfig(text="aligned", vocab=vocab, dim=384, depth=8, heads=6, text_dim=192, text_layers=3, text_frame_layers=1, patch=2,
-                       shared_adaln=True, given_flag=True, mel_mean=-2.44, mel_std=3.72)
+    return ModelConfig(
+        text="aligned",
+        vocab=vocab,
+        dim=384,
+        depth=8,
+        heads=6,
+        text_dim=192,
+        text_layers=3,
+        text_frame_layers=1,
+        patch=2,
+        shared_adaln=True,
+        given_flag=True,
+        mel_mean=-2.44,
+        mel_std=3.72,
+    )
 
 
 def main() -> None:
@@ -83,7 +96,9 @@ def main() -> None:
     (args.out / "settings.json").write_text(json.dumps(settings, indent=1, ensure_ascii=False))
     torch.manual_seed(config.seed)  # the weights' first values
     model = FlowModel(model_settings, vocab)
-    trainer = Trainer(model, Corpus(args.cache, "train", vocab), Corpus(args.cache, "valid", vocab), config, args.out, compiled=not args.eager)
+    trainer = Trainer(
+        model, Corpus(args.cache, "train", vocab), Corpus(args.cache, "valid", vocab), config, args.out, compiled=not args.eager
+    )
     trainer.run(until=time.time() + 60 * args.minutes)
 
 

@@ -2,9 +2,9 @@
 
     python recipes/builtin/vocoder.py runs/builtin/cache runs/builtin/vocoder --steps 12000 --adversarial-from 8000
 
-One thread is enough (--threads 2 for both cores). Resumes from the last checkpoint in the run folder; log.jsonl holds every figure. Network:
-Vocos (Siuzdak 2023, arXiv 2306.00814), 256 channels x 6 ConvNeXt blocks, 2.8M parameters; discriminators and hinge losses of the `vocos`
-package. B clips, S samples, T mel frames.
+One thread is enough (--threads 2 for both cores). Resumes from the last checkpoint in the run folder; log.jsonl holds every figure.
+Network: Vocos (Siuzdak 2023, arXiv 2306.00814), 256 channels x 6 ConvNeXt blocks, 2.8M parameters; discriminators and hinge losses
+of the `vocos` package. B clips, S samples, T mel frames.
 """
 
 from __future__ import annotations
@@ -205,12 +205,28 @@ def main() -> None:
             print(json.dumps(figures | {"seconds_a_step": round((time.time() - clock) / 20, 3)}), file=log, flush=True)
             clock = time.time()
         if step % 200 == 0:
-            save(last, model=model.state_dict(), adversary=adversary.state_dict(), g_opt=g_opt.state_dict(), d_opt=d_opt.state_dict(), ema=ema, step=step)
+            save(
+                last,
+                model=model.state_dict(),
+                adversary=adversary.state_dict(),
+                g_opt=g_opt.state_dict(),
+                d_opt=d_opt.state_dict(),
+                ema=ema,
+                step=step,
+            )
         if step % 400 == 0:
             shadow = build()
             shadow.load_state_dict(ema)
             print(json.dumps({"step": step, "valid_mel": validate(shadow, valid, spectral)}), file=log, flush=True)
-    save(last, model=model.state_dict(), adversary=adversary.state_dict(), g_opt=g_opt.state_dict(), d_opt=d_opt.state_dict(), ema=ema, step=step)
+    save(
+        last,
+        model=model.state_dict(),
+        adversary=adversary.state_dict(),
+        g_opt=g_opt.state_dict(),
+        d_opt=d_opt.state_dict(),
+        ema=ema,
+        step=step,
+    )
 
 
 if __name__ == "__main__":
