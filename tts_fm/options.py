@@ -1,0 +1,211 @@
+"""What the verbs of the command line share: their parser, the options of speaking and of models, where results and messages go.
+
+Nothing heavy is imported before it is used. An option that was not given is None; 0 is a value.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from tts_fm.errors import MissingDependency, ModelError
+
+if TYPE_CHECKING:
+    from tts_fm.synthesis import TTS
+
+SPEAKING = ("steps", "cfg", "method", "sway", "seed", "speed", "duration", "lang", "loudness")  # options that are fields of Settings
+DTYPES = ("float32", "bfloat16", "float16")
+OUTPUT_FORMATS = ("wav", "flac", "mp3", "opus", "ogg", "pcm")
+
+
+def note(line: str) -> None:
+    """A message for the user: stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def result(line: str) -> None:
+    """What the command was called for: stdout."""
+    print(line)
+
+
+def result_json(value: Any) -> None:
+    """The result as JSON on stdout; NaN is an error."""
+    print(json.dumps(value, ensure_ascii=False, allow_nan=False, default=str))
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with errors of one line, no abbreviations, and examples kept as they were typed."""
+
+    def __init__(self, **how: Any) -> None:
+        how.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(allow_abbrev=False, **how)
+
+    def error(self, message: str) -> NoReturn:
+        note(f"error: {message} (see {self.prog} --help)")
+        raise SystemExit(2)
+
+
+def new_verb(subparsers: Any, name: str, help: str, epilog: str | None = None) -> argparse.ArgumentParser:
+    """A parser for a verb, with -v and -q. Set its default `run`."""
+    description = help[0].upper() + help[1:] + "."
+    parser: argparse.ArgumentParser = subparsers.add_parser(name, help=help, description=description, epilog=epilog)
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="say what happens; tracebacks for errors; twice: everything")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but the result and errors")
+    return parser
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """--model, --variant, --vocab, --device, --dtype."""
+    group = parser.add_argument_group("model")
+    where = "folder, .safetensors file or hf://owner/repo/file (default: $TTS_FM_MODEL, or the built-in one)"
+    group.add_argument("-m", "--model", metavar="M", help=where)
+    group.add_argument("--variant", metavar="NAME", help="for published weights: f5-v1, f5-v0 or e2")
+    group.add_argument("--vocab", metavar="FILE", help="for published weights: their vocab.txt")
+    group.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, mps (default: $TTS_FM_DEVICE, or a GPU if there is one)")
+    group.add_argument("--dtype", choices=DTYPES, help="precision of the network (default: the model's)")
+
+
+def add_speaking_options(parser: argparse.ArgumentParser) -> None:
+    """The options in SPEAKING."""
+    group = parser.add_argument_group("speaking (defaults are the model's)")
+    group.add_argument("--steps", type=int, metavar="N", help="solver steps, 1 to 256: more is better and slower")
+    group.add_argument("--cfg", type=float, metavar="W", help="classifier-free guidance: 0 is off, 1 to 3 are usual")
+    group.add_argument("--method", metavar="NAME", help="euler, midpoint, heun or rk4 (default: euler)")
+    group.add_argument("--sway", type=float, metavar="S", help="where the steps lie: -1 near the noise, 0 evenly (default: -1)")
+    group.add_argument("--seed", type=int, metavar="S", help="the same seed, text and voice give the same audio (default: 0)")
+    group.add_argument("--speed", type=float, metavar="R", help="pace, 0.25 to 4 (default: 1)")
+    group.add_argument("--duration", type=float, metavar="SECONDS", help="length of the whole, instead of the model's own estimate")
+    group.add_argument("--lang", metavar="CODE", help="accent of the phones: en-us or en-gb (default: the voice's)")
+    group.add_argument("--loudness", type=float, metavar="LUFS", help="loudness of the result, for instance -23 (default: as spoken)")
+
+
+def settings_from(args: argparse.Namespace) -> dict[str, Any]:
+    """The speaking options that were given, as fields of Settings. ValueError for a value out of range."""
+    from tts_fm.settings import Settings
+
+    given = {name: getattr(args, name) for name in SPEAKING if getattr(args, name) is not None}
+    Settings(**given).check()
+    return given
+
+
+def load_tts(args: argparse.Namespace) -> TTS:
+    """The model that the model options ask for. ModelError, or MissingDependency when torch does not load."""
+    try:
+        import torch
+
+        from tts_fm import TTS
+    except (ImportError, OSError, RuntimeError) as error:  # torch and torchaudio that do not match raise all three
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise MissingDependency(f"torch or torchaudio does not load: {first}; tts-fm doctor says more") from error
+    how: dict[str, Any] = {name: getattr(args, name) for name in ("variant", "vocab") if getattr(args, name) is not None}
+    if args.dtype is not None:
+        how["dtype"] = getattr(torch, args.dtype)
+    try:
+        return TTS.load(args.model or os.environ.get("TTS_FM_MODEL") or None, device=device_from(args), **how)
+    except FileNotFoundError as error:
+        raise ModelError(f"the model has no file {error.filename or error}; tts-fm doctor checks this install") from error
+
+
+def device_from(args: argparse.Namespace) -> str:
+    """--device, $TTS_FM_DEVICE, or a GPU if there is one. ValueError for a device that is not here."""
+    import torch
+
+    name = args.device or os.environ.get("TTS_FM_DEVICE") or "auto"
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
+        raise ValueError(f"the device {name!r} cannot be used ({first}); cpu works everywhere") from None
+    return str(name)
+
+
+class Output:
+    """Where a result goes: a path, or stdout for "-". Made, and so checked, before any work is done; ValueError when it cannot be written.
+
+    format: one of OUTPUT_FORMATS, None = by the suffix (wav for stdout and devices). extra_suffix: of a second file beside the first.
+    """
+
+    def __init__(self, name: str, format: str | None = None, extra_suffix: str | None = None) -> None:
+        self.path = None if name == "-" else Path(name)
+        self.extra: Path | None = None
+        self.is_stream = self.path is None or (self.path.exists() and not self.path.is_file() and not self.path.is_dir())
+        self.format = format or ("wav" if self.is_stream else self._by_suffix())
+        if extra_suffix is not None:
+            if self.path is None or self.is_stream:
+                raise ValueError(f"{extra_suffix} is written beside the audio; give -o a file name")
+            self.extra = self.path.with_suffix(extra_suffix)
+            if self.extra == self.path:
+                raise ValueError(f"the audio and the subtitles would both be {self.path}")
+        if self.path is None and sys.stdout.isatty():
+            raise ValueError("the audio would go to the terminal; redirect it, or give -o a file name")
+        for path in (self.path, self.extra):
+            if path is not None and not self.is_stream:
+                check_writable(path)
+
+    def _by_suffix(self) -> str:
+        assert self.path is not None
+        suffix = self.path.suffix.lower().removeprefix(".")
+        if suffix not in OUTPUT_FORMATS:
+            raise ValueError(f"{self.path} has no known suffix; end it in .{', .'.join(OUTPUT_FORMATS)}, or give --format")
+        return suffix
+
+    def write(self, speech: Any) -> None:
+        """Write a Speech: a file appears whole or not at all."""
+        if self.path is not None and not self.is_stream:
+            speech.save(self.path.resolve(), self.format)  # resolved, so that a link stays and its target is replaced
+            return
+        memory = io.BytesIO()
+        speech.save(memory, self.format)
+        if self.path is None:
+            sys.stdout.buffer.write(memory.getvalue())
+            sys.stdout.buffer.flush()
+        else:
+            with open(self.path, "wb") as device:
+                device.write(memory.getvalue())
+
+    def write_extra(self, text: str) -> None:
+        """Write the second file."""
+        assert self.extra is not None
+        write_text(self.extra, text)
+
+
+def must_be_file(name: str, what: str) -> None:
+    """ValueError when there is no file of that name; what: "recording", "text file"."""
+    if not Path(name).is_file():
+        raise ValueError(f"{name} is a folder; a {what} is needed" if Path(name).is_dir() else f"there is no {what} {name}")
+
+
+def check_writable(path: Path) -> None:
+    """ValueError, before any work is done, when a file cannot be put at `path`."""
+    folder = path.parent
+    if path.is_dir():
+        raise ValueError(f"cannot write {path}: it is a folder; name a file in it")
+    if not folder.is_dir():
+        raise ValueError(f"cannot write {path}: there is no folder {folder}; make it first")
+    try:
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError(13, "the file is write-protected")
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".tts-fm-", suffix=".part"):
+            pass
+        if len(os.fsencode(path.name)) > 250:
+            raise OSError(36, "the name is too long")
+    except OSError as error:
+        raise ValueError(f"cannot write {path}: {error.strerror or error}; choose another place with -o") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file that appears whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
