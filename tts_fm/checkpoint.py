@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 PREFIXES = ("ema_model.transformer.", "ema_model.", "transformer.", "net.")
 BUFFERS = ("initted", "step", "update")  # bookkeeping of a moving average
 BUFFER_PARTS = ("mel_spec.", "rotary_embed.")  # tables that are computed, not learnt
+PICKLES = (".pt", ".pth", ".ckpt")
+REMOTE = ("hf://", "http://", "https://")
 MODEL, CONFIG, VOCAB = "model.safetensors", "config.json", "vocab.txt"
 
 
@@ -38,8 +40,8 @@ def load_flow_model(
 ) -> FlowModel:
     """A model ready to speak (eval mode), float32 unless `dtype` says otherwise.
 
-    path: one of our folders, a published .safetensors file, or hf://owner/repo/file. Published files need variant ("f5-v1", "f5-v0", "e2")
-    and vocab, a list or the path of a vocab.txt (default: vocab.txt beside the file). Raises ModelError for files that are missing, damaged
+    path: one of our folders, a published .safetensors file, or either as hf://owner/repo[@rev]/... Published files need
+    variant ("f5-v1", "f5-v0", "e2") and vocab, a list or the path of a vocab.txt (default: vocab.txt beside the file). Raises ModelError for files that are missing, damaged
     or of another network, ValueError for a variant or vocabulary that is missing or does not fit.
     """
     place = resolve(path)
@@ -47,7 +49,7 @@ def load_flow_model(
         model = _load_folder(place, variant, vocab)
     elif place.suffix == ".safetensors":
         model = _load_published(place, variant, vocab)
-    elif place.suffix in (".pt", ".pth", ".ckpt"):
+    elif place.suffix in PICKLES:
         raise ModelError(f"{place} is a pickle; turn it into safetensors first: tts-fm convert {place} OUT.safetensors")
     else:
         raise ModelError(f"{place} is no model: a folder with {MODEL}, {CONFIG} and {VOCAB}, or a published .safetensors file is")
@@ -126,12 +128,12 @@ def convert_pt(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Pat
 
 
 def resolve(path: str | os.PathLike[str]) -> Path:
-    """A local path; hf:// and http(s):// are fetched. ModelError where there is nothing."""
+    """A local path; hf:// and https:// are fetched: a file, or our folder form where the name has no suffix. ModelError: nothing there."""
     spec = os.fspath(path)
-    if spec.startswith(("hf:", "http:", "https:")):
-        from tts_fm.hub import resolve as fetch
+    if spec.startswith(REMOTE):
+        from tts_fm import hub
 
-        return Path(fetch(spec))
+        return hub.resolve(spec) if Path(spec).suffix in (".safetensors", *PICKLES) else hub.resolve_folder(spec, (MODEL, CONFIG, VOCAB))
     place = Path(spec)
     if not place.exists():
         raise ModelError(f"there is no model at {place}")
@@ -228,5 +230,11 @@ def _read(path: Path) -> dict[str, Tensor]:
 def _symbols(vocab: Sequence[str] | str | os.PathLike[str]) -> list[str]:
     from tts_fm.text.tokens import load_vocab
 
-    return load_vocab(vocab) if isinstance(vocab, str | os.PathLike) else list(vocab)
+    if not isinstance(vocab, str | os.PathLike):
+        return list(vocab)
+    if os.fspath(vocab).startswith(REMOTE):
+        from tts_fm import hub
+
+        vocab = hub.resolve(vocab)
+    return load_vocab(vocab)
 

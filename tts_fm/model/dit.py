@@ -89,7 +89,7 @@ class DiT(nn.Module):
             shared = self.adaln(time)
             blocks = [shared + block.offset for block in self.transformer_blocks]
         else:
-            blocks = [block.attn_norm(time) for block in self.transformer_blocks]
+            blocks = [block.attn_norm(time) for block in self.transformer_blocks]  # type: ignore[operator]
         return [*blocks, self.norm_out(time)]
 
     def forward(

@@ -23,7 +23,7 @@ from tts_fm.model.dit import DiT, position_mask
 from tts_fm.model.unett import UNetT
 from tts_fm.text.tokens import Tokenizer, make_tokenizer
 
-NETWORKS = {"dit": DiT, "unett": UNetT}
+NETWORKS: dict[str, type[DiT] | type[UNetT]] = {"dit": DiT, "unett": UNetT}
 Flag = bool | Tensor  # for all, or (B,) bool
 Text = Tensor | str | Sequence[str] | Sequence[Sequence[int]]
 

@@ -31,7 +31,7 @@ class TimeEmbedding(nn.Module):
     def forward(self, t: Tensor) -> Tensor:
         rate = torch.exp(torch.arange(128, device=t.device, dtype=torch.float32) * (-math.log(10_000.0) / 127))
         angle = 1000.0 * t.float()[:, None] * rate  # (B, 128)
-        return self.time_mlp(torch.cat([angle.sin(), angle.cos()], dim=-1).to(self.time_mlp[0].weight.dtype))
+        return self.time_mlp(torch.cat([angle.sin(), angle.cos()], dim=-1).to(next(self.time_mlp.parameters()).dtype))
 
 
 def rotary_angles(length: int, device: torch.device) -> tuple[Tensor, Tensor]:
