@@ -41,8 +41,8 @@ def load_flow_model(
     """A model ready to speak (eval mode), float32 unless `dtype` says otherwise.
 
     path: one of our folders, a published .safetensors file, or either as hf://owner/repo[@rev]/... Published files need
-    variant ("f5-v1", "f5-v0", "e2") and vocab, a list or the path of a vocab.txt (default: vocab.txt beside the file). Raises ModelError for files that are missing, damaged
-    or of another network, ValueError for a variant or vocabulary that is missing or does not fit.
+    variant ("f5-v1", "f5-v0", "e2") and vocab, a list or the path of a vocab.txt (default: vocab.txt beside the file). Raises ModelError
+    for files that are missing, damaged or of another network, ValueError for a variant or vocabulary that is missing or does not fit.
     """
     place = resolve(path)
     if place.is_dir():
