@@ -5,9 +5,10 @@ B batch, T mel frames, N symbols. A batch is fixed by (seed, epoch, index) alone
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -53,9 +54,11 @@ class Buckets:
     """Utterances grouped by length. Every bucket has one padded length and one batch size, so that few tensor shapes occur.
 
     budget: frames in a batch. widest: longest utterance taken, in frames; longer ones are counted in `too_long`, never dropped unsaid.
+    quadratic: an utterance of T frames costs T + T^2 / quadratic of the budget. most: items in a batch. 0 = not used, for both.
     """
 
-    def __init__(self, frames: Sequence[int], budget: int, seed: int, widest: int = 1600, growth: float = 1.2) -> None:
+    def __init__(self, frames: Sequence[int], budget: int, seed: int, widest: int = 1600, growth: float = 1.2, quadratic: int = 0,
+                 most: int = 0) -> None:
         lengths = np.asarray(frames)
         edges = [96]
         while edges[-1] < min(widest, int(lengths.max(initial=1))):
@@ -64,7 +67,8 @@ class Buckets:
         self.too_long = int((lengths > edges[-1]).sum())
         which = np.searchsorted(edges, lengths)
         self.members = [np.flatnonzero(which == k) for k in range(len(edges))]
-        self.sizes = [max(1, budget // edge) for edge in edges]
+        costs = [edge + edge * edge // quadratic if quadratic else edge for edge in edges]
+        self.sizes = [max(1, min(budget // cost, most or budget)) for cost in costs]
         self.per_epoch = sum(-(-len(m) // s) for m, s in zip(self.members, self.sizes, strict=True))
 
     def epoch(self, number: int) -> list[tuple[int, np.ndarray]]:
@@ -97,7 +101,8 @@ def collate(items: Sequence[Item], length: int, config: TrainConfig, rng: np.ran
             ids, durations = hide_prompt_symbols(ids, durations, plan.start, unknown)
         texts.append((ids, durations))
     ids, durations = pad_texts(texts, multiple=32)
-    return Batch(torch.from_numpy(mel), torch.from_numpy(mask), torch.from_numpy(hidden), ids, durations, torch.from_numpy(drops[0]), torch.from_numpy(drops[1]))
+    frames, real, speak, *dropped = map(torch.from_numpy, (mel, mask, hidden, drops[0], drops[1]))
+    return Batch(frames, real, speak, ids, durations, *dropped)
 
 
 def pad_texts(texts: Sequence[tuple[np.ndarray, np.ndarray | None]], multiple: int = 1) -> tuple[Tensor, Tensor | None]:
@@ -114,12 +119,20 @@ def pad_texts(texts: Sequence[tuple[np.ndarray, np.ndarray | None]], multiple: i
 
 
 class Loader:
-    """Batches by step number: `loader[step]` is the same batch in every run with the same seed."""
+    """Batches by number: `loader[number]` is the same batch in every run with the same seed, and in every process that asks for it."""
 
     def __init__(self, items: Items, config: TrainConfig) -> None:
         self.items, self.config = items, config
-        self.buckets = Buckets(items.frames, config.batch_frames, config.seed)
+        self.buckets = Buckets(items.frames, config.batch_frames, config.seed, config.longest_frames, quadratic=config.quadratic_frames,
+                               most=config.most_items)
         self._epoch: tuple[int, list[tuple[int, np.ndarray]]] = (-1, [])
+
+    def stream(self, numbers: Iterable[int], workers: int = 0) -> Iterator[Batch]:
+        """The batches `numbers`, in that order; with workers > 0 prepared ahead by so many processes."""
+        if not workers:
+            return (self[number] for number in numbers)
+        how: dict[str, Any] = {"num_workers": workers, "prefetch_factor": 4, "collate_fn": _same, "worker_init_fn": _quiet}
+        return iter(torch.utils.data.DataLoader(self, batch_size=None, sampler=numbers, **how))  # type: ignore[arg-type]
 
     def __getitem__(self, step: int) -> Batch:
         number, at = divmod(step, self.buckets.per_epoch)
@@ -128,3 +141,13 @@ class Loader:
         length, chosen = self._epoch[1][at]
         rng = np.random.default_rng((self.config.seed, 1, step))
         return collate([self.items[int(i)] for i in chosen], length, self.config, rng, self.items.unknown)
+
+
+def _same(batch: Batch) -> Batch:
+    return batch
+
+
+def _quiet(_: int) -> None:
+    """A stop that is sent to the whole process group is the trainer's business: it finishes its update and ends its workers."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)

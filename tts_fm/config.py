@@ -58,6 +58,17 @@ class TrainConfig:
     log_every: int = 20  # steps
     valid_every: int = 200
     save_every: int = 200
+    accumulate: int = 1  # batches in one update, on every process: 2 on one process is the same as 1 on two
+    workers: int = 0  # processes that prepare batches beside the training (mels on the fly); 0 = none
+    longest_frames: int = 1600  # longer utterances are left out, and counted
+    quadratic_frames: int = 0  # an utterance of T frames counts as T + T^2 / this in a batch, since attention is quadratic; 0 = as T
+    most_items: int = 0  # utterances in a batch at most; 0 = no limit
+    fp16: bool = False  # half precision with loss scaling, for GPUs without bfloat16; set bf16 to False with it
+    checkpointing: bool = False  # recompute each block in the backward pass: about a third more time, a fraction of the memory
+    spike: float = 0.0  # updates whose gradient norm is this many times the usual one are skipped; 0 = only those that are not finite
+    most_skipped: int = 20  # skipped updates in a row after which the run stops with an error
+    tensorboard: bool = False  # write <run>/tensorboard
+    peak_tflops: float = 0.0  # what the hardware can do, for the share of it that is used in the log; 0 = not known
 
 
 def from_dict(kind: type[C], values: dict[str, Any]) -> C:

@@ -1,27 +1,39 @@
 """The one training loop: batch -> flow-matching loss -> step -> average -> validate -> save. Every recipe runs through it.
 
-The whole state of a run is (weights, averaged weights, optimiser, step): batches, spans, times and noise are functions of the seed and the
-step, so a run that was killed and resumed gives the losses of one that was not. Logs go to <run>/log.jsonl and, where tensorboard is
-installed, to <run>/tensorboard. This module does not know what the items are or how the model speaks; `on_valid` may add samples.
+The whole state of a run is (weights, averaged weights, optimiser, step): batches, spans, times, noise and dropout are functions of the seed
+and the batch's number, so a run that was killed and resumed gives the losses of one that was not. Update u of a run takes the batches
+u n ... u n + n - 1, n = processes x accumulate, and its loss is the mean over all their hidden frames: two processes do what one does with
+accumulate=2. SIGTERM or Ctrl-C: the update is finished, the state saved, `run` returns. Logs go to <run>/log.jsonl and, with
+config.tensorboard, to <run>/tensorboard. This module does not know what the items are or how the model speaks; `on_valid` may add samples.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import logging
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tts_fm.batches import Batch, Items, Loader
 from tts_fm.config import TrainConfig
+from tts_fm.errors import MissingDependency, TtsFmError
 from tts_fm.model.flow_model import FlowModel
 
 logger = logging.getLogger(__name__)
+
+
+class Diverged(TtsFmError):
+    """Too many updates in a row had to be skipped."""
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -31,18 +43,46 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     return config.learning_rate * min(rise, fall)
 
 
-def noise_generator(device: torch.device, seed: int, step: int) -> torch.Generator:
-    """The generator of step `step`: times and noise do not depend on what was drawn before."""
-    return torch.Generator(device).manual_seed((seed * 1_000_003 + step) % 2**63)
+def noise_generator(device: torch.device, seed: int, number: int) -> torch.Generator:
+    """The generator of batch `number`: times and noise do not depend on what was drawn before."""
+    return torch.Generator(device).manual_seed((seed * 1_000_003 + number) % 2**63)
 
 
 def speed_up(model: FlowModel) -> None:
-    """Compile what repeats, block by block, for fixed shapes (few: see batches.Buckets). Worth it on CPUs, where small operations cost most."""
+    """Compile what repeats, block by block, for fixed shapes (few: see batches.Buckets). Worth it on CPUs, where small operations cost
+    most. ValueError for a network other than the DiT."""
+    if model.config.backbone != "dit":
+        raise ValueError(f"only the dit backbone is compiled block by block, not {model.config.backbone}")
     torch._dynamo.config.cache_size_limit = max(64, torch._dynamo.config.cache_size_limit)
     for block in model.net.transformer_blocks:
         block.attn.explicit = True
         block.compile(dynamic=False)
     model.net.input_embed.compile(dynamic=False)
+
+
+def recompute_blocks(model: FlowModel) -> None:
+    """Gradient checkpointing: attention and feed-forward parts keep their input only and run again in the backward pass."""
+    from torch.utils.checkpoint import checkpoint
+
+    def wrap(part: torch.nn.Module) -> None:
+        inner = part.forward
+        part.forward = lambda *inputs: checkpoint(inner, *inputs, use_reentrant=False) if torch.is_grad_enabled() else inner(*inputs)
+
+    if model.config.backbone == "dit":
+        for block in model.net.transformer_blocks:
+            wrap(block)
+    else:
+        for layer in model.net.layers:
+            wrap(layer[2])
+            wrap(layer[4])
+
+
+def forward_flops(model: FlowModel, items: int, frames: int) -> float:
+    """Multiplications and additions of one forward pass, about: 2 a weight and position, and attention's T^2."""
+    config = model.config
+    positions = -(-frames // config.patch)
+    weights = sum(p.numel() for name, p in model.named_parameters() if p.ndim >= 2 and "text_embed" not in name and "norm" not in name)
+    return items * (2.0 * weights * positions + 4.0 * config.depth * config.dim * positions**2)
 
 
 class Trainer:
@@ -51,19 +91,31 @@ class Trainer:
     def __init__(self, model: FlowModel, items: Items, valid: Items | None, config: TrainConfig, folder: Path,
                  on_valid: Callable[[FlowModel, int], None] | None = None, compiled: bool = False) -> None:
         from accelerate import Accelerator
+        from accelerate.utils import DistributedType
 
-        self.accelerator = Accelerator()
+        self.accelerator = Accelerator(mixed_precision="fp16" if config.fp16 else None)
+        if self.accelerator.distributed_type == DistributedType.FSDP:
+            raise ValueError("FSDP is not supported: even f5_base fits a 24 GB GPU without it; use plain data parallelism (torchrun)")
         self.config, self.folder, self.on_valid = config, folder, on_valid
+        self.world, self.rank = self.accelerator.num_processes, self.accelerator.process_index
         folder.mkdir(parents=True, exist_ok=True)
         optimiser = torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.learning_rate, betas=config.betas, fused=True)
         self.plain = model
+        if config.checkpointing:
+            recompute_blocks(model)
         self.model, self.optimiser = self.accelerator.prepare(model, optimiser)
         self.average = {k: v.detach().clone() for k, v in self.plain.state_dict().items()}
         self.loader = Loader(items, config)
         self.valid = Loader(valid, config) if valid is not None else None
         self.step = 0
-        if self.loader.buckets.too_long:
-            logger.warning("%d utterances are longer than %d frames and are left out", self.loader.buckets.too_long, self.loader.buckets.edges[-1])
+        self.guard: dict[str, Any] = {"usual": 0.0, "skipped": 0, "in_row": 0}  # usual gradient norm, updates skipped in all and lately
+        self.losses: list[float] = []  # since the last line of the log
+        self.asked = 0.0  # when someone asked the run to stop
+        self.board = None
+        self.batches: Iterator[Batch] = iter(())
+        buckets = self.loader.buckets
+        if buckets.too_long:
+            logger.warning("%d utterances are longer than %d frames and are left out", buckets.too_long, buckets.edges[-1])
         self.resume()
         if compiled:
             speed_up(self.plain)
@@ -72,67 +124,115 @@ class Trainer:
     def last(self) -> Path:
         return self.folder / "last.pt"
 
+    def numbers(self) -> Iterator[int]:
+        """Which batches this process takes from now on: of every round of `world` batches the one at its rank."""
+        return (turn * self.world + self.rank for turn in itertools.count(self.step * self.config.accumulate))
+
     def run(self, until: float = math.inf) -> None:
-        """Train to `config.steps`, or to the time `until` (seconds of time.time()), saving on the way and at the end, also when interrupted."""
+        """Train to `config.steps`, or to the time `until` (seconds of time.time()) or a SIGTERM, saving on the way and at the end.
+
+        Raises Diverged. After that, or any other error, the last checkpoint that was written stands.
+        """
         from tqdm import tqdm
 
         config, main = self.config, self.accelerator.is_main_process
-        clock, frames, seen, losses, log = time.time(), 0, 0, [], (self.folder / "log.jsonl").open("a")
+        self.batches = self.loader.stream(self.numbers(), config.workers)
+        clock, frames, seen, flops, log = time.time(), 0, 0, 0.0, (self.folder / "log.jsonl").open("a")
         bar = tqdm(total=config.steps, initial=self.step, disable=not main, unit="step", smoothing=0.02)
-        try:
-            while self.step < config.steps and time.time() < until:
-                loss, norm, batch = self.update()
-                losses.append(loss)
-                frames += int(batch.mask.sum())
-                seen += batch.mask.numel()
+        with self.signals(), bar, log:
+            while self.step < config.steps and not self.should_stop(until):
+                loss, norm, batches = self.update()
+                self.losses.append(loss)
+                frames += self.world * sum(int(b.mask.sum()) for b in batches)
+                seen += self.world * sum(b.mask.numel() for b in batches)
+                if config.peak_tflops:
+                    flops += 3e-12 * self.world * sum(forward_flops(self.plain, *b.mask.shape) for b in batches)
                 self.step += 1
                 bar.update()
                 if self.step % config.log_every == 0:
                     took, clock = time.time() - clock, time.time()
-                    self.write(log, loss=sum(losses) / len(losses), norm=norm, lr=learning_rate(self.step - 1, config),
-                               frames_per_second=round(frames / took), padded=round(1 - frames / seen, 3))
-                    bar.set_postfix_str(f"loss {sum(losses) / len(losses):.3f}, {frames / took:.0f} frames/s")
-                    frames, seen, losses = 0, 0, []
+                    used = {"flops_share": round(flops / took / config.peak_tflops, 4)} if config.peak_tflops else {}
+                    skips = {"skipped": self.guard["skipped"]} if self.guard["skipped"] else {}
+                    mean = sum(self.losses) / len(self.losses)
+                    self.write(log, loss=mean, norm=norm, lr=learning_rate(self.step - 1, config), frames_per_second=round(frames / took),
+                               padded=round(1 - frames / seen, 3), **used, **skips)
+                    bar.set_postfix_str(f"loss {mean:.3f}, {frames / took:.0f} frames/s")
+                    frames, seen, flops, self.losses = 0, 0, 0.0, []
                 if self.valid is not None and self.step % config.valid_every == 0:
                     self.write(log, valid=self.validate())
                     if self.on_valid is not None and main:
                         self.on_valid(self.averaged(), self.step)
                 if self.step % config.save_every == 0:
                     self.save()
-        finally:
             self.save()
-            bar.close()
-            log.close()
 
-    def update(self) -> tuple[float, float, Batch]:
-        """One optimiser step on batch number `step`; returns the loss, the gradient norm and the batch."""
-        config = self.config
-        world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        number = self.step * world + rank
-        batch = self.loader[number]
+    def update(self) -> tuple[float, float, list[Batch]]:
+        """One optimiser step; returns the loss over all processes, the gradient norm and this process's batches."""
+        config, parts = self.config, self.config.accumulate
+        batches = [next(self.batches) for _ in range(parts)]
+        hidden = [int((b.hidden & b.mask).sum()) for b in batches]
+        total = self.everywhere(sum(hidden))
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, config)
-        loss = self.forward(self.model, batch, noise_generator(self.accelerator.device, config.seed, number))
-        self.accelerator.backward(loss)
+        whole = torch.zeros((), device=self.accelerator.device)
+        for part, batch in enumerate(batches):
+            number = (self.step * parts + part) * self.world + self.rank
+            share = 1.0 if total == hidden[part] else hidden[part] / total
+            with self.accelerator.no_sync(self.model) if part < parts - 1 else contextlib.nullcontext():
+                loss = self.forward(self.model, batch, noise_generator(self.accelerator.device, config.seed, number)) * share
+                self.accelerator.backward(loss * self.world)  # the gradients of all processes are averaged
+            whole += loss.detach()
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), config.clip)
-        if not torch.isfinite(norm):
-            logger.warning("step %d: the gradient is not finite, the step is skipped", self.step)
-        else:
+        if self.accepts(float(norm)) or config.fp16:  # with loss scaling the optimiser itself skips, and lowers the scale
             self.optimiser.step()
         self.optimiser.zero_grad()
         decay = min(config.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for key, value in self.plain.state_dict().items():
                 self.average[key].lerp_(value, 1 - decay)
-        return loss.item(), float(norm), batch
+        return self.everywhere(whole.item()), float(norm), batches
+
+    def accepts(self, norm: float) -> bool:
+        """Whether to take this update. Raises Diverged when too many in a row were not taken."""
+        guard, limit = self.guard, self.config.spike * self.guard["usual"]
+        if math.isfinite(norm) and not (limit and self.step >= self.config.warmup and norm > limit):
+            guard["usual"] = norm if not guard["usual"] else 0.98 * guard["usual"] + 0.02 * norm
+            guard["in_row"] = 0
+            return True
+        guard["skipped"] += 1
+        guard["in_row"] += 1
+        what = f"{norm:.3g}, usually {guard['usual']:.3g}" if math.isfinite(norm) else "not finite"
+        logger.warning("step %d: the gradient norm is %s: the update is skipped (%d so far)", self.step, what, guard["skipped"])
+        if guard["in_row"] >= self.config.most_skipped:
+            raise Diverged(f"the run has diverged: {guard['in_row']} updates in a row were skipped, the last at step {self.step} (gradient "
+                           f"norm {what}). {self.last} holds an earlier state: go on from it with a lower learning rate or longer warm-up")
+        return False
+
+    def everywhere(self, value: float) -> float:
+        """The sum of a number over all processes."""
+        if self.world == 1:
+            return value
+        return self.accelerator.reduce(torch.tensor(value, dtype=torch.float64, device=self.accelerator.device), "sum").item()
 
     def forward(self, model: torch.nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         device = self.accelerator.device
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bf16):
+        half = torch.float16 if self.config.fp16 else torch.bfloat16
+        with torch.autocast(device.type, half, enabled=self.config.bf16 or self.config.fp16), self.dropout(generator):
             durations = None if batch.durations is None else batch.durations.to(device)
             tensors = (batch.mel, batch.mask, batch.hidden, batch.ids)
             drops = (batch.drop_audio.to(device), batch.drop_text.to(device))
             return model(*(x.to(device) for x in tensors), durations, *drops, generator, self.config.time_law).loss
+
+    @contextlib.contextmanager
+    def dropout(self, generator: torch.Generator) -> Iterator[None]:
+        """Dropout draws from torch's own generator: inside, it is seeded for this batch; afterwards it is as it was."""
+        if not self.plain.config.dropout:
+            yield
+            return
+        device = self.accelerator.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(generator.initial_seed() + 1)
+            yield
 
     @torch.no_grad()
     def validate(self) -> float:
@@ -142,37 +242,94 @@ class Trainer:
         self.plain.load_state_dict(self.average)
         self.plain.eval()
         count = min(24, self.valid.buckets.per_epoch)
-        losses = [float(self.forward(self.plain, self.valid[i], noise_generator(self.accelerator.device, -1, i))) for i in range(count)]
+        mine = range(self.rank, count, self.world)
+        losses = [float(self.forward(self.plain, self.valid[i], noise_generator(self.accelerator.device, -1, i))) for i in mine]
         self.plain.load_state_dict(kept)
         self.plain.train()
-        return sum(losses) / len(losses)
+        return self.everywhere(sum(losses)) / count
 
     def averaged(self) -> FlowModel:
         """A fresh, uncompiled copy of the model with the averaged weights."""
-        copy = FlowModel(self.plain.config, self.plain.vocab)
+        copy = FlowModel(self.plain.config, self.plain.vocab, self.plain.path.sigma_min, self.plain.tokenizer_settings)
         copy.load_state_dict(self.average)
-        return copy.eval()
+        return copy.to(self.accelerator.device).eval()
 
     def write(self, log, **figures) -> None:
-        if self.accelerator.is_main_process:
-            print(json.dumps({"step": self.step} | {k: round(v, 6) if isinstance(v, float) else v for k, v in figures.items()}), file=log, flush=True)
+        if not self.accelerator.is_main_process:
+            return
+        rounded = {k: round(v, 6) if isinstance(v, float) else v for k, v in figures.items()}
+        print(json.dumps({"step": self.step} | rounded), file=log, flush=True)
+        if self.config.tensorboard:
+            for name, value in figures.items():
+                self.tensorboard().add_scalar(name, value, self.step)
+
+    def tensorboard(self) -> Any:
+        """The TensorBoard writer of this run (main process only). Raises MissingDependency."""
+        if self.board is None:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise MissingDependency(f"tensorboard=True needs TensorBoard ({error}): pip install tts-fm[train]") from error
+            self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.step)
+        return self.board
 
     def save(self) -> None:
-        """Write last.pt atomically: the complete state."""
+        """Write last.pt atomically: the complete state. All processes wait for it."""
         if self.accelerator.is_main_process:
             part = self.last.with_suffix(".part")
-            torch.save({"model": self.plain.state_dict(), "average": self.average, "optimiser": self.optimiser.state_dict(), "step": self.step}, part)
+            state = {"model": self.plain.state_dict(), "average": self.average, "optimiser": self.optimiser.state_dict(), "step": self.step}
+            torch.save(state | {"guard": self.guard, "losses": self.losses} | self.scale(), part)
             part.replace(self.last)
+        self.accelerator.wait_for_everyone()
+
+    def scale(self) -> dict[str, Any]:
+        """The state of fp16's loss scaling, where there is one."""
+        return {"scaler": self.accelerator.scaler.state_dict()} if self.accelerator.scaler is not None else {}
 
     def resume(self) -> None:
-        """Continue from last.pt where there is one (weights_only: tensors and numbers, no code)."""
-        if self.last.exists():
-            state = torch.load(self.last, map_location=self.accelerator.device, weights_only=True)
+        """Continue from last.pt where there is one (weights_only: tensors and numbers, no code). All processes must see the same file."""
+        if not self.last.exists():
+            return
+        state = torch.load(self.last, map_location=self.accelerator.device, weights_only=True)
+        try:
             self.plain.load_state_dict(state["model"])
-            self.average = state["average"]
             self.optimiser.load_state_dict(state["optimiser"])
-            self.step = state["step"]
-            logger.info("resumed at step %d", self.step)
+        except (RuntimeError, ValueError, KeyError) as error:
+            fault = str(error).strip().splitlines()[-1].strip()
+            raise ValueError(f"{self.last} belongs to another model ({fault}); name another run folder") from error
+        self.average = state["average"]
+        self.step = state["step"]
+        self.guard = state.get("guard", self.guard)
+        self.losses = state.get("losses", [])
+        if "scaler" in state and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        logger.info("resumed at step %d", self.step)
+
+    # ---- stopping --------------------------------------------------------------------------------------------------------
+
+    def should_stop(self, until: float) -> bool:
+        """Whether any process was asked to stop or has run out of time: all stop at the same step."""
+        return self.everywhere(float(bool(self.asked) or time.time() >= until)) > 0
+
+    @contextlib.contextmanager
+    def signals(self) -> Iterator[None]:
+        """While it lasts SIGTERM and SIGINT ask for a stop; another SIGINT two seconds later interrupts at once."""
+
+        def ask(number: int, _: object) -> None:
+            if number == signal.SIGINT and self.asked and time.time() > self.asked + 2:
+                raise KeyboardInterrupt
+            self.asked = self.asked or time.time()
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        self.asked = 0.0
+        before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:
