@@ -266,6 +266,8 @@ class TTS:
 
     def _chunk(self, job: Job, mel: torch.Tensor) -> Chunk:
         """Vocode one chunk's mel (T, 100), soften its edges, put its pause before it and time its words."""
+        if job.settings.duration is None:
+            mel = mel[: speech_end(mel)]
         wave = self.vocoder.decode(mel[None])[0].cpu().numpy().astype(np.float32)
         edge = min(240, len(wave) // 2)
         ramp = np.linspace(0.0, 1.0, edge, dtype=np.float32)
@@ -274,7 +276,7 @@ class TTS:
         pause = np.zeros(round(job.plan.pause * SAMPLE_RATE), np.float32)
         words: list[Word] = []
         if job.durations is not None:
-            ends = np.cumsum(job.durations[1:]) * HOP / SAMPLE_RATE  # of the silence, then of every unit
+            ends = np.minimum(np.cumsum(job.durations[1:]) * HOP, len(wave)) / SAMPLE_RATE  # of the silence, then of every unit
             offset = len(pause) / SAMPLE_RATE
             words = [
                 Word(w.text, w.start + offset, w.end + offset)
@@ -312,6 +314,13 @@ class TTS:
 def moved(chunk: Chunk, start: float) -> Chunk:
     """The chunk with its times shifted to begin at `start` seconds."""
     return replace(chunk, start=start, words=[Word(w.text, w.start + start, w.end + start) for w in chunk.words])
+
+
+def speech_end(mel: torch.Tensor) -> int:
+    """Frames of a chunk (T, 100) up to EDGE_SILENCE behind the last one that is not silent: 4.6 nepers (40 dB) under the loudest ones."""
+    level = mel.mean(-1)
+    loud = (level > level.quantile(0.95) - 4.6).nonzero()
+    return min(len(mel), int(loud[-1]) + 2 + round(EDGE_SILENCE * FRAMES_PER_SECOND))
 
 
 def chunk_seed(settings: Settings, index: int) -> int:
