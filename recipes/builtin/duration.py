@@ -59,7 +59,7 @@ class Clips:
 
     def batch(self, step: int, size: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """ids (B, N), frames (B, N), prompt (B, T, 100), lengths (B,) of clips of similar length, prompts disturbed."""
-        rng = np.random.default_rng((seed, step))
+        rng = np.random.default_rng((seed, step + 1))
         at = int(rng.integers(-size // 2, len(self.order) - size // 2))
         chosen = self.order[np.clip(np.arange(at, at + size), 0, len(self.order) - 1)]
         ids, frames, prompts = [], [], []
@@ -158,6 +158,9 @@ def train(model: DurationModel, clips: Clips, valid: Clips, args: argparse.Names
         torch.set_rng_state(state["rng"])
         step, used = state["step"], state["used"]
         log.info("going on from step %d", step)
+    else:
+        _, _, prompt, lengths = clips.batch(-1, 256, args.seed + 1)
+        model.prompt.calibrate(prompt, lengths)
     began, recent = time.time() - used, []
     while True:
         used = time.time() - began

