@@ -1,0 +1,348 @@
+"""What the demo does, without Gradio: one loaded TTS that a single thread uses for everybody in turn, requests with limits, stop flags.
+
+Nothing about a user is kept here but, while something runs, whether it shall stop. Results live in the caller's session and in files that
+are swept away. T mel frames, S samples at 24 kHz.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import copy
+import shlex
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tts_fm.settings import Settings
+
+if TYPE_CHECKING:
+    from tts_fm.synthesis import TTS, Chunk, Job, Request, Speech
+    from tts_fm.voices import Voice
+
+OWN = ""  # the voice choice that means "my recording"
+STEPS = (2, 32)  # what the demo offers; the command line takes 1 to 256
+KEEP_SECONDS = 600.0  # a result file may be fetched for this long; Gradio keeps its own copy for the player
+SHOWN_STEPS = 9  # moments of the solver that "hear it form" plays
+Tell = Callable[[int, int, int, int], None]  # (step, steps, chunk, chunks)
+
+
+class Stopped(Exception):
+    """The user pressed Stop."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one visitor may ask for."""
+
+    characters: int = 4_000  # in one text or script
+    lines: int = 200  # in a list
+    list_characters: int = 20_000  # in all lines of a list together
+    upload_bytes: int = 20 << 20
+    queue: int = 16  # requests that may wait; more are told to come back
+
+
+@dataclass
+class Take:
+    """A result that chunks can be spoken again in; belongs to one session."""
+
+    request: Request
+    job: Job  # of its first chunk
+    chunks: list[Chunk]
+    again: dict[int, int] = field(default_factory=dict)  # chunk -> how often it was spoken again
+    compute_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What the solver heard in the noise after some of its steps."""
+
+    step: int
+    time: float  # of the flow, 0 = noise, 1 = speech
+    mel: np.ndarray  # (T, 100)
+    wave: np.ndarray  # (S,)
+
+
+class Service:
+    """The model and its rules. Methods raise ValueError with a line for the user, or Stopped."""
+
+    def __init__(self, tts: TTS, limits: Limits | None = None, model: str | None = None) -> None:
+        self.tts, self.limits, self.model = tts, limits or Limits(), model
+        self._worker = ThreadPoolExecutor(1, "tts")  # one computation at a time: two would only share the cores (and espeak is per thread)
+        self._guard = threading.Lock()
+        self._running: dict[str, bool] = {}  # session and tab -> stop wanted
+        self.folder = Path(tempfile.mkdtemp(prefix="tts_fm_demo_"))
+
+    # ---- stopping --------------------------------------------------------------------------------------------------------
+
+    def arm(self, who: str) -> None:
+        """A request of `who` (session and tab) is on its way; Stop works from now on, also while it waits in the queue."""
+        with self._guard:
+            self._running[who] = False
+
+    def stop(self, who: str) -> bool:
+        """Ask the request of `who` to stop at the next solver step; False when there is none."""
+        with self._guard:
+            known = who in self._running
+            if known:
+                self._running[who] = True
+            return known
+
+    def leave(self, session: str) -> None:
+        """The browser went away: stop everything of that session."""
+        with self._guard:
+            for who in self._running:
+                if who.split("/")[0] == session:
+                    self._running[who] = True
+
+    @contextmanager
+    def running(self, who: str) -> Iterator[Callable[[], None]]:
+        """For the time of a request; yields a check that raises Stopped once that is wanted."""
+        with self._guard:
+            self._running.setdefault(who, False)
+
+        def check() -> None:
+            if self._running.get(who):
+                raise Stopped
+
+        try:
+            yield check
+        finally:
+            with self._guard:
+                self._running.pop(who, None)
+
+    # ---- requests --------------------------------------------------------------------------------------------------------
+
+    def settings(
+        self,
+        steps: float | None = None,
+        cfg: float | None = None,
+        method: str = "euler",
+        speed: float = 1.0,
+        seed: float | None = 0,
+        lang: str | None = None,
+    ) -> Settings:
+        """Numbers from the page as checked Settings; None = the model's own."""
+        whole = None if steps is None else _whole("steps", steps)
+        if whole is not None and not STEPS[0] <= whole <= STEPS[1]:
+            raise ValueError(f"steps must be from {STEPS[0]} to {STEPS[1]} here, got {whole}; tts-fm say takes up to 256")
+        chosen = Settings(
+            steps=whole,
+            cfg=cfg,
+            method=method,
+            speed=1.0 if speed is None else speed,
+            seed=_whole("seed", 0 if seed is None else seed),
+            lang=lang or None,
+        )
+        return chosen.with_defaults(self.tts.defaults).check()
+
+    def voice(self, name: str, recording: str | None, transcript: str | None = None) -> Voice:
+        """The stored voice `name`, or for OWN the checked recording."""
+        if name == OWN or name is None:
+            if not recording:
+                raise ValueError("there is no recording yet: upload or record 3 to 12 s of speech, or choose a stored voice")
+            try:
+                return replace(self.tts.voice(recording, transcript or None), name="my recording")
+            except ValueError as error:
+                raise ValueError(
+                    str(error).replace(f"the reference {recording}", "the recording").replace(str(recording), "the recording")
+                ) from None
+        if name not in self.tts.voices():
+            raise ValueError(f"there is no voice {name!r}; choose one of {', '.join(self.tts.voices()) or 'none'}")
+        return self.tts.voice(name)
+
+    def request(self, text: str, voice: Voice, settings: Settings) -> Request:
+        """A request within the demo's limits."""
+        from tts_fm.synthesis import Request
+
+        if not text or not text.strip():
+            raise ValueError("the text is empty: write what shall be said")
+        if len(text) > self.limits.characters:
+            raise ValueError(
+                f"the text has {len(text):,} characters, this demo takes {self.limits.characters:,}: shorten it, or use tts-fm batch"
+            )
+        return Request(text, voice, None, settings)
+
+    # ---- speaking --------------------------------------------------------------------------------------------------------
+
+    def speak(self, request: Request, check: Callable[[], None], tell: Tell) -> Iterator[tuple[Take, int]]:
+        """Speak chunk by chunk; yields the take as it grows and the number of chunks it will have."""
+        jobs = self._plan(request, check)
+        take = Take(replace(request, settings=jobs[0].settings), jobs[0], [])
+        for job in jobs:
+            take.compute_seconds += self._speak(self.tts, job, take.chunks, check, tell)
+            yield take, len(jobs)
+
+    def again(self, take: Take, number: int, check: Callable[[], None], tell: Tell) -> int:
+        """Speak chunk `number` (from 1) of a take again, with the next seed; returns that seed."""
+        from tts_fm.synthesis import chunk_seed
+
+        at = self._chunk_index(take, number)
+        job = self._plan(take.request, check)[at]
+        count = take.again.get(at, 0) + 1
+        seed = take.request.settings.seed + count
+        fresh: list[Chunk] = []
+        take.compute_seconds += self._speak(
+            self.tts, replace(job, seed=chunk_seed(replace(job.settings, seed=seed), at)), fresh, check, tell
+        )
+        take.chunks[at], take.again[at] = fresh[0], count
+        return seed
+
+    def moments(self, take: Take, number: int, check: Callable[[], None], tell: Tell) -> list[Moment]:
+        """Chunk `number` (from 1) of a take after some of the solver's steps: what speech the noise was pointing to."""
+        import torch
+
+        at = self._chunk_index(take, number)
+        job = self._plan(take.request, check)[at]
+        steps = job.settings.steps or 1
+        wanted = set(np.linspace(0, steps, min(SHOWN_STEPS, steps + 1)).round().astype(int).tolist())
+        seen: list[tuple[int, float, Any]] = []
+
+        def hear(step: int, at: float, mel: torch.Tensor) -> None:
+            if step in wanted:
+                seen.append((step, at, mel[0, len(job.prompt) : job.frames].float().cpu()))
+
+        listening = copy.copy(self.tts)
+        listening.model = Listening(self.tts.model, hear)  # type: ignore[assignment]
+        final: list[Chunk] = []
+        self._speak(listening, job, final, check, tell)
+        seen.append((steps, 1.0, torch.from_numpy(final[0].mel)))
+        waves = self._do(lambda: [self.tts.vocoder.decode(mel[None])[0].cpu().numpy() for _, _, mel in seen])
+        return [Moment(step, at, mel.numpy(), np.clip(wave, -1, 1)) for (step, at, mel), wave in zip(seen, waves, strict=True)]
+
+    def finish(self, take: Take) -> Speech:
+        """The take as one Speech."""
+        return self.tts.finish(take.job, take.chunks, take.compute_seconds)
+
+    def many(
+        self, requests: Sequence[Request], names: Sequence[str], check: Callable[[], None], tell: Tell
+    ) -> Iterator[tuple[int, Speech]]:
+        """Speak many requests in exact batches; yields (number, Speech) as they finish. All bad ones are named, by `names`, before that."""
+        faults = []
+        for name, request in zip(names, requests, strict=True):
+            try:
+                self._plan(request, check)
+            except ValueError as error:
+                faults.append(f"{name}: {error}")
+        if faults:
+            raise ValueError(joined(faults))
+
+        def progress(step: int, steps: int, chunk: int, chunks: int) -> None:
+            check()
+            tell(step, steps, chunk, chunks)
+
+        results = self.tts.batch(requests, on_progress=progress)
+        while (done := self._do(lambda: next(results, None))) is not None:
+            yield done
+
+    def _plan(self, request: Request, check: Callable[[], None]) -> list[Job]:
+        check()
+        return self._do(lambda: self.tts.plan(request))
+
+    def _speak(self, tts: TTS, job: Job, into: list[Chunk], check: Callable[[], None], tell: Tell) -> float:
+        """Speak one job, appending its chunk; returns the seconds it took."""
+
+        def progress(step: int, steps: int, chunk: int, chunks: int) -> None:
+            check()
+            tell(step, steps, chunk, chunks)
+
+        def work() -> float:
+            began = time.perf_counter()
+            into.extend(tts.speak([job], progress))
+            return time.perf_counter() - began
+
+        check()
+        return self._do(work)
+
+    def _do(self, work: Callable[[], Any]) -> Any:
+        """Run in the one thread that touches the model; what it raises is raised here."""
+        return self._worker.submit(contextvars.copy_context().run, work).result()
+
+    @staticmethod
+    def _chunk_index(take: Take | None, number: float | None) -> int:
+        if take is None or not take.chunks:
+            raise ValueError("there is no speech yet: press Speak first")
+        total = len(take.chunks)
+        if number is None or not 1 <= number <= total or number != int(number):
+            raise ValueError(f"the chunk must be a number from 1 to {total}, got {number}")
+        return int(number) - 1
+
+    # ---- files -----------------------------------------------------------------------------------------------------------
+
+    def place(self) -> Path:
+        """A fresh folder for result files; older ones are removed."""
+        for old in self.folder.iterdir():
+            if time.time() - old.stat().st_mtime > KEEP_SECONDS:
+                shutil.rmtree(old, ignore_errors=True)
+        return Path(tempfile.mkdtemp(dir=self.folder))
+
+    def save_wave(self, wave: np.ndarray, name: str, note: str) -> str:
+        """Write (S,) samples as NAME.wav with the note that it was generated; returns the path."""
+        from tts_fm.audio import SAMPLE_RATE, write_audio
+
+        path = self.place() / f"{name}.wav"
+        write_audio(path, wave, SAMPLE_RATE, "wav", {"software": "tts_fm", "comment": f"generated speech; {note}"})
+        return str(path)
+
+    def close(self) -> None:
+        """Remove all result files and end the thread."""
+        self._worker.shutdown(wait=False, cancel_futures=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Listening:
+    """A flow model that lets somebody hear every solver step; everything else is the model's own."""
+
+    def __init__(self, model: Any, hear: Callable[[int, float, Any], None]) -> None:
+        self._model, self._hear = model, hear
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def sample(self, *args: Any, on_step: Callable[..., Any] | None = None, **options: Any) -> Any:
+        def both(step: int, at: float, mel: Any) -> None:
+            self._hear(step, at, mel)
+            if on_step is not None:
+                on_step(step, at, mel)
+
+        return self._model.sample(*args, on_step=both, **options)
+
+
+def joined(faults: list[str], shown: int = 8) -> str:
+    """Faults as one text, a line each; those beyond `shown` are counted."""
+    return "\n".join(faults[:shown] + ([f"and {len(faults) - shown} more"] if len(faults) > shown else []))
+
+
+def _whole(name: str, value: float) -> int:
+    """A whole number from a page's float; ValueError for NaN and fractions."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) > 2**63 or value != int(value):
+        raise ValueError(f"{name} must be a whole number, got {value!r}")
+    return int(value)
+
+
+def command_line(text: str, voice: str, settings: Settings, transcript: str | None = None, model: str | None = None) -> str:
+    """The `tts-fm say` line that makes the same speech. A recording stands as my-voice.wav: the page cannot know where it is."""
+    words = ["tts-fm", "say", *([] if text.startswith("-") else [text])]
+    if voice == OWN:
+        words += [
+            "--ref-audio",
+            "my-voice.wav",
+            *(["--ref-text", " ".join(transcript.split())] if transcript and transcript.strip() else []),
+        ]
+    else:
+        words += ["--voice", voice]
+    words += ["--steps", str(settings.steps), "--cfg", f"{settings.cfg:g}", "--seed", str(settings.seed)]
+    plain = Settings()
+    words += ["--method", settings.method] if settings.method != plain.method else []
+    words += ["--speed", f"{settings.speed:g}"] if settings.speed != plain.speed else []
+    words += ["--lang", settings.lang] if settings.lang else []
+    words += ["--model", model] if model else []
+    return shlex.join([*words, "-o", "speech.wav", *(["--", text] if text.startswith("-") else [])])

@@ -1,0 +1,140 @@
+"""The Batch page: a list goes up, a zip of audio files comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from tts_fm.demo.figures import table
+from tts_fm.demo.parts import CONSENT, Meter, go_and_stop, good, guarded, sampling_inputs, status, voice_inputs, who, wire
+from tts_fm.demo.service import Service, Stopped
+from tts_fm.demo.texts import LIST_TYPES, read_list
+from tts_fm.subtitles import subtitles
+
+FORMATS = ("wav", "flac", "mp3", "opus", "ogg")
+
+
+def build(service: Service) -> None:
+    """Lay out the page and wire it."""
+    limits = service.limits
+    gr.Markdown(
+        "A `.txt` file (a line = an utterance), or `.csv`, `.tsv` with a header, `.jsonl` with `text` and optional `id`, `voice`. "
+        f"Up to {limits.lines} lines and {limits.list_characters:,} characters here; `tts-fm batch` on the command line takes any number, "
+        "resumes, and reads more forms."
+    )
+    with gr.Row():
+        with gr.Column(min_width=300):
+            upload = gr.File(label="List", file_types=list(LIST_TYPES), type="filepath", elem_id="batch-list", height=150)
+            choice, recording, transcript = voice_inputs(service, "batch")
+            kind = gr.Radio(list(FORMATS), value="wav", label="Format of the files", elem_id="batch-format")
+            settings = sampling_inputs(service, "batch", opened=False)
+            gr.Markdown(CONSENT, elem_classes="tts-consent")
+            go, stop = go_and_stop("Speak the list", "batch")
+            line = status("batch-status")
+        with gr.Column(min_width=300):
+            result = gr.File(label="Result (zip with audio, subtitles and results.jsonl)", interactive=False, elem_id="batch-zip")
+            rows = gr.HTML(elem_id="batch-rows")
+    outputs = [line, result, rows]
+    wire(
+        service,
+        "batch",
+        [go.click],
+        stop,
+        line,
+        guarded(handler(service), len(outputs)),
+        [upload, choice, recording, transcript, kind, *settings],
+        outputs,
+        [result],
+        "batch",
+        "Speak every line of a list; returns a zip.",
+    )
+
+
+def handler(service: Service) -> Any:
+    """The page's function, free of its layout."""
+
+    def speak(
+        upload: str | None,
+        voice: str,
+        recording: str | None,
+        transcript: str,
+        kind: str,
+        steps: float,
+        cfg: float,
+        method: str,
+        speed: float,
+        seed: float,
+        lang: str,
+        request: gr.Request,
+        progress: Any = gr.Progress(),  # noqa: B008
+    ) -> Iterator[tuple]:  # noqa: B008
+        with service.running(who(request, "batch")) as check:
+            check()
+            if not upload:
+                raise ValueError("there is no list yet: upload a .txt file with a line for each utterance")
+            if kind not in FORMATS:
+                raise ValueError(f"the format must be one of {', '.join(FORMATS)}, got {kind!r}")
+            chosen = service.settings(steps, cfg, method, speed, seed, lang)
+            turns = read_list(upload, service.tts.voices(), service.limits.lines, service.limits.list_characters)
+            own = service.voice(voice, recording, transcript) if any(turn.voice is None for turn in turns) else None
+            voices = {turn.voice: own if turn.voice is None else service.voice(turn.voice, None) for turn in turns}
+            requests = [service.request(turn.text, voices[turn.voice], replace(chosen, item=turn.id)) for turn in turns]  # type: ignore[arg-type]
+            folder, results, meter = service.place(), {}, Meter(progress, "item")
+            try:
+                for number, speech in service.many(
+                    requests, [turn.where for turn in turns], check, lambda s, n, *_: meter(s, n, len(results), len(turns))
+                ):
+                    results[number] = write(folder, turns[number].id, turns[number].text, speech, kind)
+                    os.utime(folder)  # in use: see Service.place
+                    yield good(f"{len(results)} of {len(turns)} are spoken …"), gr.skip(), gr.skip()
+            except Stopped:
+                if not results:
+                    raise
+            entries = [results[number] for number in sorted(results)]
+            seconds = sum(entry["seconds"] for entry in entries)
+            stopped = "" if len(entries) == len(turns) else "Stopped. "
+            heads = ("Id", "Voice", "Length (s)", "Text")
+            listing = table("Files", heads, [(e["id"], e["voice"], f"{e['seconds']:.2f}", e["text"]) for e in entries])
+            yield good(f"{stopped}{len(entries)} of {len(turns)} files, {seconds:.1f} s of speech."), packed(folder, entries), listing
+
+    return speak
+
+
+def write(folder: Path, name: str, text: str, speech: Any, kind: str) -> dict[str, Any]:
+    """Write one item's audio and subtitles; returns its line of results.jsonl. `name` was checked by texts.read_list."""
+    file = f"{name}.{kind}"
+    speech.save(folder / file, kind)
+    (folder / f"{name}.srt").write_text(subtitles(speech.chunks, "srt"), "utf-8")
+    s = speech.settings
+    return {
+        "id": name,
+        "file": file,
+        "text": text,
+        "voice": speech.voice,
+        "seconds": round(speech.seconds, 3),
+        "seed": s.seed,
+        "steps": s.steps,
+        "cfg": s.cfg,
+        "method": s.method,
+        "speed": s.speed,
+        "warnings": speech.warnings,
+    }
+
+
+def packed(folder: Path, entries: list[dict[str, Any]]) -> str:
+    """A zip of the items, which are removed beside it; returns its path."""
+    target = folder / "speech.zip"
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("results.jsonl", "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries))
+        for entry in entries:
+            for name in (entry["file"], f"{entry['id']}.srt"):
+                archive.write(folder / name, name)
+                (folder / name).unlink()
+    return str(target)

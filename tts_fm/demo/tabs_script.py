@@ -1,0 +1,172 @@
+"""The Script page: several named voices in one text. Lines are `[name] words`; the voices are stored ones and up to two recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from tts_fm.demo.figures import table
+from tts_fm.demo.parts import CONSENT, Meter, go_and_stop, good, guarded, sampling_inputs, status, who, wire
+from tts_fm.demo.service import OWN, Service, Stopped
+from tts_fm.demo.texts import Turn, parse_script
+from tts_fm.subtitles import subtitles as subtitle_text
+
+GUESTS = ("guest1", "guest2")
+
+
+def build(service: Service) -> None:
+    """Lay out the page and wire it."""
+    names = service.tts.voices()
+    known = f"Stored voices: {', '.join(names)}." if names else "There are no stored voices."
+    gr.Markdown(
+        f"One line a turn: `[name] words`. A line without a name goes on in the same voice. {known} "
+        "Your own two are `[guest1]` and `[guest2]`."
+    )
+    with gr.Row():
+        with gr.Column(min_width=300):
+            text = gr.Textbox(
+                example(names), label="Script", lines=7, max_lines=20, max_length=service.limits.characters, elem_id="script-text"
+            )
+            with gr.Accordion("Guests: voices of your own", open=not names, elem_id="script-guests"):
+                guests: list[Any] = []
+                for name in GUESTS:
+                    guests.append(
+                        gr.Audio(
+                            sources=["upload", "microphone"],
+                            type="filepath",
+                            label=f"Recording of {name} (3 to 12 s)",
+                            editable=False,
+                            elem_id=f"script-{name}",
+                        )
+                    )
+                    guests.append(
+                        gr.Textbox(label=f"What {name}'s recording says (optional)", max_length=600, elem_id=f"script-{name}-text")
+                    )
+            pause = gr.Slider(0, 2, value=0.3, step=0.1, label="Pause between turns (s)", elem_id="script-pause")
+            settings = sampling_inputs(service, "script", opened=False)
+            gr.Markdown(CONSENT, elem_classes="tts-consent")
+            go, stop = go_and_stop("Speak the script", "script")
+            line = status("script-status")
+        with gr.Column(min_width=300):
+            audio = gr.Audio(label="Speech of all voices", interactive=False, type="filepath", elem_id="script-audio", buttons=["download"])
+            subtitles = gr.DownloadButton("Download subtitles (SRT)", elem_id="script-srt", interactive=False)
+            turns = gr.HTML(elem_id="script-turns")
+    outputs = [line, audio, subtitles, turns]
+    wire(
+        service,
+        "script",
+        [go.click],
+        stop,
+        line,
+        guarded(handler(service), len(outputs)),
+        [text, *guests, pause, *settings],
+        outputs,
+        [audio],
+        "script",
+        "Speak lines of `[name] words`, each in its voice.",
+    )
+
+
+def example(names: list[str]) -> str:
+    one, two = (names * 2)[:2] if names else GUESTS
+    return f"[{one}] Have you seen my canoe?\n[{two}] It slid on the smooth planks.\n[{one}] Then it is easy to tell the depth of a well."
+
+
+def handler(service: Service) -> Any:
+    """The page's function, free of its layout."""
+
+    def speak(
+        text: str,
+        guest1: str | None,
+        words1: str,
+        guest2: str | None,
+        words2: str,
+        pause: float,
+        steps: float,
+        cfg: float,
+        method: str,
+        speed: float,
+        seed: float,
+        lang: str,
+        request: gr.Request,
+        progress: Any = gr.Progress(),  # noqa: B008
+    ) -> Iterator[tuple]:  # noqa: B008
+        with service.running(who(request, "script")) as check:
+            check()
+            chosen = service.settings(steps, cfg, method, speed, seed, lang)
+            if not 0 <= pause <= 10:
+                raise ValueError(f"the pause must be from 0 to 10 s, got {pause}")
+            if len(text) > service.limits.characters:
+                raise ValueError(f"the script has {len(text):,} characters, this demo takes {service.limits.characters:,}; shorten it")
+            turns = parse_script(text, [*service.tts.voices(), *GUESTS])
+            given = dict(zip(GUESTS, ((guest1, words1), (guest2, words2)), strict=True))
+            voices = {name: voice_of(service, name, given) for name in {turn.voice for turn in turns}}
+            requests = [service.request(turn.text, voices[turn.voice], with_item(chosen, turn.id)) for turn in turns]
+            done: dict[int, Any] = {}
+            meter = Meter(progress, "batch")
+            try:
+                for number, speech in service.many(
+                    requests, [turn.where for turn in turns], check, lambda step, steps, *_: meter(step, steps, len(done), len(turns))
+                ):
+                    done[number] = speech
+                    yield good(f"{len(done)} of {len(turns)} turns are spoken …"), gr.skip(), gr.skip(), gr.skip()
+            except Stopped:
+                if not done:
+                    raise
+            yield show(service, turns, done, pause)
+
+    return speak
+
+
+def voice_of(service: Service, name: str | None, given: dict[str, tuple[str | None, str]]) -> Any:
+    """A voice of the script; None is the first stored one."""
+    if name in given:
+        recording, transcript = given[name]
+        if not recording:
+            raise ValueError(f"the script names {name}, but there is no recording of {name}: give one under Guests, or use a stored voice")
+        return service.voice(OWN, recording, transcript)
+    names = service.tts.voices()
+    if name is None and not names:
+        raise ValueError("there are no stored voices here: begin every line with [guest1] or [guest2] and give their recordings")
+    return service.voice(name or names[0], None)
+
+
+def with_item(settings: Any, item: str) -> Any:
+    from dataclasses import replace
+
+    return replace(settings, item=item)
+
+
+def show(service: Service, turns: list[Turn], done: dict[int, Any], pause: float) -> tuple:
+    """Join the turns that are done, in order."""
+    from tts_fm.audio import SAMPLE_RATE
+    from tts_fm.synthesis import moved
+
+    waves, rows, chunks, at, notes = [], [], [], 0.0, set()
+    for number in sorted(done):
+        speech, turn = done[number], turns[number]
+        rows.append(
+            (turn.id, turn.voice or speech.voice, " ".join(c.text for c in speech.chunks), f"{at:.2f}", f"{at + speech.seconds:.2f}")
+        )
+        chunks += [moved(chunk, at + chunk.start) for chunk in relative(speech.chunks)]
+        waves += [speech.wave, np.zeros(round(pause * SAMPLE_RATE), np.float32)]
+        at += speech.seconds + round(pause * SAMPLE_RATE) / SAMPLE_RATE
+        notes |= set(speech.warnings)
+    path = service.save_wave(np.concatenate(waves[:-1]), "script", f"a script of {len(done)} turns, seed {done[min(done)].settings.seed}")
+    subtitles = service.place() / "script.srt"
+    subtitles.write_text(subtitle_text(chunks, "srt"), "utf-8")
+    said = f"{at - pause:.1f} s of speech, {len(done)} of {len(turns)} turns." + (f" Note: {'; '.join(sorted(notes))}." if notes else "")
+    heads = ("No.", "Voice", "Normalised text", "Start (s)", "End (s)")
+    return good(said), path, gr.DownloadButton(value=str(subtitles), interactive=True), table("Turns", heads, rows)
+
+
+def relative(chunks: list[Any]) -> list[Any]:
+    """Chunks whose word times count from the chunk's own start, as `moved` expects, with their start kept."""
+    from dataclasses import replace
+
+    from tts_fm.words import Word
+
+    return [replace(c, words=[Word(w.text, w.start - c.start, w.end - c.start) for w in c.words]) for c in chunks]
