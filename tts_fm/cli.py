@@ -26,7 +26,7 @@ from tts_fm.options import Parser, note
 # verb -> (its module, one line of help). A verb whose module is not part of this install is not shown.
 VERBS: dict[str, tuple[str, str]] = {
     "say": ("tts_fm.commands.say", "speak a text"),
-    "batch": ("tts_fm.batch", "speak a list of texts into a folder"),
+    "batch": ("tts_fm.commands.batch", "speak a list of texts into a folder"),
     "voices": ("tts_fm.commands.voice", "list the named voices"),
     "voice": ("tts_fm.commands.voice", "add, remove or list named voices"),
     "models": ("tts_fm.commands.models", "list the built-in and the downloaded models"),

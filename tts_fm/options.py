@@ -6,7 +6,6 @@ Nothing heavy is imported before it is used. An option that was not given is Non
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import sys
@@ -152,6 +151,8 @@ class Output:
 
     def _by_suffix(self) -> str:
         assert self.path is not None
+        if self.path.is_dir():
+            raise ValueError(f"cannot write {self.path}: it is a folder; name a file in it")
         suffix = self.path.suffix.lower().removeprefix(".")
         if suffix not in OUTPUT_FORMATS:
             raise ValueError(f"{self.path} has no known suffix; end it in .{', .'.join(OUTPUT_FORMATS)}, or give --format")
@@ -162,14 +163,15 @@ class Output:
         if self.path is not None and not self.is_stream:
             speech.save(self.path.resolve(), self.format)  # resolved, so that a link stays and its target is replaced
             return
-        memory = io.BytesIO()
-        speech.save(memory, self.format)
+        with tempfile.TemporaryDirectory(prefix="tts-fm-") as folder:
+            speech.save(Path(folder) / "speech", self.format)
+            data = (Path(folder) / "speech").read_bytes()
         if self.path is None:
-            sys.stdout.buffer.write(memory.getvalue())
+            sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
         else:
             with open(self.path, "wb") as device:
-                device.write(memory.getvalue())
+                device.write(data)
 
     def write_extra(self, text: str) -> None:
         """Write the second file."""

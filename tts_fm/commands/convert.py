@@ -17,7 +17,7 @@ EXAMPLES = """examples:
 def add_parser(subparsers: Any) -> None:
     """The parser of the verb."""
     parser = new_verb(subparsers, "convert", "turn published .pt or vocoder weights into safetensors", epilog=EXAMPLES)
-    parser.add_argument("source", metavar="IN", help="an F5-TTS or E2-TTS .pt (the averaged weights are kept), path or hf://owner/repo/file")
+    parser.add_argument("source", metavar="IN", help="an F5-TTS or E2-TTS .pt (its averaged weights are kept): path or hf://owner/repo/file")
     parser.add_argument("target", metavar="OUT", help="the .safetensors file to write; with --vocoder, a folder")
     parser.add_argument("--vocoder", action="store_true", help="IN is the pytorch_model.bin of vocos-mel-24khz")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT where it exists")

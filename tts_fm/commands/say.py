@@ -34,7 +34,7 @@ EXAMPLES = """examples:
 def add_parser(subparsers: Any) -> None:
     """The parser of the verb."""
     parser = new_verb(subparsers, "say", "speak a text", epilog=EXAMPLES)
-    parser.add_argument("text", nargs="?", metavar="TEXT", help="what to say; - for standard input. [word](/ipa/) and <break 0.5s> may be in it")
+    parser.add_argument("text", nargs="?", metavar="TEXT", help="what to say; - reads standard input. May hold [word](/ipa/), <break 0.5s>")
     parser.add_argument("-f", "--file", metavar="FILE", help="read the text from a UTF-8 file (- for standard input)")
     parser.add_argument("-o", "--output", "--out", default="out.wav", metavar="FILE", help="- for standard output (default: out.wav)")
     parser.add_argument("--format", choices=OUTPUT_FORMATS, help="default: by the suffix of the output, wav for standard output")

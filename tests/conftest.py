@@ -1,0 +1,14 @@
+"""Every test has folders of its own for voices and downloads, and none of the user's settings."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("TTS_FM_HOME", str(home / "data"))
+    monkeypatch.setenv("TTS_FM_CACHE", str(home / "cache"))
+    for name in ("TTS_FM_MODEL", "TTS_FM_DEVICE", "TTS_FM_LOG", "TTS_FM_OFFLINE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
