@@ -1,0 +1,177 @@
+"""Evaluation lists from a manifest, their synthesis and their score.
+
+    python -m recipes.libritts.evaluation list data/libritts.jsonl eval.jsonl --items 100        cross-sentence: each text in the voice
+    python -m recipes.libritts.evaluation list lst.tsv eval.jsonl --librispeech-pc DIR           of another recording of its speaker
+    python -m recipes.libritts.evaluation speak models/tiny eval.jsonl speech [--shard 0/2]
+    python -m recipes.libritts.evaluation score eval.jsonl speech report.json [--asr FOLDER] [--measures wer sim]
+
+`speak` skips what is there, so that it can be stopped and run on several machines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import re
+import time
+from argparse import RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tts_fm.manifest import Utterance, read_manifest
+
+PROMPT = (3.0, 10.0)  # seconds of a prompt (F5-TTS's cross-sentence list: about 3 to 10)
+TARGET = (4.0, 10.0)
+log = logging.getLogger(__name__)
+
+
+def cross_sentence(utterances: Sequence[Utterance], folder: Path, items: int, split: str | None = None) -> list[dict[str, Any]]:
+    """Pairs of two recordings of one speaker: {"id", "text", "ref_audio", "ref_text"}, the same for the same manifest.
+
+    split: None = test where there is one, else valid. A speaker's prompt of 3 to 10 s is another recording than the text's; where the
+    corpus is small any length serves. ValueError when no speaker has two.
+    """
+    split = split or ("test" if any(u.split == "test" for u in utterances) else "valid")
+    pool = sorted((u for u in utterances if u.split == split), key=lambda u: (draw_key(u.id), u.id))
+    pairs = []
+    for target in (u for u in pool if TARGET[0] <= u.seconds <= TARGET[1]) if any(u.seconds >= TARGET[0] for u in pool) else pool:
+        others = [u for u in pool if u.speaker == target.speaker and u.id != target.id]
+        others = [u for u in others if PROMPT[0] <= u.seconds <= PROMPT[1]] or others
+        if others:
+            prompt = min(others, key=lambda u: (draw_key(target.id + u.id), u.id))
+            name = re.sub(r"[^A-Za-z0-9._-]", "_", target.id)
+            pairs.append({"id": name, "text": target.text, "ref_audio": str(prompt.path(folder).resolve()), "ref_text": prompt.text})
+        if len(pairs) == items:
+            break
+    if not pairs:
+        raise ValueError(f"no speaker of the split {split} has two recordings, so there is no prompt from another sentence")
+    return pairs
+
+
+def draw_key(text: str) -> str:
+    """A hash by which things are shuffled the same way every time."""
+    import hashlib
+
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def librispeech_pc(path: Path, root: Path) -> list[dict[str, Any]]:
+    """F5's list: six cells between tabs a line, prompt id, seconds, text, then target id, seconds, text. ValueError as file:line."""
+    rows, faults = [], []
+    for number, line in enumerate(path.read_text("utf-8-sig").split("\n"), start=1):
+        if not line.strip():
+            continue
+        cells = line.rstrip("\r").split("\t")
+        if len(cells) != 6:
+            faults.append(f"{path}:{number}: {len(cells)} cells between tabs, six are needed")
+            continue
+        speaker, chapter = (cells[0].split("-") + [""])[:2]
+        places = [root / speaker / chapter / f"{cells[0]}{ending}" for ending in (".flac", ".wav")]
+        audio = next((place for place in places if place.is_file()), None)
+        if audio is None:
+            faults.append(f"{path}:{number}: no audio of {cells[0]} in {root / speaker / chapter}")
+            continue
+        rows.append({"id": cells[3], "text": cells[5], "ref_audio": str(audio.resolve()), "ref_text": cells[2]})
+    if faults:
+        raise ValueError("\n".join(faults[:20]))
+    return rows
+
+
+def write_list(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    part.replace(path)
+    log.info("%s: %d items", path, len(rows))
+
+
+def speak(model: Path, items: Path, out: Path, shard: tuple[int, int] = (0, 1), device: str = "cpu", seed: int = 0) -> int:
+    """Speak the items of a list that are not in `out` yet; returns how many were. An item that cannot be spoken is logged."""
+    from tts_fm import TTS
+    from tts_fm.evaluate import read_list
+
+    tts, done, times = TTS.load(model, device=device), 0, {}
+    out.mkdir(parents=True, exist_ok=True)
+    for item in read_list(items)[shard[0] :: shard[1]]:
+        path = out / f"{item.id}.wav"
+        if path.is_file():
+            continue
+        begin = time.perf_counter()
+        try:
+            speech = tts.say(item.text, voice=str(item.ref_audio), ref_text=item.ref_text, seed=seed, item=item.id)
+        except ValueError as error:
+            log.warning("%s: %s", item.id, error)
+            continue
+        times[item.id] = time.perf_counter() - begin
+        speech.save(path)
+        done += 1
+    (out / f"times.{shard[0]}.{shard[1]}.{int(time.time())}.json").write_text(json.dumps(times))
+    log.info("%s: %d spoken", out, done)
+    return done
+
+
+def score(items: Path, speech: Path, report: Path, asr: str | None = None, measures: Sequence[str] = ("wer", "sim", "dnsmos")) -> str:
+    """Measure what `speak` wrote; returns the table. The compute time of an item is what `speak` noted."""
+    from tts_fm.audio import read_audio
+    from tts_fm.evaluate import EvalItem, evaluate
+
+    times: dict[str, float] = {}
+    for path in sorted(speech.glob("times.*.json")):
+        times |= json.loads(path.read_text())
+
+    def recorded(item: EvalItem) -> tuple[np.ndarray, int, float]:
+        wave, rate = read_audio(speech / f"{item.id}.wav")
+        return wave, rate, times.get(item.id, 0.0)
+
+    return evaluate(items, recorded, asr, report, measures=measures).table()
+
+
+def _shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or int(match[1]) >= int(match[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no shard; write 0/4 to 3/4")
+    return int(match[1]), int(match[2])
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    name = "python -m recipes.libritts.evaluation"
+    parser = argparse.ArgumentParser(name, description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    make = verbs.add_parser("list")
+    make.add_argument("source", type=Path, help="manifest, or F5's LibriSpeech-PC list")
+    make.add_argument("out", type=Path)
+    make.add_argument("--items", type=int, default=100)
+    make.add_argument("--split")
+    make.add_argument("--librispeech-pc", type=Path, metavar="DIR", help="LibriSpeech's test-clean")
+    say = verbs.add_parser("speak")
+    say.add_argument("model", type=Path)
+    say.add_argument("items", type=Path)
+    say.add_argument("out", type=Path)
+    say.add_argument("--shard", type=_shard, default=(0, 1), metavar="I/N")
+    say.add_argument("--device", default="cpu")
+    say.add_argument("--seed", type=int, default=0)
+    judge = verbs.add_parser("score")
+    judge.add_argument("items", type=Path)
+    judge.add_argument("speech", type=Path)
+    judge.add_argument("report", type=Path)
+    judge.add_argument("--asr", help="folder of a Whisper in CTranslate2 form, or a size")
+    judge.add_argument("--measures", nargs="+", default=["wer", "sim", "dnsmos"])
+    args = parser.parse_args(argv)
+    if args.verb == "list":
+        rows = (librispeech_pc(args.source, args.librispeech_pc) if args.librispeech_pc
+                else cross_sentence(read_manifest(args.source), args.source.parent, args.items, args.split))
+        write_list(args.out, rows)
+    elif args.verb == "speak":
+        speak(args.model, args.items, args.out, args.shard, args.device, args.seed)
+    else:
+        print(score(args.items, args.speech, args.report, args.asr, args.measures))
+
+
+if __name__ == "__main__":
+    from data_prep.shared import run
+
+    raise SystemExit(run(main))
