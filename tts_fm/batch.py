@@ -167,6 +167,7 @@ def run(
     hashes = {item.id: item_digest(item, options, digests) for item in items}
     index, count = options.shard
     mine = rounds(items, options.batch)[index::count]
+    _check_names(items, folder, options)
     results = Results(folder, options.shard)
     try:
         states = {item.id: state(item, results.records.get(item.id), hashes[item.id], model, folder, options) for r in mine for item in r}
@@ -192,10 +193,26 @@ def run(
                 on_progress(progress, record)
             if options.max_failures is not None and failures >= options.max_failures:
                 break
-        progress.interrupted = stop.is_set()
+        progress.interrupted = stop.is_set() and progress.skipped + progress.spoken + progress.failed < progress.total
         return progress
     finally:
         results.close([item.id for item in items])
+
+
+def _check_names(items: Sequence[Item], out: Path, options: Options) -> None:
+    """ValueError before anything of others is written over: the recording of a voice, or files in a folder that no batch has made."""
+    suffixes = [options.format] + ([options.subtitles] if options.subtitles else [])
+    names = {f"{item.id}.{suffix}" for item in items for suffix in suffixes}
+    voices = {os.path.realpath(part.voice) for item in items for part in item.parts if part.voice and os.path.sep in part.voice}
+    clash = sorted(name for name in names if os.path.realpath(out / name) in voices)
+    if clash:
+        raise ValueError(f"{out / clash[0]} is a voice's recording and would be written over; give another folder (-o)")
+    if options.overwrite or not out.is_dir() or any(out.glob("results*.jsonl")):
+        return
+    clash = sorted(names.intersection(os.listdir(out)))
+    if clash:
+        more = f" and {len(clash) - 1:,} more" if len(clash) > 1 else ""
+        raise ValueError(f"{out} has {clash[0]}{more} already, not made by a batch; give another folder (-o), or --overwrite")
 
 
 def _count(states: dict[str, str], which: str) -> int:
@@ -249,9 +266,9 @@ def _processes(todo: Todo, job: Job, stop: threading.Event) -> Iterator[Record]:
     """Rounds by a pool of processes; at most two for each worker are handed out, so that stopping is quick."""
     from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
     from concurrent.futures.process import BrokenProcessPool
-    from multiprocessing import get_context
+    from multiprocessing import active_children, get_context
 
-    workers = min(job.options.workers, len(todo))
+    workers, before = min(job.options.workers, len(todo)), set(active_children())
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (job, workers))
     waiting = iter(todo)
     running: set[Future[list[Record]]] = set()
@@ -266,6 +283,10 @@ def _processes(todo: Todo, job: Job, stop: threading.Event) -> Iterator[Record]:
             done, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
             for future in done:
                 yield from future.result()
+    except KeyboardInterrupt:  # the second Ctrl-C
+        for process in set(active_children()) - before:
+            process.terminate()
+        raise
     except BrokenProcessPool as error:
         raise Stopped("a worker process died (out of memory?); what is done is kept, run again to go on, with fewer --workers") from error
     finally:

@@ -46,6 +46,7 @@ class Sink(Protocol):
 
     name: str
     notes: list[str]
+    recordings: bool  # may the list name files?
 
     def fault(self, line: int, what: str) -> None: ...
     def path(self, given: str | None) -> str | None: ...
@@ -185,7 +186,9 @@ def _toml(sink: Sink, text: str) -> Iterator[Row]:
     file, output = row.pop("gen_file", "") or "", row.pop("output_file", None)
     if isinstance(output, str) and output:
         row.setdefault("id", Path(output).stem)
-    if file:
+    if file and not sink.recordings:
+        sink.fault(line, "gen_file is not accepted here; put the text into gen_text")
+    elif file:
         try:
             with open(str(sink.path(file)), encoding="utf-8") as handle:
                 row["gen_text"] = handle.read(LONGEST_TEXT + 1)

@@ -9,11 +9,13 @@ rtf, which is a measurement.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+log = logging.getLogger(__name__)
 Record = dict[str, Any]
 
 
@@ -82,6 +84,8 @@ class Results:
         try:
             part.write_bytes(data)
             os.replace(part, self.path)
+        except OSError as error:  # a full disk; the file has all lines, only not in order
+            log.warning("cannot put %s in order: %s", self.path, error.strerror)
         finally:
             part.unlink(missing_ok=True)
             os.close(self._file)
