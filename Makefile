@@ -28,7 +28,7 @@ test: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m pytest -q $(ARGS)
 
 lint: $(VENV)/.installed-dev
-	$(VENV)/bin/ruff check tts_fm tests recipes data_prep demo
+	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 
 eval: $(VENV)/.installed-eval

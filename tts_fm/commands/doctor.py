@@ -28,6 +28,7 @@ EXTRAS = {
     "eval": ("faster-whisper", "jiwer", "resemblyzer", "speechmos", "pesq", "pystoi"),
     "zh": ("pypinyin", "rjieba"),
     "ode": ("torchdiffeq",),
+    "ray": ("ray",),
 }
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "bf16", "asimd")  # flags of /proc/cpuinfo worth knowing
 VARIABLES = ("TTS_FM_MODEL", "TTS_FM_DEVICE", "TTS_FM_HOME", "TTS_FM_CACHE", "TTS_FM_OFFLINE", "HF_HUB_OFFLINE", "OMP_NUM_THREADS")
