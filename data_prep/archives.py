@@ -29,6 +29,7 @@ MOST_MEMBERS = 3_000_000
 MOST_GROWTH = 20  # times the archive's own size that it may unpack to
 SPARE = 1 << 28  # bytes that must stay free on the disk
 BLOCK = 1 << 20
+MOST_PADDING = 1 << 26  # bytes behind the last member
 BAD_NAME = re.compile(r"[\x00-\x1f\x7f\\]|^/|^[A-Za-z]:")
 
 log = logging.getLogger(__name__)
@@ -185,6 +186,11 @@ def _members(file: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
             else:
                 raise ModelError(f"{file} holds {member.name}, which is a link or device, not a file or folder; it is not unpacked")
             tar.members.clear()  # type: ignore[attr-defined]  # else the headers of all members stay in memory
+        padding = 0  # read on to the end of the compressed stream, where its checksum is
+        while block := tar.fileobj.read(BLOCK):  # type: ignore[union-attr]
+            padding += len(block)
+            if padding > MOST_PADDING:
+                raise ModelError(f"{file} goes on behind its end; it is not what it should be")
 
 
 def _safe(name: str, file: Path) -> Path:

@@ -16,6 +16,7 @@ import logging
 import re
 import time
 from argparse import RawDescriptionHelpFormatter
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,14 @@ log = logging.getLogger(__name__)
 def cross_sentence(utterances: Sequence[Utterance], folder: Path, items: int, split: str | None = None) -> list[dict[str, Any]]:
     """Pairs of two recordings of one speaker: {"id", "text", "ref_audio", "ref_text"}, the same for the same manifest.
 
-    split: None = test where there is one, else valid. A speaker's prompt of 3 to 10 s is another recording than the text's; where the
-    corpus is small any length serves. ValueError when no speaker has two.
+    split: None = the first of test, valid and train in which a speaker has two recordings. A prompt has 3 to 10 s, a target 4 to 10;
+    where the corpus is small any length serves. ValueError when no speaker has two.
     """
-    split = split or ("test" if any(u.split == "test" for u in utterances) else "valid")
+    if split is None:
+        speakers = {s: Counter(u.speaker for u in utterances if u.split == s) for s in ("test", "valid", "train")}
+        split = next((s for s, counts in speakers.items() if max(counts.values(), default=0) > 1), "test")
+        if split != "test":
+            log.warning("no speaker of the split test has two recordings: the list is made of the split %s", split)
     pool = sorted((u for u in utterances if u.split == split), key=lambda u: (draw_key(u.id), u.id))
     pairs = []
     for target in (u for u in pool if TARGET[0] <= u.seconds <= TARGET[1]) if any(u.seconds >= TARGET[0] for u in pool) else pool:
