@@ -28,13 +28,15 @@ from tts_fm.voices import add_voice  # noqa: E402
 
 LONG = "The birch canoe slid on the smooth planks. Glue the sheet to the dark blue background. It is easy to tell the depth of a well. " * 3
 SPEECH = "/v1/audio/speech"
+JSON = {"content-type": "application/json"}
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("serve")
     time_axis = np.arange(48_000) / 24_000
-    wave = sum(np.sin(2 * np.pi * f * time_axis) / k for k, f in enumerate((140, 280, 420, 840), 1)) * (0.6 + 0.4 * np.sin(2 * np.pi * 4 * time_axis))
+    wave = sum(np.sin(2 * np.pi * f * time_axis) / k for k, f in enumerate((140, 280, 420, 840), 1))
+    wave *= 0.6 + 0.4 * np.sin(2 * np.pi * 4 * time_axis)
     soundfile.write(folder / "ref.wav", 0.2 * wave, 24_000)
     for name in ("anna", "ben"):
         add_voice(name, folder / "ref.wav", folder=folder / "voices")
@@ -183,7 +185,8 @@ def test_concurrent_requests_share_batches_and_equal_single_ones(served, tts, mo
     monkeypatch.setattr(tts, "speak", counted)
     texts = [f"This is sentence number {n}, and it goes on for {n} words." for n in range(12)]
     with ThreadPoolExecutor(12) as pool:
-        answers = list(pool.map(lambda n: served.say(input=texts[n], seed=n, voice=("anna", "ben")[n % 2], response_format="pcm"), range(12)))
+        asked = [{"input": texts[n], "seed": n, "voice": ("anna", "ben")[n % 2], "response_format": "pcm"} for n in range(12)]
+        answers = list(pool.map(lambda body: served.say(**body), asked))
     monkeypatch.setattr(tts, "speak", speak)
     assert max(sizes) > 2
     for n, answer in enumerate(answers):
@@ -194,33 +197,38 @@ def test_concurrent_requests_share_batches_and_equal_single_ones(served, tts, mo
 # --- bad input ---------------------------------------------------------------------------------------------------------------------
 
 BAD = [
-    ({"input": ""}, "input"), ({"input": "?!,"}, "input"), ({"input": "a" * 4097}, "input"), ({"input": 7}, "input"), ({"input": None}, "input"),
-    ({"input": "\ud800 broken"}, "input"), ({"response_format": "aac"}, "response_format"), ({"response_format": "exe"}, "response_format"),
+    ({"input": ""}, "input"), ({"input": "?!,"}, "input"), ({"input": "a" * 4097}, "input"), ({"input": 7}, "input"),
+    ({"input": None}, "input"), ({"input": "\ud800 broken"}, "input"),
+    ({"response_format": "aac"}, "response_format"), ({"response_format": "exe"}, "response_format"),
     ({"speed": 0.2}, "speed"), ({"speed": 4.1}, "speed"), ({"speed": "1"}, "speed"), ({"speed": True}, "speed"), ({"steps": 0}, "steps"),
-    ({"steps": 65}, "steps"), ({"cfg": -1}, "cfg"), ({"seed": -1}, "seed"), ({"seed": 2**63}, "seed"), ({"spede": 1}, None),
-    ({"voice": "../anna"}, "voice"), ({"voice": "/etc/passwd"}, "voice"), ({"voice": "http://x/y.wav"}, "voice"), ({"voice": "ann"}, "voice"),
-    ({"voice": ""}, "voice"), ({"voice": "a\0b"}, "voice"), ({"voice": {"id": "nobody"}}, "voice"), ({"voice": "x" * 5000}, "voice"),
+    ({"steps": 65}, "steps"), ({"steps": 2.5}, "steps"), ({"cfg": -1}, "cfg"), ({"seed": -1}, "seed"), ({"seed": 2**63}, "seed"),
+    ({"spede": 1}, None), ({"voice": "../anna"}, "voice"), ({"voice": "/etc/passwd"}, "voice"), ({"voice": "http://x/y.wav"}, "voice"),
+    ({"voice": "ann"}, "voice"), ({"voice": ""}, "voice"), ({"voice": "a\0b"}, "voice"), ({"voice": {"id": "nobody"}}, "voice"),
+    ({"voice": {"path": "/etc/passwd"}}, "voice"), ({"voice": "x" * 5000}, "voice"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("change", "param"), BAD, ids=[str(b[0])[:40] for b in BAD])
 def test_bad_fields_are_refused_by_name(served, change, param):
-    body = json.dumps({"input": "Hello.", "voice": "anna"} | change)
-    answer = served.client.post(SPEECH, content=body, headers={"content-type": "application/json"})
+    answer = served.client.post(SPEECH, content=json.dumps({"input": "Hello.", "voice": "anna"} | change), headers=JSON)
     error = answer.json()["error"]
-    assert answer.status_code == 400 and error["param"] == param and error["type"] == "invalid_request_error" and "\n" not in error["message"]
+    assert answer.status_code == 400 and error["param"] == param and error["type"] == "invalid_request_error"
+    assert "\n" not in error["message"]
     assert served.say().status_code == 200
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_numbers_that_are_not_finite(served, value):
-    answer = served.client.post(SPEECH, content='{"input": "Hi.", "speed": %s}' % value, headers={"content-type": "application/json"})
+    answer = served.client.post(SPEECH, content=f'{{"input": "Hi.", "speed": {value}}}', headers=JSON)
     assert answer.status_code == 400 and answer.json()["error"]["param"] == "speed"
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 60_000, b'{"seed": ' + b"1" * 5000 + b"}", b'{"input": "\xff"}'])
+NO_JSON = [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 60_000, b'{"seed": ' + b"1" * 5000 + b"}", b'{"input": "\xff"}']
+
+
+@pytest.mark.parametrize("body", NO_JSON, ids=range(len(NO_JSON)))
 def test_bodies_that_are_no_request(served, body):
-    answer = served.client.post(SPEECH, content=body, headers={"content-type": "application/json"})
+    answer = served.client.post(SPEECH, content=body, headers=JSON)
     assert answer.status_code == 400 and set(answer.json()["error"]) == {"message", "type", "param", "code"}
 
 
@@ -233,8 +241,8 @@ def test_helpful_messages(served):
 
 
 def test_size_kind_method_and_path(served):
-    assert served.client.post(SPEECH, content=b"x" * 100_000, headers={"content-type": "application/json"}).status_code == 413
-    assert served.client.post(SPEECH, content=(b"x" * 9000 for _ in range(20)), headers={"content-type": "application/json"}).status_code == 413
+    assert served.client.post(SPEECH, content=b"x" * 100_000, headers=JSON).status_code == 413
+    assert served.client.post(SPEECH, content=(b"x" * 9000 for _ in range(20)), headers=JSON).status_code == 413
     assert served.client.post(SPEECH, content=b"{}", headers={"content-type": "text/plain"}).status_code == 415
     wrong = served.client.get(SPEECH)
     assert wrong.status_code == 405 and wrong.headers["allow"] == "POST" and wrong.json()["error"]["type"] == "invalid_request_error"
@@ -389,12 +397,15 @@ def asgi(app, **headers):
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost", headers=headers)
 
 
+HEADERS = (None, "", "Bearer", "Bearer wrong horse", "correct horse", "Basic correct horse", "bearer correct horse", "Bearer correct horse")
+
+
 def test_the_key(tts):
     app = create_app(tts, ServeConfig(api_key="correct horse"))
 
     async def statuses():
         result = []
-        for header in (None, "", "Bearer", "Bearer wrong horse", "correct horse", "Basic correct horse", "bearer correct horse", "Bearer correct horse"):
+        for header in HEADERS:
             async with asgi(app, **({} if header is None else {"Authorization": header})) as client:
                 answer = await client.get("/v1/audio/voices")
                 result.append(answer.status_code)
@@ -412,7 +423,8 @@ def test_foreign_host_names_are_refused(tts):
 
     async def statuses():
         async with asgi(app) as client:
-            return [(await client.get("/health", headers={"host": host})).status_code for host in ("localhost:8000", "[::1]:80", "evil.example", "")]
+            names = ("localhost:8000", "[::1]:80", "evil.example", "")
+            return [(await client.get("/health", headers={"host": name})).status_code for name in names]
 
     assert asyncio.run(statuses()) == [200, 200, 403, 403]
 
@@ -466,3 +478,45 @@ def test_no_text_in_the_log(served, caplog):
     served.say(input="\x00\x07 Zanzibar pineapple \u202e")
     assert "pineapple" not in caplog.text.lower() and "zanzibar" not in caplog.text.lower()
     assert Settings().seed == 0
+
+
+# --- the description ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_description_is_what_is_served(served):
+    described = served.client.get("/openapi.json").json()
+    post = described["paths"][SPEECH]["post"]
+    assert "422" not in post["responses"] and {"200", "400", "401", "413", "415", "429", "500", "503", "504"} <= set(post["responses"])
+    fields = described["components"]["schemas"]["SpeechRequest"]["properties"]
+    assert fields["input"]["maxLength"] == 4096 and "aac" not in fields["response_format"]["enum"]
+
+
+def test_fuzzing_by_the_description_finds_no_fault(tts):
+    schemathesis = pytest.importorskip("schemathesis")
+    from hypothesis import HealthCheck, given, settings
+    from schemathesis.checks import load_all_checks
+    from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+    load_all_checks()
+    app = create_app(tts, ServeConfig(max_chars=60, max_steps=2, max_audio_seconds=20))
+    schema = schemathesis.openapi.from_asgi("/openapi.json", app)
+    right, wrong = schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE
+    statuses = set()
+    for operation, mode in [(found.ok(), mode) for found in schema.get_all_operations() for mode in (right, wrong)]:
+        if mode is wrong and operation.path != SPEECH:
+            continue  # nothing can be wrong about them
+        fixed = {"voice": "anna", "model": "tts-fm"} if mode is right else {}
+
+        @given(case=operation.as_strategy(generation_mode=mode))
+        @settings(max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+        def check(case):
+            if isinstance(case.body, dict):
+                case.body = case.body | fixed  # noqa: B023 - it is called in this turn of the loop
+            answer = case.call()
+            statuses.add(answer.status_code)
+            assert answer.status_code < 500, answer.text
+            case.validate_response(answer, excluded_checks=[positive_data_acceptance])  # whether a text can be spoken is not in the schema
+
+        check()
+    app.state.engine.stop()
+    assert {200, 400} <= statuses

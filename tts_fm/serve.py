@@ -3,7 +3,7 @@
     tts-fm serve                                       on http://127.0.0.1:8000, for this machine alone
     TTS_FM_API_KEY=... tts-fm serve --host 0.0.0.0     for others: behind a proxy that speaks TLS
 
-    POST /v1/audio/speech   {"input", "voice", "response_format": mp3|opus|flac|wav|pcm|ogg, "speed", ...}: docs at /docs
+    POST /v1/audio/speech   {"input", "voice", "response_format": mp3|opus|flac|wav|pcm|ogg, "speed", ...}: see /openapi.json
     GET  /v1/audio/voices, /v1/models, /health, /metrics
 
 The model is loaded once, one thread owns it, and concurrent requests share exact batches (serving/engine.py). Clients name stored voices;
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tts_fm.errors import MissingDependency
+from tts_fm.settings import Settings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -99,10 +100,20 @@ def serve(tts: TTS, config: ServeConfig, sock: socket.socket, tell: Callable[[st
         "log_config": None, "access_log": False, "server_header": False, "proxy_headers": False, "ws": "none", "backlog": 256,
         "timeout_graceful_shutdown": 30, "timeout_keep_alive": 30, "limit_concurrency": 8 * config.max_queue + 64,
     }  # fmt: skip
+    warm_up(app)
     try:
         uvicorn.Server(uvicorn.Config(app, **options)).run(sockets=[sock])
     finally:
         app.state.engine.stop()
+
+
+def warm_up(app: FastAPI) -> None:
+    """Let the worker speak a word, so that the first client does not wait for what is loaded at first use."""
+    from tts_fm.synthesis import Request
+
+    engine = app.state.engine
+    if engine.tts.voices():
+        engine.submit(Request("Hello.", settings=Settings(steps=1)), lambda kind, value: None, timeout=60)
 
 
 def listen(config: ServeConfig) -> socket.socket:
@@ -148,7 +159,7 @@ def add_parser(subparsers: Any) -> None:
     group.add_argument("--max-chars", type=int, default=d.max_chars, metavar="N", help=f"characters in one request (default {d.max_chars})")
     group.add_argument("--max-queue", type=int, default=d.max_queue, metavar="N", help=f"requests that may wait (default {d.max_queue})")
     group.add_argument("--max-steps", type=int, default=d.max_steps, metavar="N", help=f"solver steps of a request (default {d.max_steps})")
-    group.add_argument("--batch-frames", type=int, default=d.batch_frames, metavar="N", help=f"frames in a batch (default {d.batch_frames})")
+    group.add_argument("--batch-frames", type=int, default=d.batch_frames, metavar="N", help=f"frames a batch (default {d.batch_frames})")
     group.add_argument("--timeout", type=float, default=d.timeout, metavar="S", help=f"seconds for one request (default {d.timeout:g})")
     add_model_options(parser)
     parser.set_defaults(run=run_verb)

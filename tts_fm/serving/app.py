@@ -36,7 +36,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         429: "The queue is full; see Retry-After.", 500: "A fault of the server.", 503: "The server is ending.", 504: "It took too long.",
     }.items()
 }
-AUDIO = {"audio/mpeg": {}, "audio/ogg": {}, "audio/flac": {}, "audio/wav": {}, "audio/pcm": {}, "text/event-stream": {}}
+AUDIO: dict[str, Any] = {"audio/mpeg": {}, "audio/ogg": {}, "audio/flac": {}, "audio/wav": {}, "audio/pcm": {}, "text/event-stream": {}}
 
 
 class Refusal(Exception):
@@ -59,12 +59,12 @@ def build(tts: TTS, config: ServeConfig) -> FastAPI:
         await asyncio.to_thread(engine.stop)
 
     about = "Text to speech, compatible with OpenAI's speech endpoint."
-    app = FastAPI(title="tts_fm", version=__version__, description=about, lifespan=lifespan, redoc_url=None)
+    app = FastAPI(title="tts_fm", version=__version__, description=about, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.engine, app.state.metrics = engine, metrics
     app.add_middleware(Guard, metrics=metrics, key=config.api_key, hosts=config.hosts, max_body=16 * config.max_chars + 16384)
     _handle_errors(app)
     service = Service(tts, config, engine, metrics)
-    only = {code: ERRORS[code] for code in (401, 403)}
+    only: dict[int | str, dict[str, Any]] = {code: ERRORS[code] for code in (401, 403)}
     spoken = ERRORS | {200: {"content": AUDIO, "description": "The audio."}}
     app.add_api_route("/v1/audio/speech", service.speech, methods=["POST"], responses=spoken, response_class=Response)
     app.add_api_route("/v1/audio/voices", service.voices, response_model=schema.Voices, responses=only)

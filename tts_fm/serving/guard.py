@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 OPEN = ("/health",)  # needs no key: load balancers ask it
-KNOWN = ("/v1/audio/speech", "/v1/audio/voices", "/v1/models", "/health", "/metrics", "/openapi.json", "/docs")
+KNOWN = ("/v1/audio/speech", "/v1/audio/voices", "/v1/models", "/health", "/metrics", "/openapi.json")
 BODY_SECONDS = 15.0  # in which a body must have arrived
 TYPES = {401: "authentication_error", 404: "invalid_request_error", 429: "rate_limit_error", 503: "server_error", 504: "server_error"}
 

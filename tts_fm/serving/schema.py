@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 MODEL_ID = "tts-fm"
 ALIASES = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")  # names that programs written for OpenAI ask for
-FORMATS = ("mp3", "opus", "flac", "wav", "pcm", "ogg")
 DEFAULT_VOICE = "default"  # stands for the first stored voice
+FORMATS = ("mp3", "opus", "flac", "wav", "pcm", "ogg")
+
+
+def _whole(value: Any) -> Any:
+    """2.0 is a whole number in JSON."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
 
 
 class VoiceId(BaseModel):
@@ -34,9 +42,9 @@ class SpeechRequest(BaseModel):
     stream_format: Literal["audio", "sse"] = Field(
         "audio", description="wav and pcm of several chunks are sent as they are spoken; sse wraps the audio in events, base64.")
     instructions: str | None = Field(None, max_length=4096, description="Not supported: accepted, and answered with a warning header.")
-    steps: int | None = Field(None, ge=1, le=256, description="Ours: steps of the solver.")
+    steps: Whole | None = Field(None, ge=1, le=256, description="Ours: steps of the solver.")
     cfg: float | None = Field(None, ge=0.0, le=20.0, description="Ours: strength of classifier-free guidance, 0 is off.")
-    seed: int = Field(0, ge=0, le=2**63 - 1, description="Ours: the same seed, text and voice give the same audio.")
+    seed: Whole = Field(0, ge=0, le=2**63 - 1, description="Ours: the same seed, text and voice give the same audio.")
     chunk_seconds: float = Field(12.0, ge=2.0, le=25.0, description="Ours: longest stretch spoken in one go; shorter is heard sooner.")
     lang: Literal["en-us", "en-gb"] | None = Field(None, description="Ours: accent of the phones; the voice's own by default.")
 
