@@ -6,8 +6,10 @@ import json
 import os
 import random
 import signal
+import sys
 import threading
 import time
+import types
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -20,6 +22,7 @@ from tiny_model import tiny_tts_folder
 from tts_fm import batch, cli
 from tts_fm.audio import read_audio, write_audio
 from tts_fm.batch import Options, model_digest, rounds, run
+from tts_fm.errors import MissingDependency
 from tts_fm.lists import read_list
 from tts_fm.speaker import Stopped
 from tts_fm.synthesis import TTS
@@ -314,6 +317,36 @@ def test_workers(place, items, unbroken):
     progress = run(items[:8], place / "workers", partial(TTS.load, place / "model"), options, "m")
     assert (progress.spoken, progress.exit_code) == (8, 0)
     assert [r["id"] for r in records(place / "workers")] == [item.id for item in items[:8]]
+
+
+class Ref:
+    """What a fake of Ray hands out."""
+
+    def __init__(self, value):
+        self.value = value
+
+
+class Actor:
+    def __init__(self, worker):
+        self.round = type("Method", (), {"remote": staticmethod(lambda *given: Ref(worker.round(*given)))})
+
+
+def test_ray_engine(place, tts, items, unbroken, monkeypatch):
+    """The engine's own part, on a stand-in for Ray; recipes say how a real cluster is tried."""
+    killed, ray = [], types.ModuleType("ray")
+    ray.is_initialized = lambda: True
+    ray.remote = lambda **how: lambda kind: type("Made", (), {"remote": staticmethod(lambda *given: Actor(kind(*given)))})
+    ray.wait = lambda refs, timeout: (refs[:1], refs[1:])
+    ray.get = lambda ref: ref.value
+    ray.kill = killed.append
+    ray.exceptions = types.SimpleNamespace(RayActorError=type("RayActorError", (Exception,), {}))
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    options = Options(batch=3, format="flac", subtitles="srt", engine="ray", workers=2)
+    assert run(items, place / "ray", lambda: tts, options, "m").spoken == 12
+    assert contents(place / "ray") == contents(unbroken) and len(killed) == 2
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingDependency, match="pip install ray"):
+        run(items, place / "ray", lambda: tts, Options(engine="ray"), "other")
 
 
 def test_model_digest(place):

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tts_fm.errors import MissingDependency
 from tts_fm.lists import Item
 from tts_fm.results import Record, Results
 from tts_fm.speaker import FORMATS, Check, Options, Speaker, Stopped
@@ -162,7 +163,7 @@ def run(
     the transcriber of options.verify. Raises ValueError for options or a folder that cannot be used, Stopped when the disk is full.
     """
     options = (options or Options()).check()
-    folder = Path(out)
+    folder = Path(out).absolute()  # workers may have another working folder
     digests = voice_digests(items)
     hashes = {item.id: item_digest(item, options, digests) for item in items}
     index, count = options.shard
@@ -252,7 +253,7 @@ Todo = Sequence[tuple[list[Item], set[str]]]  # rounds, with the ids that are wa
 
 
 def _local(todo: Todo, job: Job, stop: threading.Event) -> Iterator[Record]:
-    if job.options.workers > 1 and len(todo) > 1:
+    if job.options.workers > 1:  # also for a single round: the number of threads must not depend on what is left
         yield from _processes(todo, job, stop)
         return
     speaker = job.speaker()
@@ -269,7 +270,7 @@ def _processes(todo: Todo, job: Job, stop: threading.Event) -> Iterator[Record]:
     from multiprocessing import active_children, get_context
 
     workers, before = min(job.options.workers, len(todo)), set(active_children())
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (job, workers))
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (job,))
     waiting = iter(todo)
     running: set[Future[list[Record]]] = set()
     try:
@@ -296,7 +297,7 @@ def _processes(todo: Todo, job: Job, stop: threading.Event) -> Iterator[Record]:
 _speaker: Speaker | None = None  # of this worker process
 
 
-def _start_worker(job: Job, workers: int) -> None:
+def _start_worker(job: Job) -> None:
     """In a new process: end when the parent does (even by kill -9), leave Ctrl-C to it, share the cores, load the model."""
     import multiprocessing
     import signal
@@ -306,7 +307,7 @@ def _start_worker(job: Job, workers: int) -> None:
     global _speaker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
-    torch.set_num_threads(max(1, torch.get_num_threads() // workers))
+    torch.set_num_threads(max(1, torch.get_num_threads() // job.options.workers))
     _speaker = job.speaker()
 
 
@@ -320,4 +321,46 @@ def _worker_round(items: list[Item], wanted: set[str]) -> list[Record]:
     return list(_speaker.round(items, wanted))
 
 
-ENGINES = {"local": _local}
+class RayWorker:
+    """An actor: a model on some machine of the cluster, which sees the output folder under the same path."""
+
+    def __init__(self, job: Job) -> None:
+        self.speaker = job.speaker()
+
+    def round(self, items: list[Item], wanted: set[str]) -> list[Record]:
+        return list(self.speaker.round(items, wanted))
+
+
+def _ray(todo: Todo, job: Job, stop: threading.Event) -> Iterator[Record]:
+    """Rounds by actors of the Ray cluster that $RAY_ADDRESS names (none: one is started on this machine), one core and one round each."""
+    try:
+        import ray
+    except ImportError:
+        raise MissingDependency("--engine ray needs Ray: pip install ray") from None
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False)
+    make = ray.remote(num_cpus=1)(RayWorker).remote
+    actors = [make(job) for _ in range(min(job.options.workers, len(todo)))]
+    idle, running, waiting = list(actors), {}, iter(todo)
+    try:
+        while True:
+            while idle and not stop.is_set() and (following := next(waiting, None)) is not None:
+                actor = idle.pop()
+                running[actor.round.remote(*following)] = actor
+            if not running:
+                return
+            for done in ray.wait(list(running), timeout=0.5)[0]:
+                idle.append(running.pop(done))
+                yield from ray.get(done)
+    except ray.exceptions.RayActorError as error:
+        raise Stopped(f"a Ray worker is lost ({_first_line(error)}); what is done is kept, run again to go on") from error
+    finally:
+        for actor in actors:
+            ray.kill(actor)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+ENGINES = {"local": _local, "ray": _ray}

@@ -80,7 +80,9 @@ def run(args: argparse.Namespace) -> int:
         args.format, args.subtitles, args.batch, args.shard, args.workers, args.engine, args.overwrite, args.retry_failed,
         1 if args.fail_fast else args.max_failures, args.verify,
     ).check()  # fmt: skip
-    voice = args.voice if args.ref_audio is None else args.ref_audio
+    voice = args.voice if args.ref_audio is None else os.path.abspath(args.ref_audio)
+    if args.model is not None and os.path.exists(args.model):
+        args.model = os.path.abspath(args.model)
     listing = read_list(args.list, args.input_format, Settings(**settings_from(args)), voice, args.ref_text, args.sanitize_ids)
     for line in listing.notes if not args.quiet else ():
         note(f"note: {line}")
