@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 
 from tts_fm import __version__
 from tts_fm.serving import reply, schema
-from tts_fm.serving.engine import Engine, QueueFull, Stopped, Timeout
+from tts_fm.serving.engine import Engine, Outlook, QueueFull, Stopped, Timeout
 from tts_fm.serving.guard import Guard, error_body
 from tts_fm.serving.metrics import Metrics
 from tts_fm.settings import Settings
@@ -92,13 +92,13 @@ class Service:
             streamed = None if body.response_format in ("wav", "pcm") else False
             line.join(self.engine, asked, self.config.timeout, streamed)
             self.metrics.count("characters_total", len(body.input))
-            _, (chunks, samples, settings) = await line.next("planned")
-            headers = self._headers(body, settings, chunks)
+            _, plan = await line.next("planned")
+            headers = self._headers(body, plan)
             kind, value = await line.next()
             self.metrics.observe("first_audio_seconds", time.monotonic() - began)
             if kind == "chunk":
-                metadata = reply.note(asked.voice.name, settings)
-                pieces = reply.audio_pieces(line, body.response_format, samples, metadata, value, lambda s: self._done(body, began, s))
+                metadata = reply.note(asked.voice.name, plan.settings)
+                pieces = reply.audio_pieces(line, body.response_format, plan.samples, metadata, value, lambda s: self._done(body, began, s))
                 return self._stream(pieces, body, headers, line)
             data = await asyncio.to_thread(reply.encode, value, body.response_format)
             line.close()
@@ -109,8 +109,6 @@ class Service:
             if refusal is None:
                 raise
             return refusal.response
-        if value.warnings:
-            headers["x-tts-fm-warning"] = _ascii("; ".join([*value.warnings, *filter(None, [headers.get("x-tts-fm-warning")])]))
         headers["x-tts-fm-seconds"] = f"{value.seconds:.3f}"
         if body.stream_format == "sse":
             return self._stream(_whole(data), body, headers, line)
@@ -144,11 +142,12 @@ class Service:
         own = body.model_dump(include={"steps", "cfg", "seed", "speed", "lang", "chunk_seconds"})
         return Spoken(body.input, voice, None, Settings(**own))
 
-    def _headers(self, body: schema.SpeechRequest, settings: Settings, chunks: int) -> dict[str, str]:
-        headers = {"x-tts-fm-generated": "speech", "x-tts-fm-seed": str(settings.seed), "x-tts-fm-chunks": str(chunks)}
+    def _headers(self, body: schema.SpeechRequest, plan: Outlook) -> dict[str, str]:
+        headers = {"x-tts-fm-generated": "speech", "x-tts-fm-seed": str(plan.settings.seed), "x-tts-fm-chunks": str(plan.chunks)}
         headers["cache-control"] = "no-store"
-        if body.instructions:
-            headers["x-tts-fm-warning"] = "instructions are not supported and had no effect"
+        ignored = ["instructions are not supported and had no effect"] if body.instructions else []
+        if plan.warnings or ignored:
+            headers["x-tts-fm-warning"] = _ascii("; ".join([*plan.warnings, *ignored]))
         return headers
 
     def _done(self, body: schema.SpeechRequest, began: float, seconds: float) -> None:

@@ -23,6 +23,7 @@ from tts_fm.errors import TtsFmError
 from tts_fm.serving.metrics import Metrics
 
 if TYPE_CHECKING:
+    from tts_fm.settings import Settings
     from tts_fm.synthesis import TTS, Chunk, Job, Request
 
 log = logging.getLogger(__name__)
@@ -49,9 +50,19 @@ class _Abandoned(Exception):
     """Raised inside the solver when nobody waits for the batch any more."""
 
 
+@dataclass(frozen=True)
+class Outlook:
+    """What is known of an answer before any of it is spoken."""
+
+    chunks: int
+    samples: int
+    settings: Settings  # with the model's defaults filled in
+    warnings: tuple[str, ...]
+
+
 @dataclass(eq=False)
 class Ticket:
-    """One request in the line. `emit(kind, value)` is called in the worker's thread: first ("planned", (chunks, samples, settings)), then
+    """One request in the line. `emit(kind, value)` is called in the worker's thread: first ("planned", Outlook), then
     ("chunk", Chunk) for each one if `streamed`, then ("done", Speech), or ("done", None) if streamed; or, at any point, as the last,
     ("error", exception)."""
 
@@ -180,7 +191,7 @@ class Engine:
                 ticket.streamed = len(ticket.jobs) > 1
             ticket.turn = next(self._turns)
             self._active.append(ticket)
-            ticket.emit("planned", (len(ticket.jobs), samples_of(ticket.jobs), ticket.jobs[0].settings))
+            ticket.emit("planned", outlook(ticket.jobs))
 
     def _sweep(self) -> None:
         for ticket in [t for t in self._active if t.dead]:
@@ -309,6 +320,13 @@ class Engine:
 def samples_of(jobs: list[Job]) -> int:
     """Samples that these chunks will have, pauses included: the vocoder makes (T - 1) hops of T frames."""
     return sum((job.frames - len(job.prompt) - 1) * HOP + round(job.plan.pause * SAMPLE_RATE) for job in jobs)
+
+
+def outlook(jobs: list[Job]) -> Outlook:
+    """The same warnings as the finished Speech will have."""
+    unknown = sorted({symbol for job in jobs for symbol in job.plan.unknown})
+    warnings = [*jobs[0].voice.warnings, *([f"the model does not know {' '.join(unknown)}; left out"] if unknown else [])]
+    return Outlook(len(jobs), samples_of(jobs), jobs[0].settings, tuple(warnings))
 
 
 def place(error: BaseException) -> str:
