@@ -332,7 +332,7 @@ class Actor:
 
 
 def test_ray_engine(place, tts, items, unbroken, monkeypatch):
-    """The engine's own part, on a stand-in for Ray; recipes say how a real cluster is tried."""
+    """The engine's own part, on a stand-in for Ray."""
     killed, ray = [], types.ModuleType("ray")
     ray.is_initialized = lambda: True
     ray.remote = lambda **how: lambda kind: type("Made", (), {"remote": staticmethod(lambda *given: Actor(kind(*given)))})
@@ -347,6 +347,23 @@ def test_ray_engine(place, tts, items, unbroken, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingDependency, match="pip install ray"):
         run(items, place / "ray", lambda: tts, Options(engine="ray"), "other")
+
+
+def test_ray_cluster(place, items, unbroken, monkeypatch):
+    """Two nodes of a real cluster on this machine, where Ray is installed."""
+    ray, utils = pytest.importorskip("ray"), pytest.importorskip("ray.cluster_utils")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(p for p in sys.path if p))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    cluster = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        cluster.add_node(num_cpus=1)
+        ray.init(address=cluster.address, log_to_driver=False)
+        options = Options(batch=3, format="flac", subtitles="srt", engine="ray", workers=2)
+        assert run(items, place / "cluster", partial(TTS.load, place / "model"), options, "m").spoken == 12
+        assert contents(place / "cluster") == contents(unbroken)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
 
 
 def test_model_digest(place):

@@ -130,7 +130,14 @@ def test_all_faults_are_told_together(tmp_path):
     assert not any("\n" in f for f in told)
 
 
+@pytest.mark.parametrize("text", ["[1984] was a year", "[Hello]", "50 %", "§", "[a](/sɛd/)", "日本"])
+def test_can_be_spoken(tmp_path, text):
+    assert listed(tmp_path, "a.txt", text).items[0].parts[0].text == text
+
+
 @pytest.mark.parametrize("name,data,says", [
+    ("a.txt", b"Hello. <break 99s> You.", "a.txt:1: "),
+    ("a.txt", b"<break 1s>\n", "nothing in '<break 1s>'"),
     ("a.txt", b"fine\n\xff\xfe bad", "a.txt:2: byte 1"),
     ("a.txt", "text".encode("utf-16"), "UTF-16"),
     ("a.txt", b"", "nothing in the list"),

@@ -105,6 +105,19 @@ def clean_id(name: str) -> str:
     return f"_{name}".replace("_", "x_", 1) if RESERVED.fullmatch(name) else name
 
 
+def _can_be_spoken(text: str) -> bool:
+    """Is there a word in it, after marks for pauses are taken out and signs are read?"""
+    from tts_fm.text.markup import Ipa, Text, parse_markup
+    from tts_fm.text.normalise import normalise
+
+    for piece in parse_markup(text):
+        if isinstance(piece, Ipa) or isinstance(piece, Text) and any(char.isalnum() for char in piece.text):
+            return True
+        if isinstance(piece, Text) and any(char.isalnum() for char in normalise(piece.text)):
+            return True
+    return False
+
+
 def _load(source: str | os.PathLike[str]) -> tuple[str, bytes, Path]:
     if os.fspath(source) == "-":
         return "stdin", sys.stdin.buffer.read(LARGEST_LIST + 1), Path.cwd()
@@ -230,9 +243,12 @@ class Reader:
         parts = [replace(main, text=text)] if voices is None else self._tagged(line, text, main, voices)
         if len(parts) > 1 and values.get("duration", self.settings.duration) is not None:
             self.fault(line, "duration cannot be given for a text of several voices; leave it out, or give speed")
-        if not any(char.isalnum() for part in parts for char in TAG.sub("", part.text)):
-            shown = text.strip()[:40]
-            self.fault(line, f"nothing in {shown!r} can be spoken" if shown else "the text is empty")
+        try:
+            if not parts or not all(_can_be_spoken(part.text) for part in parts):
+                shown = text.strip()[:40]
+                self.fault(line, f"nothing in {shown!r} can be spoken" if shown else "the text is empty")
+        except ValueError as error:  # a pause that is too long
+            self.fault(line, str(error))
         for part in parts:
             self._check_voice(line, part)
         return parts
@@ -245,7 +261,7 @@ class Reader:
             if name != "main" and name not in voices:
                 self.fault(line, f"tag [{name}] in the text names no voice; there are {', '.join(['main', *voices])}")
             parts.append(replace(voices.get(name, main), text=piece.strip()))
-        return [part for part in parts if any(char.isalnum() for char in part.text)]
+        return [part for part in parts if part.text]
 
     def voice_of(self, values: dict[str, Any]) -> str | None:
         """A stored voice's name as it is; what cannot be one is a path, like ref_audio."""

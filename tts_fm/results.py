@@ -33,13 +33,12 @@ class Results:
             raise ValueError(f"cannot write {self.path}: {error.strerror}; give a folder that can be written (-o)") from None
         try:
             _lock(self._file)
-        except OSError:
+        except BlockingIOError:
             os.close(self._file)
             raise ValueError(f"another run is writing into {out}; wait for it, or give another folder (-o) or shard") from None
         self.path.with_name(self.path.name + ".part").unlink(missing_ok=True)
         self.records = self._read()
-        size = os.fstat(self._file).st_size
-        if size and os.pread(self._file, 1, size - 1) != b"\n":
+        if self.path.read_bytes()[-1:] not in (b"", b"\n"):
             os.write(self._file, b"\n")  # a kill cut the last line short
 
     def _read(self) -> dict[str, Record]:
@@ -96,9 +95,12 @@ def _line(record: Record) -> bytes:
 
 
 def _lock(file: int) -> None:
-    """Held until the process ends, however it ends. Systems without flock go without."""
+    """Held until the process ends, however it ends; BlockingIOError where another holds it. Systems without flock go without."""
     try:
         import fcntl
-    except ImportError:
-        return
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except (ImportError, OSError) as error:
+        log.info("no lock on the results: %s", error)

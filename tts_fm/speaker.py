@@ -190,7 +190,11 @@ class Speaker:
         hears = self.hears
 
         def share(one: Speech) -> float:
-            errors = word_errors(" ".join(chunk.text for chunk in one.chunks), hears(one.wave, one.rate))
+            heard = hears(one.wave, one.rate)
+            try:
+                errors = word_errors(" ".join(chunk.text for chunk in one.chunks), heard)
+            except ValueError:  # "Uh." has no words to compare
+                return 0.0
             return errors.edits / max(1, errors.length)
 
         best, wer, seed, tries = speech, share(speech), item.settings.seed, 1

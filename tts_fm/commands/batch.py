@@ -27,6 +27,7 @@ EXAMPLES = """examples:
 Running the same line again goes on where it stopped. Exit codes: 0 all spoken, 2 a fault in the list, 3 some items failed, 4 the model,
 5 a missing package, 130 interrupted (Ctrl-C finishes the running batch; twice ends at once).
 """
+NOTES = 20  # of them shown
 EVERY = 10.0  # seconds between progress lines where stderr is no terminal
 
 
@@ -84,8 +85,10 @@ def run(args: argparse.Namespace) -> int:
     if args.model is not None and os.path.exists(args.model):
         args.model = os.path.abspath(args.model)
     listing = read_list(args.list, args.input_format, Settings(**settings_from(args)), voice, args.ref_text, args.sanitize_ids)
-    for line in listing.notes if not args.quiet else ():
+    for line in listing.notes[:NOTES] if not args.quiet else ():
         note(f"note: {line}")
+    if len(listing.notes) > NOTES and not args.quiet:
+        note(f"note: and {len(listing.notes) - NOTES:,} more like these")
     if args.dry_run:
         result_json({"items": len(listing.items)}) if args.json else result(f"{len(listing.items)} items, no faults")
         return 0
