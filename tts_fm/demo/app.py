@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tts_fm.errors import MissingDependency
 from tts_fm.options import load_tts, note
@@ -20,16 +20,25 @@ CSS = """
 .tts-status p {margin: 0}
 .tts-bad {border-left: 4px solid #b3261e; padding: 4px 10px}
 .tts-good {border-left: 4px solid #2b6d3f; padding: 4px 10px}
-.tts-consent {font-size: 0.9em}
-.tts-table {overflow-x: auto; max-height: 360px; overflow-y: auto}
+.tts-consent, .tts-caption {font-size: 0.9em}
+.tts-caption {overflow: visible !important}
+.tts-table {overflow: auto; max-height: 360px}
 .tts-table table {border-collapse: collapse; width: 100%; font-size: 0.92em}
 .tts-table caption {text-align: left; font-weight: 600; padding: 4px 0}
-.tts-table th, .tts-table td {text-align: left; padding: 3px 8px; border-bottom: 1px solid var(--border-color-primary); vertical-align: top}
+.tts-table th, .tts-table td {border: 0; text-align: left; padding: 3px 8px; vertical-align: top; overflow-wrap: anywhere}
+.tts-table tr {border-bottom: 1px solid var(--border-color-primary)}
+.dark {--color-accent: #60a5fa}
+.gradio-container time, .gradio-container .controls span {color: var(--body-text-color-subdued) !important}
 """
-# Status lines are live regions: a screen reader says what they show. Pages in other languages than the browser's stay English.
+# Status lines are live regions, so that a screen reader says what they show; Gradio's "Empty value" labels need a role to be allowed.
 JS = """() => {
   document.documentElement.lang = "en";
-  for (const e of document.querySelectorAll(".tts-status")) { e.setAttribute("role", "status"); e.setAttribute("aria-live", "polite"); }
+  const mend = () => {
+    for (const e of document.querySelectorAll(".tts-status:not([role])")) e.setAttribute("role", "status");
+    for (const e of document.querySelectorAll("div.empty[aria-label]:not([role])")) e.setAttribute("role", "img");
+  };
+  mend();
+  new MutationObserver(mend).observe(document.body, {childList: true, subtree: true});
 }"""
 TITLE = "tts_fm: text and a few seconds of a voice become speech"
 
@@ -65,19 +74,32 @@ def build(service: Service) -> gr.Blocks:
 
 def launch_options(service: Service) -> dict:
     """What every launch of the page has in common."""
-    import gradio as gr
-
     return {
         "max_file_size": service.limits.upload_bytes,
         "state_session_capacity": 24,
         "css": CSS,
         "js": JS,
-        "theme": gr.themes.Default(),
-        "footer_links": ["api", "settings"],
+        "theme": theme(),
+        "footer_links": ["api"],
         "show_error": True,
         "ssr_mode": False,
         "enable_monitoring": False,
     }
+
+
+def theme() -> Any:
+    """Gradio's default look with enough contrast for small and for white text (WCAG AA)."""
+    from gradio.themes import Default
+
+    subdued = ("body_text_color_subdued", "block_info_text_color", "block_label_text_color", "block_title_text_color")
+    grey = {f"{name}{dark}": f"*neutral_{shade}" for name in subdued for dark, shade in (("", 600), ("_dark", 300))}
+    blue = {
+        f"button_primary_background_fill{hover}{dark}": f"*primary_{shade}"
+        for hover, shade in (("", 700), ("_hover", 800))
+        for dark in ("", "_dark")
+    }
+    red = {f"button_cancel_background_fill{hover}{dark}": "#b3261e" for hover in ("", "_hover") for dark in ("", "_dark")}
+    return Default(primary_hue="blue").set(**grey, **blue, **red, color_accent="*primary_600")
 
 
 def run(args: argparse.Namespace) -> int:

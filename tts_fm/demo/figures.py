@@ -28,11 +28,11 @@ def colours(mel: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(level, np.arange(len(ANCHORS)), ANCHORS[:, c]) for c in range(3)], -1).astype(np.uint8)
 
 
-def speech_picture(wave: np.ndarray, mel: np.ndarray, words: Sequence[Word] = (), rate: int = 24_000, width: int = 1200) -> Image:
+def speech_picture(wave: np.ndarray, mel: np.ndarray, words: Sequence[Word] = (), rate: int = 24_000, width: int = 800) -> Image:
     """Waveform, time axis with words, and mel of one piece of speech: a PIL image `width` pixels wide."""
     from PIL import Image, ImageDraw
 
-    high, low, axis = 110, 220, 44
+    high, low, axis = 100, 200, 50
     picture = Image.new("RGB", (width, high + axis + low), PAPER)
     draw = ImageDraw.Draw(picture)
     _draw_wave(draw, wave, width, high)
@@ -60,8 +60,8 @@ def _draw_axis(draw, seconds: float, words: Sequence[Word], width: int, top: int
     """Ticks with seconds, and those words that have room."""
     from PIL import ImageFont
 
-    font, small = ImageFont.load_default(15), ImageFont.load_default(12)
-    step = next(s for s in (0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600) if seconds / s <= 14)
+    font, small = ImageFont.load_default(17), ImageFont.load_default(13)
+    step = next(s for s in (0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 3600) if seconds / s <= 10)
     for k in range(int(seconds / step) + 1):
         x = k * step / seconds * width
         draw.line([(x, top), (x, top + 5)], fill=INK)
@@ -73,7 +73,7 @@ def _draw_axis(draw, seconds: float, words: Sequence[Word], width: int, top: int
         length = draw.textlength(word.text, font=font)
         if x >= edge and length <= max(room, 24) + 12 and x + length <= width:
             draw.line([(x, top + height - 4), (x + room, top + height - 4)], fill=WAVE, width=2)
-            draw.text((x, top + height - 25), word.text, fill=INK, font=font)
+            draw.text((x, top + height - 28), word.text, fill=INK, font=font)
             edge = x + length + 3
 
 
@@ -88,7 +88,7 @@ def steps_picture(mels: Sequence[np.ndarray], captions: Sequence[str], width: in
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(16)
     for k, (mel, caption) in enumerate(zip(mels, captions, strict=True)):
         x, y = k % columns * (cell + 8), k // columns * (low + head + gap)
-        draw.text((x, y + 2), caption, fill=INK, font=font)
+        draw.text((x, y), caption, fill=INK, font=font)
         picture.paste(Image.fromarray(colours(mel)).resize((cell, low), Image.Resampling.BILINEAR), (x, y + head))
     return picture
 

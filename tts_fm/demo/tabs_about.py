@@ -12,19 +12,19 @@ from tts_fm.demo.service import Service
 CARDS = ("README.md", "MODEL_CARD.md", "model_card.md")
 
 RULES = """
-### Consent
+## Consent
 Clone only your own voice, or the voice of somebody who agreed to it. Do not use a cloned voice to deceive: say that the speech is
 generated. Every audio file written here carries a note in its metadata (program, voice, seed, steps).
 
-### Your data
+## Your data
 Recordings and texts are used for your request and nothing else. The server removes its result files after ten minutes, and uploads and the
 copies for the players within a day. Texts are not logged. No analytics are sent.
 
-### Licence
+## Licence
 tts_fm is Apache-2.0. The built-in model was trained on synthetic speech (Kokoro-82M, Apache-2.0) of texts in the public domain or CC BY.
 Weights that you load yourself have their own licence; the published F5-TTS weights are for non-commercial use (CC BY-NC 4.0).
 
-### Use it elsewhere
+## Use it elsewhere
 `tts-fm say`, `tts-fm batch` and `tts-fm serve` do the same without a browser; in Python: `from tts_fm import TTS`. This page has an
 API too: see "Use via API" below.
 """
@@ -48,7 +48,7 @@ def facts(service: Service) -> str:
     voices = ", ".join(tts.voices()) or "none"
     which = "the built-in model" if service.model is None else "a model chosen by who runs this page"
     return (
-        f"### What speaks here\ntts_fm {__version__}, {which}: {config.backbone} {config.dim} x {config.depth}, "
+        f"## What speaks here\ntts_fm {__version__}, {which}: {config.backbone} {config.dim} x {config.depth}, "
         f"{size:.1f} million parameters, `{config.text}` text, {config.patch} mel frames a position; "
         f"vocoder: {type(tts.vocoder).__name__}. Stored voices: {voices}."
     )

@@ -36,7 +36,9 @@ def build(service: Service) -> None:
             line = status("clone-status")
         with gr.Column(min_width=300):
             audio = gr.Audio(label="Speech", interactive=False, type="filepath", elem_id="clone-audio", buttons=["download"])
+            gr.Markdown("Waveform, words and mel", elem_classes="tts-caption")
             picture = gr.Image(
+                show_label=False,
                 label="Waveform, words and mel",
                 interactive=False,
                 type="pil",
@@ -75,7 +77,9 @@ def build(service: Service) -> None:
             halt = gr.Button("Stop", variant="stop", elem_id="clone-form-stop", min_width=90)
         told = status("clone-form-status")
         moments = gr.State(None, time_to_live=3600)
+        gr.Markdown("What the noise becomes", elem_classes="tts-caption")
         strip = gr.Image(
+            show_label=False,
             label="What the noise becomes",
             interactive=False,
             type="pil",
