@@ -290,14 +290,14 @@ class Trainer:
         """Continue from last.pt where there is one (weights_only: tensors and numbers, no code). All processes must see the same file."""
         if not self.last.exists():
             return
-        state = torch.load(self.last, map_location=self.accelerator.device, weights_only=True)
+        state = torch.load(self.last, map_location="cpu", weights_only=True)
         try:
             self.plain.load_state_dict(state["model"])
             self.optimiser.load_state_dict(state["optimiser"])
         except (RuntimeError, ValueError, KeyError) as error:
             fault = str(error).strip().splitlines()[-1].strip()
             raise ValueError(f"{self.last} belongs to another model ({fault}); name another run folder") from error
-        self.average = state["average"]
+        self.average = {k: v.to(self.accelerator.device) for k, v in state["average"].items()}
         self.step = state["step"]
         self.guard = state.get("guard", self.guard)
         self.losses = state.get("losses", [])
