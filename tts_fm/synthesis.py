@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -74,11 +75,10 @@ class Speech:
     def words(self) -> list[Word]:
         return [word for chunk in self.chunks for word in chunk.words]
 
-    def save(self, path: str | Path, format: str | None = None) -> Path:
-        """Write the audio with a note in its container that it was generated; see audio.write_audio."""
+    def save(self, path: str | Path | BinaryIO, format: str | None = None) -> None:
+        """Write the audio to a path or an open file, with a note in its container that it was generated; see audio.write_audio."""
         note = f"generated speech; voice {self.voice}, seed {self.settings.seed}, steps {self.settings.steps}, cfg {self.settings.cfg}"
         write_audio(path, self.wave, self.rate, format, {"software": "tts_fm", "comment": note})
-        return Path(path)
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ VOICES = {  # our name -> the corpus's voice; the first is the default
 DEFAULTS = {"steps": 16, "cfg": 2.0}
 
 
-def export_flow(run: Path, out: Path, steps_done: int | None = None) -> None:
-    """Averaged weights of the last checkpoint -> a model folder."""
+def export_flow(run: Path, out: Path, weights: str = "average") -> None:
+    """Weights of the last checkpoint, the averaged or the plain ones -> a model folder."""
     import torch
 
     from tts_fm.checkpoint import save_flow_model
@@ -39,7 +39,7 @@ def export_flow(run: Path, out: Path, steps_done: int | None = None) -> None:
     settings = json.loads((run / "settings.json").read_text())
     state = torch.load(run / "last.pt", weights_only=True)
     model = FlowModel(from_dict(ModelConfig, settings["model"]), settings["vocab"], tokenizer={"name": "phoneme", "lang": "en-us"})
-    model.load_state_dict(state["average"])
+    model.load_state_dict(state[weights])
     save_flow_model(out, model, dtype=torch.float16, extra={"defaults": DEFAULTS, "trained_steps": state["step"]})
 
 
@@ -71,9 +71,10 @@ def main() -> None:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("runs", type=Path)
     parser.add_argument("assets", type=Path)
+    parser.add_argument("--weights", choices=("average", "model"), default="average", help="which of the flow's weights")
     args = parser.parse_args()
     builtin = args.assets / "builtin"
-    export_flow(args.runs / "flow", builtin)
+    export_flow(args.runs / "flow", builtin, args.weights)
     export_vocoder(args.runs / "vocoder", builtin / "vocoder")
     if (args.runs / "duration" / "model.safetensors").exists():
         shutil.copytree(
@@ -83,6 +84,8 @@ def main() -> None:
             dirs_exist_ok=True,
         )
     export_voices(args.corpus, args.assets / "voices")
+    for file in args.assets.rglob("*.*"):
+        file.chmod(0o644)  # a system-wide install must be readable by all
 
 
 if __name__ == "__main__":
