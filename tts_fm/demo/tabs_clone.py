@@ -191,7 +191,8 @@ def show(service: Service, take: Take, command: str | None, note: str) -> tuple:
     """All outputs of a finished take."""
     speech = service.finish(take)
     folder = service.place()
-    wave = speech.save(folder / "speech.wav")
+    wave = folder / "speech.wav"
+    speech.save(wave)
     (folder / "speech.srt").write_text(subtitle_text(speech.chunks, "srt"), "utf-8")
     mel = np.concatenate([chunk_mel(chunk) for chunk in speech.chunks])
     said = (
