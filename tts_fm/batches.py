@@ -5,6 +5,7 @@ B batch, T mel frames, N symbols. A batch is fixed by (seed, epoch, index) alone
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -131,7 +132,9 @@ class Loader:
         """The batches `numbers`, in that order; with workers > 0 prepared ahead by so many processes."""
         if not workers:
             return (self[number] for number in numbers)
-        how: dict[str, Any] = {"num_workers": workers, "prefetch_factor": 4, "collate_fn": _same, "worker_init_fn": _quiet}
+        start = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"  # a fork of running threads may hang
+        how: dict[str, Any] = {"num_workers": workers, "prefetch_factor": 4, "collate_fn": _same, "worker_init_fn": _quiet,
+                               "multiprocessing_context": start}
         return iter(torch.utils.data.DataLoader(self, batch_size=None, sampler=numbers, **how))  # type: ignore[arg-type]
 
     def __getitem__(self, step: int) -> Batch:

@@ -93,7 +93,8 @@ class Trainer:
         from accelerate import Accelerator
         from accelerate.utils import DistributedType
 
-        self.accelerator = Accelerator(mixed_precision="fp16" if config.fp16 else None)
+        alone = not torch.accelerator.is_available()  # said aloud, because accelerate joins CPU processes only then
+        self.accelerator = Accelerator(cpu=alone, mixed_precision="fp16" if config.fp16 else None)
         if self.accelerator.distributed_type == DistributedType.FSDP:
             raise ValueError("FSDP is not supported: even f5_base fits a 24 GB GPU without it; use plain data parallelism (torchrun)")
         self.config, self.folder, self.on_valid = config, folder, on_valid

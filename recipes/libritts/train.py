@@ -94,12 +94,13 @@ def published(path: str, variant: str, vocab: str | None, utterances: Sequence[U
 def train(recipe: Recipe, manifest: Path, out: Path, until: float = math.inf, vocab: Sequence[str] | None = None, init: str | None = None,
           init_variant: str = "f5-v1", init_vocab: str | None = None, compiled: bool = False) -> int:
     """Train to the end, to the time `until` or to a SIGTERM; returns the step that was reached. ValueError, ModelError, Diverged."""
+    import torch
     from accelerate import PartialState
 
     from tts_fm.corpus import ManifestItems
     from tts_fm.train import Trainer
 
-    state = PartialState()
+    state = PartialState(cpu=not torch.accelerator.is_available())
     recipe = recipe.for_processes(state.num_processes)
     utterances = read_manifest(manifest, audio=state.is_main_process)
     model = None
