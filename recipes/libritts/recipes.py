@@ -47,7 +47,7 @@ def f5_small() -> Recipe:
     """F5-TTS v1 Small, 159M parameters, filler text, characters.
 
     recipes/libritts/run.sh --recipe f5_small --corpus-root data --processes 8
-    Hardware: 8 GPUs of 24 GB or more, or fewer with the same updates. About 300 A100 hours (36 on 8).
+    Hardware: 8 GPUs of 48 GB (24 GB with --set train.checkpointing=true), or fewer with the same updates. About 300 A100 hours (36 on 8).
     Expected: 2.68 / 0.60 (Choi 2025, Interspeech, A-DMA paper's baseline); 2.23 / 0.60 after 1M updates (Semantic-VAE paper).
     """
     return Recipe("f5_small", f5_v1(size="small"), F5_TRAIN)
@@ -57,7 +57,7 @@ def f5_base() -> Recipe:
     """F5-TTS v1 Base, 337M parameters.
 
     recipes/libritts/run.sh --recipe f5_base --corpus-root data --processes 8
-    Hardware: 8 GPUs of 40 GB; 24 GB with --set train.checkpointing=true. About 1,800 A100 hours (9 days on 8; its authors: over a week).
+    Hardware: 8 GPUs of 80 GB (24 GB with --set train.checkpointing=true). About 1,800 A100 hours (9 days on 8; its authors: over a week).
     Expected: no figure for LibriTTS alone is published; on Emilia (95,000 h) its authors report 2.42 / 0.66.
     """
     return Recipe("f5_base", f5_v1(size="base"), dataclasses.replace(F5_TRAIN, steps=1_200_000, decay=1_180_000))
