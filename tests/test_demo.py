@@ -272,7 +272,7 @@ def test_pictures():
     picture = speech_picture(speech_like(2), low, [Word("hello", 0.1, 0.5), Word("x" * 200, 0.6, 0.7)])
     assert picture.size == (800, 350)
     assert speech_picture(np.zeros(0, np.float32), np.zeros((0, 100))).size == (800, 350)
-    assert steps_picture([low] * 4, list("abcd")).size[0] == 1200
+    assert steps_picture([low] * 4, list("abcd")).size[0] == 1000
     html = table("a<b", ["<i>"], [["<script>", 1]])
     assert "<script>" not in html and "&lt;script&gt;" in html and 'scope="col"' in html
     assert table("x", ["a"], []) == ""

@@ -216,9 +216,8 @@ def test_keyboard_alone_in_the_order_of_the_task(page):
             break
         page.keyboard.press("Tab")
     order = [key for n, key in enumerate(seen) if key and key not in seen[:n]]
-    wanted = ["clone-voice", "clone-recording", "clone-transcript", "clone-text", "clone-steps", "clone-cfg", "clone-speed", "clone-seed", "clone-method",
-              "clone-accent", "clone-go"]  # fmt: skip
-    assert order == wanted
+    names = "voice recording transcript text steps cfg speed seed method accent go"
+    assert order == [f"clone-{name}" for name in names.split()]
     page.keyboard.press("Enter")
     told(page, "clone", "s of speech")
     page.keyboard.press("Tab")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
+import sys
 from typing import TYPE_CHECKING, Any
 
 from tts_fm.errors import MissingDependency
@@ -25,7 +27,8 @@ CSS = """
 .tts-table {overflow: auto; max-height: 360px}
 .tts-table table {border-collapse: collapse; width: 100%; font-size: 0.92em}
 .tts-table caption {text-align: left; font-weight: 600; padding: 4px 0}
-.tts-table th, .tts-table td {border: 0; text-align: left; padding: 3px 8px; vertical-align: top; overflow-wrap: anywhere}
+.tts-table th, .tts-table td {border: 0; text-align: left; padding: 3px 6px; vertical-align: top}
+.tts-table td {overflow-wrap: anywhere}
 .tts-table tr {border-bottom: 1px solid var(--border-color-primary)}
 .dark {--color-accent: #60a5fa}
 .gradio-container time, .gradio-container .controls span {color: var(--body-text-color-subdued) !important}
@@ -111,8 +114,12 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--max-chars must be at least 1, got {args.max_chars}")
     if args.auth is not None and (":" not in args.auth or args.auth.startswith(":")):
         raise ValueError("--auth must be NAME:PASSWORD")
-    service = Service(load_tts(args), Limits(characters=args.max_chars), args.model or os.environ.get("TTS_FM_MODEL") or None)
-    if not args.auth and (args.share or args.host not in ("127.0.0.1", "localhost", "::1")):
+    public = args.share or args.host not in ("127.0.0.1", "localhost", "::1")
+    model = args.model or os.environ.get("TTS_FM_MODEL") or None
+    service = Service(load_tts(args), Limits(characters=args.max_chars), model, shows_paths=not public)
+    os.environ["GRADIO_TEMP_DIR"] = str(service.uploads)  # uploads and players' copies; gone with the service
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that they are also when the process is ended
+    if public and not args.auth:
         note("warning: anybody who can reach this address can use the page; --auth NAME:PASSWORD asks for a password")
     try:
         build(service).launch(

@@ -77,15 +77,15 @@ def _draw_axis(draw, seconds: float, words: Sequence[Word], width: int, top: int
             edge = x + length + 3
 
 
-def steps_picture(mels: Sequence[np.ndarray], captions: Sequence[str], width: int = 1200) -> Image:
+def steps_picture(mels: Sequence[np.ndarray], captions: Sequence[str], width: int = 1000) -> Image:
     """Mels of one piece of speech at several moments, in rows of three, each under its caption."""
     from PIL import Image, ImageDraw, ImageFont
 
     columns = min(3, len(mels))
-    cell, low, head, gap = (width - 8 * (columns - 1)) // columns, 130, 24, 8
+    cell, low, head, gap = (width - 8 * (columns - 1)) // columns, 130, 28, 8
     rows = -(-len(mels) // columns)
     picture = Image.new("RGB", (width, rows * (low + head + gap)), PAPER)
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(16)
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(20)
     for k, (mel, caption) in enumerate(zip(mels, captions, strict=True)):
         x, y = k % columns * (cell + 8), k // columns * (low + head + gap)
         draw.text((x, y), caption, fill=INK, font=font)

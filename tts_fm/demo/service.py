@@ -74,12 +74,17 @@ class Moment:
 class Service:
     """The model and its rules. Methods raise ValueError with a line for the user, or Stopped."""
 
-    def __init__(self, tts: TTS, limits: Limits | None = None, model: str | None = None) -> None:
+    def __init__(self, tts: TTS, limits: Limits | None = None, model: str | None = None, shows_paths: bool = True) -> None:
+        """model: where tts came from, None = built in; shows_paths: whether visitors may see that place."""
         self.tts, self.limits, self.model = tts, limits or Limits(), model
+        self.shown_model = model if shows_paths or model is None or model.startswith("hf://") else Path(model).name
         self._worker = ThreadPoolExecutor(1, "tts")  # one computation at a time: two would only share the cores (and espeak is per thread)
         self._guard = threading.Lock()
         self._running: dict[str, bool] = {}  # session and tab -> stop wanted
-        self.folder = Path(tempfile.mkdtemp(prefix="tts_fm_demo_"))
+        self.root = Path(tempfile.mkdtemp(prefix="tts_fm_demo_"))
+        self.folder, self.uploads = self.root / "results", self.root / "uploads"
+        self.folder.mkdir()
+        self.uploads.mkdir()
 
     # ---- stopping --------------------------------------------------------------------------------------------------------
 
@@ -293,9 +298,9 @@ class Service:
         return str(path)
 
     def close(self) -> None:
-        """Remove all result files and end the thread."""
+        """Remove all files and end the thread."""
         self._worker.shutdown(wait=False, cancel_futures=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.root, ignore_errors=True)
 
 
 class Listening:

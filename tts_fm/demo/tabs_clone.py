@@ -143,7 +143,7 @@ def handlers(service: Service) -> tuple[Any, Any, Any, Any]:
             chosen = service.settings(steps, cfg, method, speed, seed, lang)
             spoken = service.voice(voice, recording, transcript)
             meter, take, total = Meter(progress), None, 0
-            line = command_line(text, voice, chosen, transcript if voice == OWN else None, service.model)
+            line = command_line(text, voice, chosen, transcript if voice == OWN else None, service.shown_model)
             try:
                 for take, total in service.speak(service.request(text, spoken, chosen), check, meter):
                     if len(take.chunks) < total:
