@@ -132,7 +132,7 @@ def score(items: Path, speech: Path, report: Path, asr: str | None = None, measu
         wave, rate = read_audio(speech / f"{item.id}.wav")
         return wave, rate, times.get(item.id, 0.0)
 
-    return evaluate(items, recorded, asr, report, measures=measures).table()
+    return evaluate(items, recorded, asr, report, measures=measures, groups=lambda _: ()).table()
 
 
 def _shard(text: str) -> tuple[int, int]:
