@@ -186,11 +186,12 @@ class Service:
             take.compute_seconds += self._speak(self.tts, job, take.chunks, check, tell)
             yield take, len(jobs)
 
-    def again(self, take: Take, number: int, check: Callable[[], None], tell: Tell) -> int:
+    def again(self, take: Take | None, number: float | None, check: Callable[[], None], tell: Tell) -> int:
         """Speak chunk `number` (from 1) of a take again, with the next seed; returns that seed."""
         from tts_fm.synthesis import chunk_seed
 
         at = self._chunk_index(take, number)
+        assert take is not None
         job = self._plan(take.request, check)[at]
         count = take.again.get(at, 0) + 1
         seed = take.request.settings.seed + count
@@ -201,11 +202,12 @@ class Service:
         take.chunks[at], take.again[at] = fresh[0], count
         return seed
 
-    def moments(self, take: Take, number: int, check: Callable[[], None], tell: Tell) -> list[Moment]:
+    def moments(self, take: Take | None, number: float | None, check: Callable[[], None], tell: Tell) -> list[Moment]:
         """Chunk `number` (from 1) of a take after some of the solver's steps: what speech the noise was pointing to."""
         import torch
 
         at = self._chunk_index(take, number)
+        assert take is not None
         job = self._plan(take.request, check)[at]
         steps = job.settings.steps or 1
         wanted = set(np.linspace(0, steps, min(SHOWN_STEPS, steps + 1)).round().astype(int).tolist())

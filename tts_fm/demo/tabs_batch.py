@@ -86,7 +86,8 @@ def handler(service: Service) -> Any:
             own = service.voice(voice, recording, transcript) if any(turn.voice is None for turn in turns) else None
             voices = {turn.voice: own if turn.voice is None else service.voice(turn.voice, None) for turn in turns}
             requests = [service.request(turn.text, voices[turn.voice], replace(chosen, item=turn.id)) for turn in turns]  # type: ignore[arg-type]
-            folder, results, meter = service.place(), {}, Meter(progress, "item")
+            folder, meter = service.place(), Meter(progress, "item")
+            results: dict[int, dict[str, Any]] = {}
             try:
                 for number, speech in service.many(
                     requests, [turn.where for turn in turns], check, lambda s, n, *_: meter(s, n, len(results), len(turns))
