@@ -101,9 +101,9 @@ def collate(items: Sequence[Item], length: int, config: TrainConfig, rng: np.ran
         if plan.hide_prompt_text and unknown is not None and durations is not None:
             ids, durations = hide_prompt_symbols(ids, durations, plan.start, unknown)
         texts.append((ids, durations))
-    ids, durations = pad_texts(texts, multiple=32)
-    frames, real, speak, *dropped = map(torch.from_numpy, (mel, mask, hidden, drops[0], drops[1]))
-    return Batch(frames, real, speak, ids, durations, *dropped)
+    symbols, times = pad_texts(texts, multiple=32)
+    drop_audio, drop_text = torch.from_numpy(drops)
+    return Batch(torch.from_numpy(mel), torch.from_numpy(mask), torch.from_numpy(hidden), symbols, times, drop_audio, drop_text)
 
 
 def pad_texts(texts: Sequence[tuple[np.ndarray, np.ndarray | None]], multiple: int = 1) -> tuple[Tensor, Tensor | None]:

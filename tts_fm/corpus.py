@@ -54,6 +54,7 @@ class ManifestItems:
         crowded = 0
         for utterance in utterances:
             frames = round(utterance.seconds * SAMPLE_RATE) // HOP + 1
+            text: tuple[np.ndarray, np.ndarray | None]
             if words is None:
                 text = aligned_text(utterance, index, unknown)
             else:

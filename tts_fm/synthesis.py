@@ -34,6 +34,7 @@ from tts_fm.words import Word, word_times
 BUILTIN = Path(__file__).parent / "assets" / "builtin"
 EDGE_SILENCE = 0.16  # longest silence, seconds, that is kept before and after the speech of a chunk
 Progress = Callable[[int, int, int, int], None]  # (step, steps, chunk, chunks); may raise to cancel
+Timed = tuple[list[int], list[float] | None, int]  # symbols, the frames of each (aligned models), frames of prompt and speech together
 
 
 @dataclass
@@ -199,6 +200,7 @@ class TTS:
         prompt = log_mel(torch.from_numpy(voice.wave)[None])[0]  # (Tp, 100)
         prompt = prompt[: len(prompt) // self.model.config.patch * self.model.config.patch]
         plans = plan_chunks(request.text, tokenizer, lang, settings.chunk_seconds, settings.speed)
+        timed: list[Timed]
         if self.model.config.text == "aligned":
             timed = [self._aligned(plan, prompt, settings.speed) for plan in plans]
         else:
@@ -214,7 +216,7 @@ class TTS:
         """The accent to phonemise with: asked for, or the voice's, or the model's."""
         return settings.lang or voice.lang or self.model.tokenizer_settings.get("lang") or "en-us"
 
-    def _aligned(self, plan: ChunkPlan, prompt: torch.Tensor, speed: float) -> tuple[list[int], list[float], int]:
+    def _aligned(self, plan: ChunkPlan, prompt: torch.Tensor, speed: float) -> Timed:
         """Symbols with their frames: one "unknown" symbol under the prompt, silence, the text, silence."""
         assert self.durations is not None
         unknown, silence = self.model.vocab.index("<unk>"), self.model.vocab.index("<sil>")
@@ -225,7 +227,7 @@ class TTS:
         durations = [float(len(prompt)), *frames]
         return [unknown, *ids], durations, int(round(sum(durations)))
 
-    def _by_ratio(self, plan: ChunkPlan, prompt: torch.Tensor, voice: Voice, lang: str, speed: float) -> tuple[list[int], None, int]:
+    def _by_ratio(self, plan: ChunkPlan, prompt: torch.Tensor, voice: Voice, lang: str, speed: float) -> Timed:
         """F5's rule: as many frames for a byte of text as the prompt has; the transcript of the prompt is part of the text."""
         if not voice.text:
             raise ValueError("this model needs to know what the reference says: give its transcript (--ref-text)")
@@ -341,7 +343,7 @@ def grouped(jobs: list[Job], batch_frames: int) -> Iterator[list[Job]]:
         yield group
 
 
-def fit_total(timed: list, prompt: int, seconds: float) -> list:
+def fit_total(timed: list[Timed], prompt: int, seconds: float) -> list[Timed]:
     """Stretch all chunks alike so that together they last `seconds`. Raises ValueError where that is not possible."""
     total = sum(frames - prompt for _, _, frames in timed)
     wanted = seconds * FRAMES_PER_SECOND

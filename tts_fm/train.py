@@ -27,7 +27,9 @@ from torch import Tensor
 from tts_fm.batches import Batch, Items, Loader
 from tts_fm.config import TrainConfig
 from tts_fm.errors import MissingDependency, TtsFmError
+from tts_fm.model.dit import Block, DiT
 from tts_fm.model.flow_model import FlowModel
+from tts_fm.model.unett import UNetT
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +56,9 @@ def speed_up(model: FlowModel) -> None:
     if model.config.backbone != "dit":
         raise ValueError(f"only the dit backbone is compiled block by block, not {model.config.backbone}")
     torch._dynamo.config.cache_size_limit = max(64, torch._dynamo.config.cache_size_limit)
+    assert isinstance(model.net, DiT)
     for block in model.net.transformer_blocks:
+        assert isinstance(block, Block)
         block.attn.explicit = True
         block.compile(dynamic=False)
     model.net.input_embed.compile(dynamic=False)
@@ -68,11 +72,13 @@ def recompute_blocks(model: FlowModel) -> None:
         inner = part.forward
         part.forward = lambda *inputs: checkpoint(inner, *inputs, use_reentrant=False) if torch.is_grad_enabled() else inner(*inputs)
 
-    if model.config.backbone == "dit":
+    if isinstance(model.net, DiT):
         for block in model.net.transformer_blocks:
             wrap(block)
     else:
+        assert isinstance(model.net, UNetT)
         for layer in model.net.layers:
+            assert isinstance(layer, torch.nn.ModuleList)
             wrap(layer[2])
             wrap(layer[4])
 
@@ -112,7 +118,7 @@ class Trainer:
         self.guard: dict[str, Any] = {"usual": 0.0, "skipped": 0, "in_row": 0}  # usual gradient norm, updates skipped in all and lately
         self.losses: list[float] = []  # since the last line of the log
         self.asked = 0.0  # when someone asked the run to stop
-        self.board = None
+        self.board: Any = None
         self.batches: Iterator[Batch] = iter(())
         buckets = self.loader.buckets
         if buckets.too_long:

@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("--decay", type=int, default=1200)
     parser.add_argument("--batch-frames", type=int, default=8000)
     parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--ema", type=float, default=0.999, help="decay of the averaged weights; less for a short last phase")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop (and save) after this long")
     parser.add_argument("--eager", action="store_true", help="do not compile")
@@ -90,7 +91,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
     vocab = make_vocab(args.cache)
-    config = TrainConfig(steps=args.steps, decay=args.decay, batch_frames=args.batch_frames, learning_rate=args.lr)
+    config = TrainConfig(steps=args.steps, decay=args.decay, batch_frames=args.batch_frames, learning_rate=args.lr, ema=args.ema)
     model_settings = model_config(len(vocab))
     settings = {"model": dataclasses.asdict(model_settings), "train": dataclasses.asdict(config), "vocab": vocab}
     (args.out / "settings.json").write_text(json.dumps(settings, indent=1, ensure_ascii=False))
