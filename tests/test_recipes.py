@@ -104,7 +104,9 @@ def test_the_whole_way(tmp_path: Path):
     """Manifest -> train -> resume -> export -> list -> speech; a run folder keeps its vocabulary and refuses another network."""
     path, run, model = manifest(tmp_path), tmp_path / "run", tmp_path / "model"
     small = recipes.get("tiny", SMALL)
-    assert train.train(small, path, run) == 3
+    shown = recipes.get("tiny", [*SMALL, "train.tensorboard=true"])
+    assert train.train(shown, path, run) == 3
+    assert b"mel" in next((run / "tensorboard").glob("events*")).read_bytes()
     longer = recipes.get("tiny", [*SMALL, "train.steps=4"])
     assert train.train(longer, path, run) == 4
     losses = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]

@@ -15,7 +15,7 @@ import logging
 import math
 import time
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,9 @@ from tts_fm.config import ModelConfig, from_dict, to_dict
 from tts_fm.manifest import Utterance, read_manifest
 
 if TYPE_CHECKING:
+    from tts_fm.corpus import ManifestItems
     from tts_fm.model.flow_model import FlowModel
+    from tts_fm.train import Trainer
 
 SETTINGS = "settings.json"
 log = logging.getLogger(__name__)
@@ -121,9 +123,30 @@ def train(recipe: Recipe, manifest: Path, out: Path, until: float = math.inf, vo
     if state.is_main_process:
         write_settings(out, recipe, symbols, manifest)
     trainer = Trainer(model, train_set, valid_set, recipe.train, out, compiled=compiled)
+    if recipe.train.tensorboard and valid_set is not None:
+        trainer.on_valid = pictures(trainer, valid_set)
     trainer.run(until)
     trainer.accelerator.end_training()
     return trainer.step
+
+
+def pictures(trainer: Trainer, items: ManifestItems) -> Callable[[FlowModel, int], None]:
+    """At every validation, in TensorBoard: the mel of the first validation item (below) and what the averaged model says in its place
+    (above), given the first three tenths of it."""
+    import torch
+
+    def show(model: FlowModel, step: int) -> None:
+        item, patch = items[0], model.config.patch
+        frames = len(item.mel) // patch * patch
+        prompt = frames * 3 // 10 // patch * patch
+        mel = torch.from_numpy(item.mel[:frames])  # (T, 100)
+        durations = None if item.durations is None else torch.as_tensor(item.durations, dtype=torch.float32)[None]
+        spoken = model.sample(mel[None, :prompt], torch.as_tensor(item.ids, dtype=torch.int64)[None], [frames], steps=8, cfg=2.0, seeds=[0],
+                              durations=durations, prompt_frames=[prompt])[0]
+        picture = torch.cat([mel, spoken.float().cpu()], dim=1).T.flip(0)  # (200, T), low bins below
+        trainer.tensorboard().add_image("mel", ((picture + 11.6) / 14).clamp(0, 1)[None], step)
+
+    return show
 
 
 def write_settings(out: Path, recipe: Recipe, vocab: list[str], manifest: Path) -> None:
