@@ -213,17 +213,18 @@ class Service:
         wanted = set(np.linspace(0, steps, min(SHOWN_STEPS, steps + 1)).round().astype(int).tolist())
         seen: list[tuple[int, float, Any]] = []
 
-        def hear(step: int, at: float, mel: torch.Tensor) -> None:
+        def hear(step: int, time: float, mel: torch.Tensor) -> None:
             if step in wanted:
-                seen.append((step, at, mel[0, len(job.prompt) : job.frames].float().cpu()))
+                seen.append((step, time, mel[0, len(job.prompt) : job.frames].float().cpu()))
 
         listening = copy.copy(self.tts)
         listening.model = Listening(self.tts.model, hear)  # type: ignore[assignment]
         final: list[Chunk] = []
         self._speak(listening, job, final, check, tell)
-        seen.append((steps, 1.0, torch.from_numpy(final[0].mel)))
+        length = len(final[0].mel)  # the silence behind the speech is cut from the result; so it is here
+        seen = [(step, time, mel[:length]) for step, time, mel in seen] + [(steps, 1.0, torch.from_numpy(final[0].mel))]
         waves = self._do(lambda: [self.tts.vocoder.decode(mel[None])[0].cpu().numpy() for _, _, mel in seen])
-        return [Moment(step, at, mel.numpy(), np.clip(wave, -1, 1)) for (step, at, mel), wave in zip(seen, waves, strict=True)]
+        return [Moment(step, time, mel.numpy(), np.clip(wave, -1, 1)) for (step, time, mel), wave in zip(seen, waves, strict=True)]
 
     def finish(self, take: Take) -> Speech:
         """The take as one Speech."""
