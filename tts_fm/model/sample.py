@@ -47,6 +47,7 @@ def sample(
     prompt_frames: Frames | None = None,
     given: Tensor | None = None,
     on_step: OnStep | None = None,
+    pad_to: int | None = None,
 ) -> Tensor:
     """Speech for a batch: (B, T, 100) log-mel with the prompt copied in, zero behind each item's end.
 
@@ -56,12 +57,15 @@ def sample(
     steps, sway: F5's grid with EPSS where it has a table; grid: your own times instead. method: see flow.solve; one step an interval.
     cfg: w in v + w (v - v_null), 0 is off; a pair is (text scale, audio scale). cfg_interval, cfg_rescale: as in flow.guided.
     noise: (B, T, 100) or (T, 100); else drawn for each item on its own from seeds (default 0), or from generator in order.
+    pad_to: frames to pad all items to (default: the longest); an item that is always padded alike is the same to the last bit in bf16 too.
     durations: (B, N) mel frames of each symbol, `aligned` models only. on_step(i, t, mel): the speech foreseen at the start of step i.
     ValueError where shapes, lengths or numbers do not fit. Solver and state are float32 whatever the model's dtype.
     """
     batch = _batch(cond, text)
     lengths = _lengths(frames if frames is not None else None if cond is None else cond.shape[1], batch, "frames")
-    ids, longest = model.ids(text, batch), int(lengths.max())
+    ids, longest = model.ids(text, batch), int(lengths.max()) if pad_to is None else pad_to
+    if longest < int(lengths.max()):
+        raise ValueError(f"pad_to is {pad_to}, but the longest item has {int(lengths.max())} frames")
     mask = torch.arange(longest)[None] < lengths[:, None]  # (B, T)
     if cond is not None and not bool(torch.isfinite(cond).all()):
         raise ValueError("the prompt's mel holds numbers that are not finite")

@@ -1,0 +1,56 @@
+"""The voice that ships: it is there, small enough, and speaks offline. How well it speaks is measured by `make eval`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tts_fm import TTS
+
+ROOT = Path(__file__).parents[1]
+ASSETS = ROOT / "tts_fm" / "assets"
+
+
+@pytest.fixture(scope="module")
+def tts() -> TTS:
+    return TTS.load()
+
+
+def test_assets_are_small_and_hold_no_pickle():
+    files = [p for p in ASSETS.rglob("*") if p.is_file()]
+    assert sum(p.stat().st_size for p in files) <= 60e6
+    assert {p.suffix for p in files} <= {".safetensors", ".json", ".txt", ".flac", ".md", ".py"}
+    assert (ASSETS / "MODEL_CARD.md").is_file()
+
+
+def test_there_are_six_to_ten_named_voices(tts):
+    assert 6 <= len(tts.voices()) <= 10
+    for name in tts.voices():
+        voice = tts.voice(name)
+        assert 2 <= len(voice.wave) / 24_000 <= 12 and voice.lang in ("en-us", "en-gb")
+
+
+def test_it_speaks_at_a_human_pace_and_level(tts):
+    speech = tts.say("The birch canoe slid on the smooth planks.", steps=4)
+    assert 1.5 < speech.seconds < 5
+    assert 0.1 < np.abs(speech.wave).max() <= 1
+    level = np.sqrt(np.mean(speech.wave**2))
+    assert 0.01 < level < 0.3
+    frames = np.lib.stride_tricks.sliding_window_view(speech.wave, 2400)[::1200].std(axis=1)
+    assert np.mean(frames > 0.2 * level) > 0.5  # speech most of the time, not a click in silence
+
+
+@pytest.mark.parametrize("text", ["Hello.", "Yes!", "Tomorrow?"])
+def test_short_words_are_neither_empty_nor_endless(tts, text):
+    assert 0.3 < tts.say(text, steps=4).seconds < 1.8
+
+
+def test_the_first_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code[1], "README.md", "exec"), {})
+    assert (tmp_path / "hello.wav").stat().st_size > 20_000
+    assert "Hello" in capsys.readouterr().out
