@@ -15,9 +15,9 @@ from pathlib import Path
 from tts_fm.config import ModelConfig, from_dict
 
 VOICES = {  # our name -> the corpus's voice; the first is the default
+    "nova": "af_nova",
     "heart": "af_heart",
     "bella": "af_bella",
-    "nova": "af_nova",
     "michael": "am_michael",
     "puck": "am_puck",
     "liam": "am_liam",
