@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+
 import pytest
 
 
@@ -12,3 +14,9 @@ def own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
     monkeypatch.setenv("TTS_FM_CACHE", str(home / "cache"))
     for name in ("TTS_FM_MODEL", "TTS_FM_DEVICE", "TTS_FM_LOG", "TTS_FM_OFFLINE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)
+
+
+def pytest_unconfigure() -> None:
+    """A worker that a failed test left behind must not hold up the exit of the run."""
+    for child in multiprocessing.active_children():
+        child.kill()

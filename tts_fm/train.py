@@ -146,7 +146,7 @@ class Trainer:
         self.batches = self.loader.stream(self.numbers(), config.workers)
         clock, frames, seen, flops, log = time.time(), 0, 0, 0.0, (self.folder / "log.jsonl").open("a")
         bar = tqdm(total=config.steps, initial=self.step, disable=not main, unit="step", smoothing=0.02)
-        with self.signals(), bar, log:
+        with self.signals(), bar, log, self.workers_end():
             while self.step < config.steps and not self.should_stop(until):
                 loss, norm, batches = self.update()
                 self.losses.append(loss)
@@ -172,6 +172,14 @@ class Trainer:
                 if self.step % config.save_every == 0:
                     self.save()
             self.save()
+
+    @contextlib.contextmanager
+    def workers_end(self) -> Iterator[None]:
+        """Afterwards the loader's workers are gone: they ignore SIGTERM, so left alone they would hold up the interpreter's exit."""
+        try:
+            yield
+        finally:
+            self.batches = iter(())
 
     def update(self) -> tuple[float, float, list[Batch]]:
         """One optimiser step; returns the loss over all processes, the gradient norm and this process's batches."""
