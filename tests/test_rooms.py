@@ -29,7 +29,7 @@ batches
 corpus
 flow
 model
-vocoder
+vocoder ctc
 checkpoint
 synthesis
 train metrics

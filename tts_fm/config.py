@@ -68,6 +68,7 @@ class TrainConfig:
     spike: float = 0.0  # updates whose gradient norm is this many times the usual one are skipped; 0 = only those that are not finite
     most_skipped: int = 20  # skipped updates in a row after which the run stops with an error
     tensorboard: bool = False  # write <run>/tensorboard
+    ctc: float = 0.0  # weight of a CTC loss on hidden states two thirds up the network, which must tell the symbols (A-DMA); 0 = none
     peak_tflops: float = 0.0  # what the hardware can do, for the share of it that is used in the log; 0 = not known
 
 

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from tts_fm.batches import Batch, Items, Loader
 from tts_fm.config import TrainConfig
+from tts_fm.ctc import WithCTC
 from tts_fm.errors import MissingDependency, TtsFmError
 from tts_fm.model.dit import Block, DiT
 from tts_fm.model.flow_model import FlowModel
@@ -106,11 +107,13 @@ class Trainer:
         self.config, self.folder, self.on_valid = config, folder, on_valid
         self.world, self.rank = self.accelerator.num_processes, self.accelerator.process_index
         folder.mkdir(parents=True, exist_ok=True)
-        optimiser = torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.learning_rate, betas=config.betas, fused=True)
-        self.plain = model
+        self.plain, trained = model, WithCTC(model, config.ctc) if config.ctc else model
+        self.reader = trained.reader if isinstance(trained, WithCTC) else None
+        groups = parameter_groups(trained, config.weight_decay)
+        optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
         if config.checkpointing:
             recompute_blocks(model)
-        self.model, self.optimiser = self.accelerator.prepare(model, optimiser)
+        self.model, self.optimiser = self.accelerator.prepare(trained, optimiser)
         self.average = {k: v.detach().clone() for k, v in self.plain.state_dict().items()}
         self.loader = Loader(items, config)
         self.valid = Loader(valid, config) if valid is not None else None
@@ -293,6 +296,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             part = self.last.with_suffix(".part")
             state = {"model": self.plain.state_dict(), "average": self.average, "optimiser": self.optimiser.state_dict(), "step": self.step}
+            state |= {"reader": self.reader.state_dict()} if self.reader is not None else {}
             torch.save(state | {"guard": self.guard, "losses": self.losses} | self.scale(), part)
             part.replace(self.last)
         self.accelerator.wait_for_everyone()
@@ -308,6 +312,8 @@ class Trainer:
         state = torch.load(self.last, map_location="cpu", weights_only=True)
         try:
             self.plain.load_state_dict(state["model"])
+            if self.reader is not None:
+                self.reader.load_state_dict(state["reader"])
             self.optimiser.load_state_dict(state["optimiser"])
         except (RuntimeError, ValueError, KeyError) as error:
             fault = str(error).strip().splitlines()[-1].strip()

@@ -72,6 +72,16 @@ def e2_small() -> Recipe:
     return dataclasses.replace(f5_small(), name="e2_small", model=e2(size="small"))
 
 
+def f5_small_ctc() -> Recipe:
+    """f5_small with a CTC reader two thirds of the way up, in training only (A-DMA, Choi 2025, arXiv 2505.19595, its text half alone).
+
+    recipes/libritts/run.sh --recipe f5_small_ctc --corpus-root data --processes 8
+    Hardware and hours as f5_small; the exported model has f5_small's weights and no others. Expected: A-DMA reports 2.68 -> 1.97 WER
+    with its CTC and HuBERT terms together, and a fraction of the WER in mid-run; not measured for CTC alone. Weight 0.1.
+    """
+    return dataclasses.replace(f5_small(), name="f5_small_ctc", train=dataclasses.replace(F5_TRAIN, ctc=0.1))
+
+
 def f5_small_average() -> Recipe:
     """f5_small with ZipVoice's average upsampling: every character gets the same share of the frames (arXiv 2506.13053).
 
@@ -123,7 +133,7 @@ def tiny() -> Recipe:
     return Recipe("tiny", model, train, batches_per_update=2, defaults={"steps": 8, "cfg": 1.0})
 
 
-RECIPES = {r.__name__: r for r in (f5_small, f5_base, e2_small, f5_small_average, f5_small_aligned, finetune, tiny)}
+RECIPES = {r.__name__: r for r in (f5_small, f5_base, e2_small, f5_small_ctc, f5_small_average, f5_small_aligned, finetune, tiny)}
 
 
 def get(name: str, changes: list[str] | None = None) -> Recipe:

@@ -10,7 +10,7 @@ usage() {
   sed -n '2,6p' "$0" | sed 's/^# \{0,1\}//'
   cat <<'TEXT'
 
-  --recipe NAME        f5_small f5_base e2_small f5_small_average f5_small_aligned finetune tiny   (default tiny)
+  --recipe NAME        f5_small f5_base e2_small f5_small_ctc f5_small_average f5_small_aligned finetune tiny  (default tiny)
   --corpus-root DIR    where LibriTTS/ is, or will be                                               (default data)
   --out DIR            runs, models and scores                                                      (default runs/libritts_RECIPE)
   --manifest FILE      use this manifest instead of the one that stage 1 writes
