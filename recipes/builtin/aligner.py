@@ -1,0 +1,202 @@
+"""Train the aligner on the cached corpus, whose unit times are known.
+
+    nice -n 10 python recipes/builtin/aligner.py runs/builtin/cache runs/builtin/aligner --minutes 20
+
+One thread, minutes. Cross-entropy at every frame, on crops that are disturbed (level, tilt, noise, echo, band limits, other vocal tracts,
+other pace) so that recordings are read like the corpus. Run it again to go on from the last checkpoint; --valid-only measures the saved
+model. The learning rate falls to zero as --steps or --minutes run out, whichever is nearer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tts_fm.model.aligner import SILENCE, AlignerModel, load_aligner, save_aligner
+
+log = logging.getLogger("aligner")
+HOP, UNIT = 256, 600  # samples in a mel frame, and in a frame of the corpus
+FLOOR = np.float32(math.log(1e-5))
+IGNORED = -100  # label of padding
+ECHO_FLOOR = -30.0
+
+
+def make_vocab(cache: Path) -> list[str]:
+    """Silence and all units of the corpus, sorted."""
+    rows = json.loads((cache / "index.json").read_text())
+    return [SILENCE, *sorted({unit for row in rows for unit in row["units"]})]
+
+
+def frame_labels(row: dict, index: dict[str, int]) -> np.ndarray:
+    """The symbol that is spoken at the middle of each mel frame of a row of the cache: (T,) int64."""
+    symbols = np.array([index[s] for s in (SILENCE, *row["units"], SILENCE)])
+    ends = np.cumsum([row["lead_frames"], *row["unit_frames"], row["tail_frames"]]) * UNIT
+    at = np.searchsorted(ends, np.arange(row["frames"]) * HOP, side="right")
+    return symbols[np.minimum(at, len(symbols) - 1)]
+
+
+class Clips:
+    """Log-mels and frame labels of one split of the cache; a batch depends on (seed, step) only."""
+
+    def __init__(self, cache: Path, split: str, vocab: list[str]) -> None:
+        self.rows = [r for r in json.loads((cache / "index.json").read_text()) if r["split"] == split]
+        self.mels = np.memmap(cache / "mel.f16", dtype=np.float16, mode="r").reshape(-1, 100)
+        index = {symbol: i for i, symbol in enumerate(vocab)}
+        self.labels = [frame_labels(row, index) for row in self.rows]
+        self.share = np.cumsum([row["frames"] for row in self.rows]) / sum(row["frames"] for row in self.rows)
+
+    def clip(self, index: int) -> np.ndarray:
+        """The log-mel of one clip, (T, 100) float32."""
+        row = self.rows[index]
+        return self.mels[row["frame"] : row["frame"] + row["frames"]].astype(np.float32)
+
+    def batch(self, step: int, size: int, frames: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Disturbed crops: mel (B, T, 100) and labels (B, T)."""
+        rng = np.random.default_rng((seed, step))
+        mels, labels = np.full((size, frames, 100), FLOOR, np.float32), np.full((size, frames), IGNORED, np.int64)
+        for b in range(size):
+            index = int(np.searchsorted(self.share, rng.random()))
+            mel, label = disturb(*crop(self.clip(index), self.labels[index], frames, rng), rng)
+            mels[b, : len(mel)], labels[b, : len(label)] = mel, label
+        return torch.from_numpy(mels), torch.from_numpy(labels)
+
+
+def crop(mel: np.ndarray, labels: np.ndarray, frames: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A random stretch, said at another pace, of up to `frames` frames; clips that are shorter stay whole."""
+    pace = math.exp(rng.uniform(-0.2, 0.2)) if rng.random() < 0.5 else 1.0
+    taken = min(len(mel), int(frames * pace))
+    start = int(rng.integers(len(mel) - taken + 1))
+    mel, labels = mel[start : start + taken], labels[start : start + taken]
+    if pace == 1.0:
+        return mel, labels
+    at = np.linspace(0, taken - 1, min(frames, max(2, int(taken / pace))))
+    low = np.minimum(at.astype(int), taken - 2)
+    share = (at - low)[:, None].astype(np.float32)
+    return mel[low] * (1 - share) + mel[low + 1] * share, labels[np.rint(at).astype(int)]
+
+
+def disturb(mel: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Other vocal tract, echo, tilt, level, noise, band limit; each for a part of the crops. Labels stay."""
+    bins = mel.shape[1]
+    place = np.linspace(0, 1, bins, dtype=np.float32)
+    if rng.random() < 0.6:  # bins are read a little higher or lower
+        at = np.clip(np.arange(bins) * math.exp(rng.uniform(-0.1, 0.1)) + rng.uniform(-1.5, 1.5), 0, bins - 1.001)
+        low = at.astype(int)
+        mel = mel[:, low] * (1 - (at - low).astype(np.float32)) + mel[:, low + 1] * (at - low).astype(np.float32)
+    if rng.random() < 0.4:  # a room: energy that dies away at 15 to 120 dB a second, 6 to 20 dB below the direct sound
+        fall, below = np.float32(rng.uniform(15, 120) / 8.686 * 2 / 93.75), np.float32(rng.uniform(0.7, 2.3))
+        tail = np.full(bins, ECHO_FLOOR, np.float32)
+        echoed = np.empty_like(mel)
+        for t in range(len(mel)):
+            echoed[t] = np.logaddexp(mel[t], tail)
+            tail = np.maximum(tail - fall, mel[t] - below)
+        mel = echoed
+    if rng.random() < 0.7:  # microphone
+        waves = np.array([rng.normal(0, 0.5) * np.cos(math.pi * k * place + rng.uniform(0, 6.28)) for k in range(1, 5)], np.float32)
+        mel = mel + np.float32(rng.uniform(-1.5, 1.5)) * (place - np.float32(0.5)) + waves.sum(0)
+    mel = mel + np.float32(rng.uniform(-2.0, 1.2))
+    if rng.random() < 0.6:  # noise, steady or with slow changes of level
+        shape = rng.uniform(-1.5, 1.0) * 2 * (place - 0.5) + rng.normal(0, 0.4) * np.cos(math.pi * rng.uniform(1, 4) * place)
+        level = rng.uniform(-8.5, -2.5) + rng.normal(0, 0.5) * np.sin(np.linspace(0, rng.uniform(0.5, 12), len(mel)) + rng.uniform(0, 6.28))
+        noise = level[:, None] + shape + rng.normal(0, 0.5, size=mel.shape)
+        mel = np.logaddexp(mel, noise.astype(np.float32))
+    if rng.random() < 0.25:  # band limit: 4 to 11 kHz
+        mel = np.where(np.arange(bins) > rng.integers(62, 97), np.minimum(mel, np.float32(rng.uniform(-11.5, -7))), mel)
+    if rng.random() < 0.15:  # high-pass
+        mel = mel - np.float32(rng.uniform(1, 6)) * (np.arange(bins) < rng.integers(2, 9)).astype(np.float32)
+    return np.maximum(mel, FLOOR).astype(np.float32), labels
+
+
+@torch.inference_mode()
+def measure(model: AlignerModel, clips: Clips, most: int = 64) -> dict[str, float]:
+    """Frame accuracy and cross-entropy on whole, undisturbed clips."""
+    model.eval()
+    right, loss, count = 0, 0.0, 0
+    for i in range(min(most, len(clips.rows))):
+        logits, labels = model(torch.from_numpy(clips.clip(i))[None])[0], torch.from_numpy(clips.labels[i])
+        right += int((logits.argmax(-1) == labels).sum())
+        loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+        count += len(labels)
+    return {"valid_accuracy": round(right / count, 4), "valid_loss": round(loss / count, 4)}
+
+
+def train(model: AlignerModel, clips: Clips, valid: Clips, args: argparse.Namespace) -> None:
+    """Train until args.steps or args.minutes (summed over resumed runs) are used up; checkpoint every args.save steps."""
+    optimiser = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.01)
+    last, step, used, records = args.out / "last.pt", 0, 0.0, args.out / "log.jsonl"
+    if last.exists():
+        state = torch.load(last, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        step, used = state["step"], state["used"]
+        log.info("going on from step %d", step)
+    began, recent = time.time() - used, []
+    while True:
+        used = time.time() - began
+        done = max(step / args.steps, used / (60 * args.minutes))
+        if done >= 1 or (step and step % args.save == 0):
+            state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step, "used": used}
+            torch.save(state, last.with_suffix(".part"))
+            last.with_suffix(".part").replace(last)
+            save_aligner(model, args.out)
+            loss = round(float(np.mean(recent)), 4) if recent else None
+            figures = {"step": step, "seconds": round(used), "loss": loss} | measure(model, valid)
+            with records.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(figures) + "\n")
+            log.info("%s", figures)
+            recent = []
+        if done >= 1:
+            return
+        for group in optimiser.param_groups:
+            group["lr"] = args.lr * min(1.0, (step + 1) / 100, 1.5 * (1 - done))  # flat, then down to zero over the last two thirds
+        model.train()
+        mel, labels = clips.batch(step, args.batch, args.frames, args.seed)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(mel, (labels != IGNORED).sum(1))
+        loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        recent.append(loss.item())
+        step += 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cache", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--minutes", type=float, default=math.inf)
+    parser.add_argument("--batch", type=int, default=24, help="crops in a batch")
+    parser.add_argument("--frames", type=int, default=384, help="mel frames of a crop")
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--save", type=int, default=200, help="checkpoint and measure every so many steps")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--valid-only", action="store_true")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(1)
+    args.out.mkdir(parents=True, exist_ok=True)
+    vocab = make_vocab(args.cache)
+    valid = Clips(args.cache, "valid", vocab)
+    if args.valid_only:
+        log.info("%s", measure(load_aligner(args.out), valid))
+        return
+    torch.manual_seed(args.seed)  # the weights' first values
+    model = AlignerModel(vocab)
+    log.info("%.2fM parameters", sum(p.numel() for p in model.parameters()) / 1e6)
+    train(model, Clips(args.cache, "train", vocab), valid, args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""A small phone recogniser that says, for every mel frame, which unit is being spoken: what forced alignment walks along.
+
+Convolutions over pairs of mel frames (21 ms), both frames of a pair classified by themselves. It is trained frame by frame on known times
+(recipes/builtin/aligner.py), so it needs no blank of its own; `emission` adds the one that CTC alignment (Graves 2006, ICML) asks for.
+B batch, T mel frames (93.75 a second), P = ceil(T / 2) pairs, D width, V symbols. Masked: padding never changes a result.
+This module does not know text or words.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tts_fm.errors import ModelError
+from tts_fm.model.layers import masked
+
+SILENCE = "<sil>"
+BLANK_LOG = -14.0  # log-probability of the blank: it is taken where a unit repeats, and nowhere else
+
+
+class ConvBlock(nn.Module):
+    """Norm, convolution, GELU, convolution, added to the input: (B, P, D) -> (B, P, D)."""
+
+    def __init__(self, dim: int, dilation: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.first = nn.Conv1d(dim, dim, 3, padding=dilation, dilation=dilation)
+        self.second = nn.Conv1d(dim, dim, 3, padding=dilation, dilation=dilation)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        hidden = F.gelu(self.first(masked(self.norm(x), mask).transpose(1, 2))) * mask[:, None]  # (B, D, P)
+        return x + self.dropout(self.second(hidden).transpose(1, 2))
+
+
+class AlignerModel(nn.Module):
+    """Log-mel to a distribution over symbols at every frame. 1.2M parameters at the default sizes.
+
+    vocab: the symbols; "<sil>" (no speech) must be one of them.
+    """
+
+    def __init__(self, vocab: Sequence[str], dim: int = 192, dilations: Sequence[int] = (1, 2, 4, 8, 1), bins: int = 100,
+                 mel_mean: float = -2.44, mel_std: float = 3.72, dropout: float = 0.0) -> None:
+        super().__init__()
+        if SILENCE not in vocab:
+            raise ValueError(f"the vocabulary of an aligner needs {SILENCE}")
+        self.config: dict[str, Any] = dict(vocab=list(vocab), dim=dim, dilations=list(dilations), bins=bins, mel_mean=mel_mean,
+                                           mel_std=mel_std, dropout=dropout)
+        self.vocab = list(vocab)
+        self.enter = nn.Conv1d(bins, dim, 6, stride=2, padding=2)
+        self.blocks = nn.ModuleList(ConvBlock(dim, dilation, dropout) for dilation in dilations)
+        self.norm = nn.LayerNorm(dim)
+        self.head = nn.Linear(dim, 2 * len(self.vocab))
+
+    def forward(self, mel: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """mel: (B, T, bins) natural-log mel. lengths: (B,) real frames of each, from the start; not given = all of T.
+
+        Returns logits (B, T, V) float32; what stands at padding means nothing. Raises ValueError for shapes that do not fit.
+        """
+        bins = self.config["bins"]
+        if mel.ndim != 3 or mel.shape[2] != bins or mel.shape[1] < 1:
+            raise ValueError(f"the mel must have the shape (B, T, {bins}) with T >= 1, got {tuple(mel.shape)}")
+        size, frames = mel.shape[:2]
+        if lengths is None:
+            lengths = torch.full((size,), frames, device=mel.device)
+        real = torch.arange(frames, device=mel.device) < lengths[:, None]  # (B, T)
+        odd = frames % 2
+        normal = masked((mel - self.config["mel_mean"]) / self.config["mel_std"], real)
+        hidden = self.enter(F.pad(normal, (0, 0, 0, odd)).transpose(1, 2)).transpose(1, 2)  # (B, P, D)
+        mask = F.pad(real, (0, odd))[:, ::2]
+        hidden = masked(hidden, mask)
+        for block in self.blocks:
+            hidden = block(hidden, mask)
+        logits = self.head(self.norm(hidden))  # (B, P, 2 V)
+        return logits.unflatten(-1, (2, -1)).flatten(1, 2)[:, :frames].float()
+
+    @torch.inference_mode()
+    def emission(self, mel: Tensor) -> Tensor:
+        """What `torchaudio.functional.forced_align` takes: (T, bins) log-mel -> (T, 1 + V) log-probabilities, the blank first."""
+        logs = self(mel[None])[0].log_softmax(-1)
+        return F.pad(logs, (1, 0), value=BLANK_LOG)
+
+
+def save_aligner(model: AlignerModel, folder: str | Path, half: bool = True) -> None:
+    """Write model.safetensors (float16 unless `half` is False) and config.json (constructor arguments, the vocabulary among them)."""
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: (value.half() if half else value.float()).contiguous() for name, value in model.state_dict().items()}
+    weights, settings = folder / "model.safetensors", folder / "config.json"
+    part = weights.with_name(weights.name + ".part")
+    save_file(state, str(part))
+    part.replace(weights)
+    part = settings.with_name(settings.name + ".part")
+    part.write_text(json.dumps(model.config, ensure_ascii=False, indent=1), encoding="utf-8")
+    part.replace(settings)
+
+
+def load_aligner(folder: str | Path) -> AlignerModel:
+    """Read what `save_aligner` wrote, in eval mode, as float32. ModelError for files that are missing, damaged or do not fit each other."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    weights, settings = Path(folder) / "model.safetensors", Path(folder) / "config.json"
+    for file in (weights, settings):
+        if not file.is_file():
+            raise ModelError(f"aligner: {file} is missing; a folder with model.safetensors and config.json is needed")
+    try:
+        model = AlignerModel(**json.loads(settings.read_text(encoding="utf-8")))
+        model.load_state_dict({name: value.float() for name, value in load_file(str(weights)).items()})
+    except (SafetensorError, ValueError, TypeError, RuntimeError) as error:
+        raise ModelError(f"aligner: {weights} with {settings.name} cannot be read: {str(error).splitlines()[0]}") from error
+    return model.eval()
