@@ -29,13 +29,14 @@ batches
 corpus
 flow
 model
-vocoder ctc
+vocoder ctc sharded
 checkpoint
 synthesis
 train metrics
 evaluate speaker
 options
-batch serve serving demo align
+align edit
+batch serve serving demo
 commands
 cli
 __main__

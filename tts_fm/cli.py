@@ -27,11 +27,12 @@ from tts_fm.options import Parser, note
 VERBS: dict[str, tuple[str, str]] = {
     "say": ("tts_fm.commands.say", "speak a text"),
     "batch": ("tts_fm.commands.batch", "speak a list of texts into a folder"),
+    "edit": ("tts_fm.commands.edit", "change words in a recording"),
     "voices": ("tts_fm.commands.voice", "list the named voices"),
     "voice": ("tts_fm.commands.voice", "add, remove or list named voices"),
     "models": ("tts_fm.commands.models", "list the built-in and the downloaded models"),
     "eval": ("tts_fm.commands.eval", "measure a voice on a list: WER, speaker similarity, DNSMOS, real-time factor"),
-    "align": ("tts_fm.align", "put phone and word times into a manifest"),
+    "align": ("tts_fm.commands.align", "put phone and word times into a manifest"),
     "convert": ("tts_fm.commands.convert", "turn published .pt or vocoder weights into safetensors"),
     "demo": ("tts_fm.demo", "open the demo in a browser"),
     "serve": ("tts_fm.serve", "run an OpenAI-compatible speech server"),
