@@ -38,6 +38,7 @@ BUILTIN = Path(__file__).parent / "assets" / "aligner"
 LONGEST = 300.0  # seconds; memory grows with the square
 STRESS = "ˈˌ"
 STATES = 2  # frames that a unit takes at least
+DOUBTFUL = -2.6  # score below which a text is hardly what is said (clean speech: about -1; another text: about -3)
 FLOOR = -10.0  # log-probability of a unit in a frame that does not sound like it at all
 QUIET_EDGE, KEPT_EDGE = 6, 2  # mel frames: silence at the edge of a word that is this long is cut off, but for so much
 log = logging.getLogger(__name__)
@@ -164,17 +165,20 @@ def whole_words(units: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[
     done = [span if span[1] > span[0] else None for span in spans]
     known = [k for k, span in enumerate(done) if span is not None]
     for k, following in zip([-1, *known], [*known, len(done)], strict=True):
-        low = 0 if k < 0 else done[k][1]  # type: ignore[index]
-        high = len(units) if following == len(done) else done[following][0]  # type: ignore[index]
-        runs = _runs(units, low, high)
-        empty = list(range(k + 1, following))
-        if k >= 0 and runs and runs[0][0] == low:  # glued to the word before
-            done[k] = (done[k][0], runs.pop(0)[1])  # type: ignore[index]
-        if following < len(done) and runs and runs[-1][1] == high and (not empty or len(runs) > len(empty)):
-            done[following] = (runs.pop()[0], done[following][1])  # type: ignore[index]
-        for i, k_empty in enumerate(empty):  # the runs between, in turn
+        before, after = done[k] if k >= 0 else None, done[following] if following < len(done) else None
+        low, high = before[1] if before else 0, after[0] if after else len(units)
+        runs, empty = _runs(units, low, high), range(k + 1, following)
+        if before and runs and runs[0][0] == low:  # glued to the word before, but for what a word without any needs of it
+            first, stop = runs.pop(0)
+            if len(runs) < len(empty):
+                middle = (first + stop) // 2
+                runs, stop = [(middle, stop), *runs], middle
+            done[k] = (before[0], stop)
+        if after and len(runs) > len(empty) and runs[-1][1] == high:
+            done[following] = (runs.pop()[0], after[1])
+        for i, word in enumerate(empty):  # the runs between, in turn
             mine = runs[len(runs) * i // len(empty) : len(runs) * (i + 1) // len(empty)]
-            done[k_empty] = (mine[0][0], mine[-1][1]) if mine else None
+            done[word] = (mine[0][0], mine[-1][1]) if mine else None
     return [span if span is not None else (0, 0) for span in done]
 
 
