@@ -400,7 +400,13 @@ def splice(wave: np.ndarray, spoken: np.ndarray, places: Sequence[Place]) -> tup
         size, at = size + end - begin + FADE, x2 + FADE
     else:
         knots.append((float(y2 + len(wave) - x2), float(size + len(wave) - at)))
-    return np.concatenate([*parts, wave[at:]]), knots
+    result = np.concatenate([*parts, wave[at:]])
+    rise = np.linspace(0.0, 1.0, FADE // 2, dtype=np.float32)
+    if places[0].first == 0:
+        result[: len(rise)] *= rise
+    if at == len(wave):
+        result[len(result) - len(rise) :] *= rise[::-1]
+    return result, knots
 
 
 def _matched(wave: np.ndarray, spoken: np.ndarray, shared: Sequence[tuple[int, int, int]]) -> np.ndarray:
