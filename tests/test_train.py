@@ -153,6 +153,29 @@ def test_two_processes_are_one_and_resume_exactly(tmp_path: Path):
     same_end(tmp_path / "two", tmp_path / "broken")
 
 
+def test_sharded_processes_are_one_and_resume_exactly(tmp_path: Path):
+    """FSDP over gloo: the course of one process with the same global batch; a kill and resume; whole checkpoints that any run reads."""
+    many = {"steps": 6, "shard": True, "accumulate": 2, "checkpointing": True, "model": {"shared_adaln": False, "depth": 2}}
+    alone = many | {"accumulate": 4}
+    toy_trainer(tmp_path / "one", **alone).run()
+    assert launch(tmp_path / "two", **many) == [0, 0]
+    for key in ("loss", "valid", "norm"):
+        one, two = figures(tmp_path / "one", key), figures(tmp_path / "two", key)
+        assert list(one) == list(two) and all(math.isclose(one[step], two[step], rel_tol=1e-4) for step in one), key
+    assert launch(tmp_path / "broken", {0: (4, signal.SIGKILL), 1: (4, signal.SIGKILL)}, **many) == [-9, -9]
+    assert launch(tmp_path / "broken", **many) == [0, 0]
+    same_end(tmp_path / "two", tmp_path / "broken")
+    one, two = state(tmp_path / "one"), state(tmp_path / "two")
+    for kind in ("model", "average"):
+        assert all(torch.allclose(one[kind][name], value, atol=1e-4) for name, value in two[kind].items()), kind
+    moments = zip(one["optimiser"]["state"].values(), two["optimiser"]["state"].values(), strict=True)
+    assert all(a["exp_avg"].shape == b["exp_avg"].shape and type(b["exp_avg"]) is torch.Tensor for a, b in moments)
+    toy_trainer(tmp_path / "two", **(alone | {"steps": 7})).run()  # one process goes on where two stopped
+    assert state(tmp_path / "two")["step"] == 7
+    with pytest.raises(ValueError, match="without ctc"):
+        toy_trainer(tmp_path / "three", shard=True, ctc=0.1)
+
+
 # --- faulty data and divergence ----------------------------------------------------------------------------------------------------
 
 

@@ -29,6 +29,7 @@ class ModelConfig:
     patch: int = 1  # mel frames per transformer position (1 = F5; 2 halves the cost)
     shared_adaln: bool = False  # one time modulation for all blocks plus an offset for each, instead of one projection a block
     given_flag: bool = False  # one more input channel that says which frames are given (the mel alone says it by zeros)
+    style: int = 0  # channels of an encoder that pools the given mel into one vector for all positions (PromptStyle); 0 = none
     mel_mean: float = 0.0  # log-mels are normalised by (mel - mean) / std before the network; F5 and E2: 0 and 1
     mel_std: float = 1.0
     dropout: float = 0.0  # after attention and feed-forward, in training
@@ -68,6 +69,7 @@ class TrainConfig:
     spike: float = 0.0  # updates whose gradient norm is this many times the usual one are skipped; 0 = only those that are not finite
     most_skipped: int = 20  # skipped updates in a row after which the run stops with an error
     tensorboard: bool = False  # write <run>/tensorboard
+    shard: bool = False  # several processes share weights, moments and averages (FSDP2) instead of each holding all
     ctc: float = 0.0  # weight of a CTC loss on hidden states two thirds up the network, which must tell the symbols (A-DMA); 0 = none
     peak_tflops: float = 0.0  # what the hardware can do, for the share of it that is used in the log; 0 = not known
 

@@ -31,6 +31,7 @@ from tts_fm.errors import MissingDependency, TtsFmError
 from tts_fm.model.dit import Block, DiT
 from tts_fm.model.flow_model import FlowModel
 from tts_fm.model.unett import UNetT
+from tts_fm.sharded import cut, cut_optimiser, gathered, shard
 
 logger = logging.getLogger(__name__)
 
@@ -103,17 +104,26 @@ class Trainer:
         alone = not torch.accelerator.is_available()  # said aloud, because accelerate joins CPU processes only then
         self.accelerator = Accelerator(cpu=alone, mixed_precision="fp16" if config.fp16 else None)
         if self.accelerator.distributed_type == DistributedType.FSDP:
-            raise ValueError("FSDP is not supported: even f5_base fits a 24 GB GPU without it; use plain data parallelism (torchrun)")
+            raise ValueError("FSDP is not asked for in accelerate's configuration: set shard=True and start the processes with torchrun")
+        if config.shard and (config.ctc or config.fp16 or compiled):
+            raise ValueError("shard=True goes with bf16 and float32, and without ctc and compiling")
         self.config, self.folder, self.on_valid = config, folder, on_valid
         self.world, self.rank = self.accelerator.num_processes, self.accelerator.process_index
         folder.mkdir(parents=True, exist_ok=True)
         self.plain, trained = model, WithCTC(model, config.ctc) if config.ctc else model
         self.reader = trained.reader if isinstance(trained, WithCTC) else None
-        groups = parameter_groups(trained, config.weight_decay)
-        optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+        self.sharded = config.shard and self.world > 1
         if config.checkpointing:
             recompute_blocks(model)
-        self.model, self.optimiser = self.accelerator.prepare(trained, optimiser)
+        if self.sharded:
+            shard(model.to(self.accelerator.device))
+        groups = parameter_groups(trained, config.weight_decay)
+        optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+        self.model: Any = trained
+        if self.sharded:
+            self.optimiser = self.accelerator.prepare(optimiser)
+        else:
+            self.model, self.optimiser = self.accelerator.prepare(trained, optimiser)
         self.average = {k: v.detach().clone() for k, v in self.plain.state_dict().items()}
         self.loader = Loader(items, config)
         self.valid = Loader(valid, config) if valid is not None else None
@@ -170,8 +180,10 @@ class Trainer:
                     frames, seen, flops, self.losses = 0, 0, 0.0, []
                 if self.valid is not None and self.step % config.valid_every == 0:
                     self.write(log, valid=self.validate())
-                    if self.on_valid is not None and main:
-                        self.on_valid(self.averaged(), self.step)
+                    if self.on_valid is not None and (main or self.sharded):
+                        averaged = self.averaged()
+                        if main:
+                            self.on_valid(averaged, self.step)
                 if self.step % config.save_every == 0:
                     self.save()
             self.save()
@@ -196,11 +208,11 @@ class Trainer:
         for part, batch in enumerate(batches):
             number = (self.step * parts + part) * self.world + self.rank
             share = 1.0 if total == hidden[part] else hidden[part] / total
-            with self.accelerator.no_sync(self.model) if part < parts - 1 else contextlib.nullcontext():
+            with self.unsynced() if part < parts - 1 else contextlib.nullcontext():
                 loss = self.forward(self.model, batch, noise_generator(self.accelerator.device, config.seed, number)) * share
                 self.accelerator.backward(loss * self.world)  # the gradients of all processes are averaged
             whole += loss.detach()
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), config.clip)
+        norm = gathered(self.accelerator.clip_grad_norm_(self.model.parameters(), config.clip))
         if self.accepts(float(norm)) or config.fp16:  # with loss scaling the optimiser itself skips, and lowers the scale
             self.optimiser.step()
         self.optimiser.zero_grad()
@@ -209,6 +221,17 @@ class Trainer:
             for key, value in self.plain.state_dict().items():
                 self.average[key].lerp_(value, 1 - decay)
         return self.everywhere(whole.item()), float(norm), batches
+
+    @contextlib.contextmanager
+    def unsynced(self) -> Iterator[None]:
+        """Inside, gradients stay in their process: those of the last batch of an update bring the others along."""
+        if not self.sharded:
+            with self.accelerator.no_sync(self.model):
+                yield
+            return
+        self.model.set_requires_gradient_sync(False)
+        yield
+        self.model.set_requires_gradient_sync(True)
 
     def accepts(self, norm: float) -> bool:
         """Whether to take this update. Raises Diverged when too many in a row were not taken."""
@@ -260,16 +283,17 @@ class Trainer:
         self.plain.load_state_dict(self.average)
         self.plain.eval()
         count = min(24, self.valid.buckets.per_epoch)
-        mine = range(self.rank, count, self.world)
-        losses = [float(self.forward(self.plain, self.valid[i], noise_generator(self.accelerator.device, -1, i))) for i in mine]
+        more = -count % self.world if self.sharded else 0  # sharded weights are gathered by all: none may have a batch less
+        mine = range(self.rank, count + more, self.world)
+        found = [float(self.forward(self.plain, self.valid[i], noise_generator(self.accelerator.device, -1, i))) for i in mine]
         self.plain.load_state_dict(kept)
         self.plain.train()
-        return self.everywhere(sum(losses)) / count
+        return self.everywhere(sum(loss for i, loss in zip(mine, found, strict=True) if i < count)) / count
 
     def averaged(self) -> FlowModel:
         """A fresh, uncompiled copy of the model with the averaged weights."""
         copy = FlowModel(self.plain.config, self.plain.vocab, self.plain.path.sigma_min, self.plain.tokenizer_settings)
-        copy.load_state_dict(self.average)
+        copy.load_state_dict(gathered(self.average))
         return copy.to(self.accelerator.device).eval()
 
     def write(self, log, **figures) -> None:
@@ -293,10 +317,11 @@ class Trainer:
 
     def save(self) -> None:
         """Write last.pt atomically: the complete state. All processes wait for it."""
+        state = {"model": self.plain.state_dict(), "average": self.average, "optimiser": self.optimiser.state_dict(), "step": self.step}
+        state |= {"reader": self.reader.state_dict()} if self.reader is not None else {}
+        state = gathered(state) if self.sharded else state
         if self.accelerator.is_main_process:
             part = self.last.with_suffix(".part")
-            state = {"model": self.plain.state_dict(), "average": self.average, "optimiser": self.optimiser.state_dict(), "step": self.step}
-            state |= {"reader": self.reader.state_dict()} if self.reader is not None else {}
             torch.save(state | {"guard": self.guard, "losses": self.losses} | self.scale(), part)
             part.replace(self.last)
         self.accelerator.wait_for_everyone()
@@ -311,6 +336,10 @@ class Trainer:
             return
         state = torch.load(self.last, map_location="cpu", weights_only=True)
         try:
+            if self.sharded:
+                own = self.plain.state_dict()
+                state["model"], state["average"] = cut(state["model"], own), cut(state["average"], own)
+                state["optimiser"] = cut_optimiser(state["optimiser"], self.optimiser)
             self.plain.load_state_dict(state["model"])
             if self.reader is not None:
                 self.reader.load_state_dict(state["reader"])
