@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 
 BUILTIN = Path(__file__).parent / "assets" / "aligner"
 LONGEST = 300.0  # seconds; memory grows with the square
-STRESS = "ˈˌ"
+STRESS, SILENCE = "ˈˌ", "<sil>"
 STATES = 2  # frames that a unit takes at least
 DOUBTFUL = -2.6  # score below which a text is hardly what is said (clean speech: about -1; another text: about -3)
+EDGE = 1.0  # what it costs (logarithm) that a frame of the silence at an end sounds like a pause inside
 FLOOR = -10.0  # log-probability of a unit in a frame that does not sound like it at all
 QUIET_EDGE, KEPT_EDGE = 6, 2  # mel frames: silence at the edge of a word that is this long is cut off, but for so much
 log = logging.getLogger(__name__)
@@ -115,7 +116,8 @@ class Aligner:
         from torchaudio.functional import forced_align
 
         kinds = list(dict.fromkeys(units))
-        columns = [logs[:, 1]] + [self._log_probability(logs[:, 1:], unit) for unit in kinds]  # the silence first
+        silence = torch.maximum(logs[:, 1 + self.index[SILENCE]], self._log_probability(logs[:, 1:], SILENCE) - EDGE)
+        columns = [silence] + [self._log_probability(logs[:, 1:], unit) for unit in kinds]
         emission = torch.stack(columns, dim=1).clamp(min=FLOOR)  # (T, 1 + kinds)
         number = {unit: i + 1 for i, unit in enumerate(kinds)}
         states = [0] + [number[unit] for unit in units] + [0]
@@ -154,7 +156,7 @@ class Aligner:
 
 def is_pause(unit: str) -> bool:
     """Silence, a space or punctuation: what has no letter and is no stress mark."""
-    return unit == "<sil>" or (unit not in STRESS and not any(char.isalpha() for char in unit))
+    return unit == SILENCE or (unit not in STRESS and not any(char.isalpha() for char in unit))
 
 
 def whole_words(units: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

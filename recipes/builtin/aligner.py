@@ -3,7 +3,7 @@
     nice -n 10 python recipes/builtin/aligner.py runs/builtin/cache runs/builtin/aligner --minutes 20
 
 One thread, minutes. Cross-entropy at every frame, on crops that are disturbed (level, tilt, noise, echo, band limits, other vocal tracts,
-other pace) so that recordings are read like the corpus. Run it again to go on from the last checkpoint; --valid-only measures the saved
+other pace, more pauses) so that recordings are read like the corpus. Run it again to go on from the last checkpoint; --valid-only measures the saved
 model. The learning rate falls to zero as --steps or --minutes run out, whichever is nearer.
 """
 
@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tts_fm.align import is_pause
 from tts_fm.model.aligner import SILENCE, AlignerModel, load_aligner, save_aligner
 
 log = logging.getLogger("aligner")
@@ -52,6 +53,7 @@ class Clips:
         self.mels = np.memmap(cache / "mel.f16", dtype=np.float16, mode="r").reshape(-1, 100)
         index = {symbol: i for i, symbol in enumerate(vocab)}
         self.labels = [frame_labels(row, index) for row in self.rows]
+        self.pauses = np.array([is_pause(symbol) for symbol in vocab])
         self.share = np.cumsum([row["frames"] for row in self.rows]) / sum(row["frames"] for row in self.rows)
 
     def clip(self, index: int) -> np.ndarray:
@@ -65,9 +67,33 @@ class Clips:
         mels, labels = np.full((size, frames, 100), FLOOR, np.float32), np.full((size, frames), IGNORED, np.int64)
         for b in range(size):
             index = int(np.searchsorted(self.share, rng.random()))
-            mel, label = disturb(*crop(self.clip(index), self.labels[index], frames, rng), rng)
+            clip = with_pauses(self.clip(index), self.labels[index], self.pauses, rng)
+            mel, label = disturb(*crop(*clip, frames, rng), rng)
             mels[b, : len(mel)], labels[b, : len(label)] = mel, label
         return torch.from_numpy(mels), torch.from_numpy(labels)
+
+
+def with_pauses(mel: np.ndarray, labels: np.ndarray, pauses: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """For a third of the clips, silence of 0.1 to 1.3 s put into the silence at an end, or into a pause: readers stop where they like."""
+    if rng.random() >= 0.35:
+        return mel, labels
+    quiet = mel[mel.mean(1).argmin()]
+    for _ in range(int(rng.integers(1, 4))):
+        runs = np.split(np.arange(len(labels)), np.flatnonzero(np.diff(labels)) + 1)
+        places = [run for run in runs if pauses[labels[run[0]]]]
+        ends = [run for run in (runs[0], runs[-1]) if pauses[labels[run[0]]]]
+        if not places:
+            break
+        chosen = ends if ends and rng.random() < 0.4 else places
+        at = int(rng.choice(chosen[int(rng.integers(len(chosen)))]))
+        count = int(rng.integers(10, 120))
+        silence = quiet + rng.normal(0, 0.3, size=(count, mel.shape[1])).astype(np.float32)
+        for k, share in enumerate((0.75, 0.4)):  # into and out of it over two frames
+            silence[k] += share * np.maximum(mel[at] - quiet, 0)
+            silence[-1 - k] += share * np.maximum(mel[at] - quiet, 0)
+        mel = np.concatenate([mel[: at + 1], silence, mel[at + 1 :]])
+        labels = np.concatenate([labels[: at + 1], np.full(count, labels[at]), labels[at + 1 :]])
+    return mel, labels
 
 
 def crop(mel: np.ndarray, labels: np.ndarray, frames: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
