@@ -49,6 +49,7 @@ CASES = [
     ("dit", "filler", 1, {"text_masks_padding": False, "rotary_heads": 1}),
     ("unett", "filler", 1, {"text_dim": 100, "text_layers": 0, "text_masks_padding": False}),
     ("dit", "aligned", 2, {"shared_adaln": True, "given_flag": True, "text_frame_layers": 1, "mel_mean": -2.0, "mel_std": 3.0}),
+    ("dit", "aligned", 2, {"style": 16, "given_flag": True}),
 ]
 
 

@@ -64,6 +64,7 @@ def model_config(vocab: int) -> ModelConfig:
         patch=2,
         shared_adaln=True,
         given_flag=True,
+        style=192,
         mel_mean=-2.44,
         mel_std=3.72,
     )
@@ -78,6 +79,7 @@ def main() -> None:
     parser.add_argument("--batch-frames", type=int, default=8000)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--ema", type=float, default=0.999, help="decay of the averaged weights; less for a short last phase")
+    parser.add_argument("--span", type=float, default=0.5, help="least share of an utterance that is hidden; the rest is prompt")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop (and save) after this long")
     parser.add_argument("--eager", action="store_true", help="do not compile")
@@ -91,7 +93,9 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
     vocab = make_vocab(args.cache)
-    config = TrainConfig(steps=args.steps, decay=args.decay, batch_frames=args.batch_frames, learning_rate=args.lr, ema=args.ema)
+    config = TrainConfig(
+        steps=args.steps, decay=args.decay, batch_frames=args.batch_frames, learning_rate=args.lr, ema=args.ema, span=(args.span, 1.0)
+    )
     model_settings = model_config(len(vocab))
     settings = {"model": dataclasses.asdict(model_settings), "train": dataclasses.asdict(config), "vocab": vocab}
     (args.out / "settings.json").write_text(json.dumps(settings, indent=1, ensure_ascii=False))

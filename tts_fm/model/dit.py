@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tts_fm.audio import N_MELS
 from tts_fm.config import ModelConfig
 from tts_fm.model.layers import Attention, ConvPositionEmbedding, FeedForward, TimeEmbedding, masked, rotary_angles
+from tts_fm.model.style import PromptStyle
 from tts_fm.model.text import TextConditioning
 
 
@@ -73,6 +74,7 @@ class DiT(nn.Module):
         self.config = config
         self.time_embed = TimeEmbedding(config.dim)
         self.text_embed = TextConditioning(config)
+        self.style = PromptStyle(config.style, config.text_dim) if config.style else None
         self.input_embed = InputEmbedding(config)
         if config.shared_adaln:
             self.adaln = Modulation(config.dim, 6)

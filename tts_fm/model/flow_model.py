@@ -20,6 +20,7 @@ from tts_fm.config import ModelConfig
 from tts_fm.flow.loss import Loss, cfm_loss
 from tts_fm.flow.path import OTPath
 from tts_fm.model.dit import DiT, position_mask
+from tts_fm.model.layers import masked
 from tts_fm.model.unett import UNetT
 from tts_fm.text.tokens import Tokenizer, make_tokenizer
 
@@ -86,8 +87,11 @@ class FlowModel(nn.Module):
         self, mel: Tensor, given: Tensor, ids: Tensor, mask: Tensor, durations: Tensor | None = None, drop_text: Tensor | None = None
     ) -> Condition:
         """Prepare what does not change from step to step. mel (B, T, 100) normalised; given, mask (B, T) bool; ids (B, N)."""
-        text = self.net.text_embed(ids, position_mask(mask, self.config.patch), durations, drop_text)
-        return Condition(mel * given[..., None], given, text, mask)
+        positions, shown = position_mask(mask, self.config.patch), mel * given[..., None]
+        text = self.net.text_embed(ids, positions, durations, drop_text)
+        if self.net.style is not None:
+            text = masked(text + self.net.style(shown, given)[:, None], positions)
+        return Condition(shown, given, text, mask)
 
     def loss(self, mel: Tensor, mask: Tensor, hidden: Tensor, ids: Tensor, durations: Tensor | None, drop_audio: Tensor, drop_text: Tensor,
              generator: torch.Generator, times: str = "uniform") -> Loss:

@@ -58,7 +58,7 @@ class UNetT(nn.Module):
             raise ValueError(f"a U-Net transformer needs an even depth, got {config.depth}")
         self.config = config
         self.time_embed = TimeEmbedding(config.dim)
-        self.text_embed = TextConditioning(config)
+        self.text_embed, self.style = TextConditioning(config), None
         self.input_embed = InputEmbedding(config)
         self.layers = nn.ModuleList(Layer(config, second_half=i >= config.depth // 2) for i in range(config.depth))
         self.norm_out = RMSNorm(config.dim)
