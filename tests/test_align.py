@@ -1,0 +1,312 @@
+"""Forced alignment: the path against every path there is, word spans, real clips with known times, the verb, and a recipe on its output."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tts_fm.align import BUILTIN, EDGE, FLOOR, STATES, Aligner, is_pause, quiet_frames, whole_words
+from tts_fm.audio import FRAMES_PER_SECOND, HOP, load
+from tts_fm.cli import main
+from tts_fm.corpus import ManifestItems, make_vocab
+from tts_fm.errors import ModelError
+from tts_fm.manifest import read_manifest
+from tts_fm.model.aligner import BLANK_LOG, AlignerModel, load_aligner, save_aligner
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT / "tests" / "data" / "aligned"
+TOY = ["<sil>", " ", ",", "a", "b", "n", "ˈ"]
+
+
+@pytest.fixture(scope="module")
+def aligner() -> Aligner:
+    return Aligner.load()
+
+
+def toy(dilations: tuple[int, ...] = (1, 2)) -> AlignerModel:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return AlignerModel(TOY, dim=16, dilations=dilations).eval()
+
+
+# --- network ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_padding_never_changes_a_frame():
+    model, mel = toy(), torch.randn(3, 41, 100, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        together = model(mel, torch.tensor([41, 20, 7]))
+        for row, length in zip(range(3), (41, 20, 7), strict=True):
+            alone = model(mel[row : row + 1, :length])
+            assert alone.shape == (1, length, len(TOY))
+            torch.testing.assert_close(together[row, :length], alone[0], rtol=1e-5, atol=1e-5)
+
+
+def test_the_emission_is_what_forced_align_takes():
+    logs = toy().emission(torch.randn(10, 100))
+    assert logs.shape == (10, 1 + len(TOY)) and bool((logs[:, 0] == BLANK_LOG).all())
+    torch.testing.assert_close(logs[:, 1:].exp().sum(1), torch.ones(10))
+
+
+def test_saving_and_loading(tmp_path: Path):
+    model = toy()
+    save_aligner(model, tmp_path, half=False)
+    mel = torch.randn(9, 100)
+    torch.testing.assert_close(load_aligner(tmp_path).emission(mel), model.emission(mel))
+    (tmp_path / "config.json").write_text(json.dumps(model.config | {"dim": 8}))
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_aligner(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_aligner(tmp_path)
+    with pytest.raises(ModelError, match="missing"):
+        Aligner.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("shape", [(1, 0, 100), (1, 5, 80), (5, 100)])
+def test_wrong_mels(shape: tuple[int, ...]):
+    with pytest.raises(ValueError, match="the mel must have the shape"):
+        toy()(torch.zeros(shape))
+    with pytest.raises(ValueError, match="needs <sil>"):
+        AlignerModel(["a"])
+
+
+# --- path ------------------------------------------------------------------------------------------------------------------------------
+
+
+def emission(frames: int, seed: int) -> torch.Tensor:
+    logs = (2 * torch.randn(frames, len(TOY), generator=torch.Generator().manual_seed(seed))).log_softmax(-1)
+    return torch.cat([torch.full((frames, 1), BLANK_LOG), logs], dim=1)
+
+
+@pytest.mark.parametrize(("units", "seed"), [(["a", "b"], 0), (["n", "n", "a"], 1), (["a", " ", "b"], 2), (["ˈ", "a", ","], 3), (["a"], 4)])
+def test_the_path_is_the_best_of_all_paths(units: list[str], seed: int):
+    frames, logs = 12, emission(12, seed)
+    got, score = Aligner(toy())._path(logs, units)
+    each = logs[:, 1:].numpy()
+    pauses = np.logaddexp.reduce(each[:, [0, 1, 2]], axis=1)
+    columns = [pauses if u in " ," else each[:, TOY.index(u)] for u in units]
+    silence = np.maximum(each[:, 0], pauses - EDGE)
+    best, best_edges = -np.inf, None
+    for edges in itertools.combinations(range(1, frames), len(units) + 1):
+        if min(np.diff(edges)) < STATES:
+            continue
+        parts = [silence[: edges[0]], *(c[a:b] for c, a, b in zip(columns, edges, edges[1:], strict=False)), silence[edges[-1] :]]
+        value = sum(float(np.maximum(p, FLOOR).sum()) for p in parts)
+        if value > best:
+            best, best_edges, mean = value, edges, float(np.concatenate([np.maximum(p, FLOOR) for p in parts[1:-1]]).mean())
+    assert tuple(got) == best_edges and score == pytest.approx(mean, abs=1e-5)
+
+
+def test_a_phone_that_the_aligner_lacks_has_the_times_of_its_kin():
+    """German "aː" is looked for as "a"; a click, which has no kin, as any phone."""
+    aligner, logs = Aligner(toy()), emission(12, 5)
+    assert aligner._path(logs, ["b", "aː"])[0].tolist() == aligner._path(logs, ["b", "a"])[0].tolist()
+    assert len(aligner._path(logs, ["b", "ǂ", "a"])[0]) == 4
+
+
+# --- words -----------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("units", "spans", "said"),
+    [
+        ("ab cd", [(0, 2), (3, 5)], [(0, 2), (3, 5)]),
+        ("abx ycd", [(0, 2), (5, 7)], [(0, 3), (4, 7)]),  # phones that nobody claims go to the word they touch
+        ("ab xy cd", [(0, 2), (8, 0), (6, 8)], [(0, 2), (3, 5), (6, 8)]),  # a word that was not recognised takes what stands between
+        ("abx cd", [(0, 2), (6, 0), (4, 6)], [(0, 2), (2, 3), (4, 6)]),  # "at a", said as one
+        ("xy ab", [(5, 0), (3, 5)], [(0, 2), (3, 5)]),
+        ("ab", [(0, 2), (2, 0)], [(0, 2), (0, 0)]),  # nothing is left for it
+    ],
+)
+def test_words_take_all_phones(units: str, spans: list[tuple[int, int]], said: list[tuple[int, int]]):
+    assert whole_words(list(units), spans) == said
+
+
+def test_quiet_frames():
+    mel = np.full((60, 100), -11.0)
+    mel[20:40] = -1.0
+    assert np.flatnonzero(~quiet_frames(mel)).tolist() == list(range(20, 40))
+    assert not quiet_frames(np.full((60, 100), -3.0)).any()
+
+
+# --- the shipped aligner ---------------------------------------------------------------------------------------------------------------
+
+
+def test_it_is_small():
+    assert sum(p.stat().st_size for p in BUILTIN.iterdir()) <= 3_000_000
+    assert 1_000_000 <= sum(p.numel() for p in load_aligner(BUILTIN).parameters()) <= 1_500_000
+
+
+def test_boundaries_of_clips_with_known_times(aligner: Aligner):
+    errors = []
+    for row in read_manifest(DATA / "manifest.jsonl"):
+        wave = load(row.path(DATA))
+        found = aligner.align(wave, row.text, row.lang)
+        assert found.units == list(row.units or ())
+        assert found.lead + sum(found.frames) + found.tail == pytest.approx(len(wave) / HOP)
+        true = np.cumsum([row.lead_frames, *(row.unit_frames or ())]) * row.frame_seconds
+        errors.append(np.abs(np.cumsum([found.lead, *found.frames]) / FRAMES_PER_SECOND - true))
+        assert [w.text for w in found.words] == [w.strip(",.") for w in row.text.split()]
+        times = [t for w in found.words for t in (w.start, w.end)]
+        assert times == sorted(times) and all(w.end - w.start > 0.02 for w in found.words) and times[-1] < row.seconds
+        assert found.score > -1.5
+        assert aligner.align(wave, "You were a nice boy.", row.lang).score < found.score - 1
+    errors = np.concatenate(errors)
+    assert np.median(errors) <= 0.015 and (errors <= 0.05).mean() >= 0.9
+
+
+def test_numbers_and_markup_keep_the_written_words(aligner: Aligner):
+    wave = load(DATA / "k0_01361.opus")
+    found = aligner.align(wave, "[Grace](/ɡɹˈeɪs/) paid $18 for books.")
+    plain = aligner.align(wave, "Grace paid eighteen dollars for books.")
+    assert [w.text for w in found.words] == ["Grace", "paid", "$18", "for", "books"]
+    assert found.units == plain.units
+    assert found.words[2].start == pytest.approx(plain.words[2].start, abs=0.05)
+    assert found.words[2].end == pytest.approx(plain.words[3].end, abs=0.05)
+
+
+def test_pauses_and_silence_are_no_part_of_words(aligner: Aligner):
+    """A second of silence in front, and one behind "Grace", moves the words by just as much."""
+    wave = load(DATA / "k0_01361.opus")
+    before = aligner.align(wave, "Grace paid eighteen dollars for books.").words
+    gap = round((before[0].end + before[1].start) / 2 * 24_000)
+    still = np.zeros(24_000, np.float32)
+    after = aligner.align(np.concatenate([still, wave[:gap], still, wave[gap:]]), "Grace paid eighteen dollars for books.").words
+    for k, (a, b) in enumerate(zip(before, after, strict=True)):
+        assert b.start == pytest.approx(a.start + 1 + (k > 0), abs=0.12) and b.end == pytest.approx(a.end + 1 + (k > 0), abs=0.12)
+
+
+@pytest.mark.parametrize(
+    ("wave", "text", "said"),
+    [
+        (np.zeros(48_000, np.float32), "Hello.", "no speech"),
+        (np.zeros(100, np.float32), "Hello.", "hold at most 0"),
+        (np.zeros(0, np.float32), "Hello.", "with samples in it"),
+        (np.zeros((2, 9000), np.float32), "Hello.", "with samples in it"),
+        (np.full(24_000, np.nan, np.float32), "Hello.", "not finite"),
+        (np.zeros(24_000 * 301, np.float32), "Hello.", "cut it"),
+        (None, "", "the text is empty"),
+        (None, "!?", "can be spoken"),
+        (None, "This text is far too long for it. " * 9, "is this the transcript of another recording"),
+    ],
+)
+def test_what_cannot_be_aligned(aligner: Aligner, wave: np.ndarray | None, text: str, said: str):
+    with pytest.raises(ValueError, match=said):
+        aligner.align(load(DATA / "k0_00385.opus") if wave is None else wave, text)
+    with pytest.raises(ValueError, match="unknown language"):
+        aligner.align(load(DATA / "k0_00385.opus"), "Hello.", "en-moon")
+
+
+def test_noise_and_hum_are_no_speech(aligner: Aligner):
+    noise = 0.05 * np.random.default_rng(0).standard_normal(48_000).astype(np.float32)
+    with pytest.raises(ValueError, match="no speech"):
+        aligner.align(noise, "Hello.")
+
+
+def test_threads_find_the_same(aligner: Aligner):
+    wave, found = load(DATA / "k0_00385.opus"), []
+    threads = [threading.Thread(target=lambda: found.append(aligner.align(wave, "I'm sorry, Jack."))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 3 and found[0] == found[1] == found[2]
+
+
+# --- the verb --------------------------------------------------------------------------------------------------------------------------
+
+
+def corpus(tmp_path: Path, *more: dict) -> Path:
+    """The clips without their times, behind a blank line, and then `more`."""
+    rows = []
+    for line in (DATA / "manifest.jsonl").read_text("utf-8").splitlines():
+        row = json.loads(line)
+        shutil.copy(DATA / row["audio"], tmp_path / row["audio"])
+        rows.append({key: row[key] for key in ("id", "audio", "text", "speaker", "seconds", "lang")} | {"split": "train", "x_own": 1})
+    text = "\n" + "".join(json.dumps(row) + "\n" for row in [*rows, *more])
+    (tmp_path / "m.jsonl").write_text(text, "utf-8")
+    return tmp_path / "m.jsonl"
+
+
+def test_the_verb_writes_what_recipes_read(tmp_path: Path, capsys: pytest.CaptureFixture):
+    manifest, out = corpus(tmp_path), tmp_path / "m.aligned.jsonl"
+    assert main(["align", str(manifest), "-q"]) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    rows, truth = read_manifest(out, audio=True), read_manifest(DATA / "manifest.jsonl")
+    for row, true in zip(rows, truth, strict=True):
+        assert row.aligned and row.units == true.units and row.lang == true.lang and row.about["x_own"] == 1
+        ends, right = (np.cumsum([u.lead_frames, *(u.unit_frames or ())]) * u.frame_seconds for u in (row, true))
+        assert np.median(np.abs(ends - right)) <= 0.02
+        assert [w["text"] for w in row.about["words"]] == [w.strip(",.") for w in row.text.split()]
+    items = ManifestItems(rows, tmp_path, make_vocab(rows, aligned=True), aligned=True)
+    item = items[0]
+    assert item.durations is not None and item.durations.sum() == pytest.approx(len(item.mel) - 1, abs=0.5)
+
+    recipes_train(tmp_path, out)
+
+
+def recipes_train(tmp_path: Path, manifest: Path) -> None:
+    """The recipe f5_small_aligned, made small, learns from the result."""
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    pytest.importorskip("accelerate")
+    from recipes.libritts import recipes, train
+
+    small = ["train.steps=2", "train.warmup=1", "train.decay=1", "train.batch_frames=400", "train.log_every=1", "train.workers=0",
+             "train.bf16=false", "model.dim=64", "model.heads=1", "model.depth=1", "model.text_dim=16", "model.text_layers=1"]  # fmt: skip
+    reached = train.train(recipes.get("f5_small_aligned", small), manifest, tmp_path / "run")
+    losses = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert reached == 2 and any(np.isfinite(row["loss"]) for row in losses if "loss" in row)
+
+
+def test_bad_lines_are_named_and_left_out(tmp_path: Path, capsys: pytest.CaptureFixture):
+    base = {"speaker": "s", "seconds": 1.65}
+    manifest = corpus(
+        tmp_path,
+        base | {"id": "gone", "audio": "gone.opus", "text": "I'm sorry, Jack."},
+        base | {"id": "long", "audio": "k0_00385.opus", "text": "This text is far too long for it. " * 9},
+        base | {"id": "other", "audio": "k0_00385.opus", "text": "You were nice."},
+        base | {"id": "short", "audio": "k0_00385.opus", "text": "I'm sorry, Jack.", "seconds": 3.0},
+    )
+    (tmp_path / "to").mkdir()
+    out = tmp_path / "to" / "o.jsonl"
+    assert main(["align", str(manifest), "-o", str(out), "--json", "--workers", "2"]) == 3
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {"aligned": 3, "left_out": 4, "out": str(out)}
+    for line, fault in ((5, "gone: "), (6, "long: the text has"), (7, "other: the text is not what is said"), (8, "short: ")):
+        assert f"left out: {manifest}:{line}: {fault}" in said.err
+    assert "4 of 7 lines were left out" in said.err
+    rows = read_manifest(out, audio=True)  # from another folder, the audio is still found
+    assert [row.audio for row in rows][0] == "../k0_01361.opus"
+
+
+def test_faults_of_usage(tmp_path: Path, capsys: pytest.CaptureFixture):
+    manifest = corpus(tmp_path)
+    for arguments, code, said in (
+        ([str(manifest), "-o", str(manifest)], 2, "would replace"),
+        ([str(manifest), "-o", str(tmp_path / "no" / "x.jsonl")], 2, "there is no folder"),
+        ([str(manifest), "--workers", "0"], 2, "--workers must be at least 1"),
+        ([str(manifest), "--lang", "en-moon"], 2, "unknown language"),
+        ([str(tmp_path / "none.jsonl")], 4, "cannot read the manifest"),
+        ([str(manifest), "--aligner", str(tmp_path)], 4, "is missing"),
+    ):
+        assert main(["align", *arguments, "-q"]) == code
+        assert said in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.glob("*.jsonl*")) == ["m.jsonl"]
+    manifest.write_text('{"id": "a"}\nno json\n', "utf-8")
+    assert main(["align", str(manifest), "-q"]) == 2
+    said = capsys.readouterr().err
+    assert f"{manifest}:1: " in said and f"{manifest}:2: not JSON" in said
+
+
+def test_pauses():
+    assert [u for u in ["<sil>", " ", ",", "ˈ", "a", "ɔː͡ɹ", '"'] if is_pause(u)] == ["<sil>", " ", ",", '"']
