@@ -113,6 +113,8 @@ def crop(mel: np.ndarray, labels: np.ndarray, frames: int, rng: np.random.Genera
 def disturb(mel: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Other vocal tract, echo, tilt, level, noise, band limit; each for a part of the crops. Labels stay."""
     bins = mel.shape[1]
+    if rng.random() < 0.04:
+        return no_speech(mel.shape, rng), np.zeros_like(labels)
     place = np.linspace(0, 1, bins, dtype=np.float32)
     if rng.random() < 0.6:  # bins are read a little higher or lower
         at = np.clip(np.arange(bins) * math.exp(rng.uniform(-0.1, 0.1)) + rng.uniform(-1.5, 1.5), 0, bins - 1.001)
@@ -140,6 +142,15 @@ def disturb(mel: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> tu
     if rng.random() < 0.15:  # high-pass
         mel = mel - np.float32(rng.uniform(1, 6)) * (np.arange(bins) < rng.integers(2, 9)).astype(np.float32)
     return np.maximum(mel, FLOOR).astype(np.float32), labels
+
+
+def no_speech(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Steady noise of any colour and level, for half of it with hum: what a recording without speech may be, (T, 100)."""
+    place = np.linspace(-1, 1, shape[1])
+    mel = rng.uniform(-11.5, 1.0) + rng.uniform(-2, 2) * place + rng.normal(0, 1) * np.cos(3 * place) + rng.normal(0, 0.5, size=shape)
+    if rng.random() < 0.5:
+        mel[:, rng.integers(0, shape[1], size=int(rng.integers(1, 8)))] += rng.uniform(1, 4)
+    return np.maximum(mel, FLOOR).astype(np.float32)
 
 
 @torch.inference_mode()
