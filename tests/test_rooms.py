@@ -35,7 +35,8 @@ synthesis
 train metrics
 evaluate speaker
 options
-align edit
+align
+edit
 batch serve serving demo
 commands
 cli

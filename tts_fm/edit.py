@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -19,17 +19,18 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 import torch
 
+from tts_fm.align import STRESS, is_pause, whole_words
 from tts_fm.audio import FRAMES_PER_SECOND, HOP, SAMPLE_RATE, limit, log_mel, loudness, write_audio
 from tts_fm.plan import ChunkPlan, plan_chunks
 from tts_fm.reference import CHARS_PER_SECOND, TARGET_LUFS
 from tts_fm.settings import Settings
-from tts_fm.synthesis import TTS, Progress, chunk_seed
+from tts_fm.synthesis import TTS, Progress, chunk_seed, speech_end
 from tts_fm.text.phonemes import phoneme_units_many
 from tts_fm.text.tokens import Tokenizer
 from tts_fm.words import Word, unit_spans, word_times
 
 LONGEST, LONGEST_RESULT = 30.0, 45.0  # seconds
-LOW_SCORE = -3.0  # an alignment below this is doubted
+LOW_SCORE = -2.2  # an alignment below this is doubted
 MARGIN = 3  # frames of the recording beside a change that are spoken anew with it: sounds lean on their neighbours
 SHORTEST_KEPT = 16  # frames: what stays between two changes and is shorter is spoken anew too
 QUIET = 7.5  # frames of silence around speech that begins or ends anew
@@ -143,6 +144,10 @@ def edit(
         got = len(mel) / FRAMES_PER_SECOND
         raise ValueError(f"the result would last {got:.0f} s, the limit is {LONGEST_RESULT:.0f} s; add fewer words")
     spoken = infill(tts, units, frames, mel, given, settings, on_progress)
+    end = places[-1]
+    if end.last == len(recorded):  # the last words are new: as after `say`, only a little of the silence behind them stays
+        spoken = spoken[: max(end.start + 2, speech_end(spoken))]
+        places[-1] = replace(end, length=len(spoken) - end.start)
     result, knots = splice(wave, tts.vocoder.decode(spoken[None])[0].cpu().numpy() / gain, places)
 
     def seconds(at: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -215,14 +220,11 @@ def differences(old: ChunkPlan, new: ChunkPlan, units: Sequence[str], edges: np.
     words, new_words = _words(old.text), _words(new.text)
     ranges, new_ranges = word_ranges(words, units, lang), word_ranges(new_words, new.units, lang)
     matcher = SequenceMatcher(None, [_key(w) for w in words], [_key(w) for w in new_words], autojunk=False)
-    common = [(block.a + k, block.b + k) for block in matcher.get_matching_blocks() for k in range(block.size)]
-    runs: list[list[tuple[int, int]]] = [[]]
-    for a, b in common:
-        if not (ranges[a][1] > ranges[a][0] and new_ranges[b][1] > new_ranges[b][0]):
-            continue  # a word that is not heard by itself, such as one that has melted into its neighbour
-        if runs[-1] and (a - 1, b - 1) != runs[-1][-1]:
-            runs.append([])
-        runs[-1].append((a, b))
+    runs = [[(block.a + k, block.b + k) for k in range(block.size)] for block in matcher.get_matching_blocks()]
+    for run in runs:
+        for end in (0, -1):  # a run can be cut where a word has units of its own
+            while run and not (ranges[run[end][0]][1] > ranges[run[end][0]][0] and new_ranges[run[end][1]][1] > new_ranges[run[end][1]][0]):
+                run.pop(end)
     kept = [run for run in runs if run and edges[ranges[run[-1][0]][1]] - edges[ranges[run[0][0]][0]] >= SHORTEST_KEPT]
     if not kept:
         raise ValueError("no words of the recording would be left; speak the new text with tts-fm say --ref-audio instead")
@@ -240,18 +242,11 @@ def differences(old: ChunkPlan, new: ChunkPlan, units: Sequence[str], edges: np.
 
 
 def word_ranges(words: Sequence[str], units: Sequence[str], lang: str) -> list[tuple[int, int]]:
-    """For each word the units that are its own, [first, last): up to the spaces around it or the next word; empty if not found."""
-    spans = unit_spans(units, phoneme_units_many(words, lang))
+    """For each word the units that are its own, [first, last), with the marks behind it; empty where it is not found."""
     ranges = []
-    floor = 0
-    for k, (first, last) in enumerate(spans):
-        if last > first:
-            ceiling = min((begin for begin, end in spans[k + 1 :] if end > begin), default=len(units))
-            while first > floor and not units[first - 1].isspace():
-                first -= 1
-            while last < ceiling and not units[last].isspace() and units[last] not in "ˈˌ":
-                last += 1
-            floor = last
+    for first, last in whole_words(units, unit_spans(units, phoneme_units_many(words, lang))):
+        while first < last < len(units) and is_pause(units[last]) and not units[last].isspace():
+            last += 1
         ranges.append((first, last))
     return ranges
 
@@ -317,9 +312,10 @@ def _frames_of(tts: TTS, units: Sequence[str], kept: np.ndarray, recorded: torch
     def at(speed: float) -> np.ndarray:
         return tts.durations.durations(ids, recorded[None].to(device), speed)[0].double().cpu().numpy()  # type: ignore[union-attr]
 
-    stays = np.array([not np.isnan(frames) and any(char.isalpha() for char in unit) for unit, frames in zip(units, kept, strict=True)])
-    stays[[0, -1]] = False
-    pace = np.clip(at(1.0)[stays].sum() / max(kept[stays].sum(), 1e-6), *PACES)
+    told = [not np.isnan(mine) and not is_pause(unit) and unit not in STRESS for unit, mine in zip(units, kept, strict=True)]
+    held = [is_pause(after) and not after.isspace() for after in [*units[1:], "."]]  # phones that a pause may have gone into
+    sure = np.array(told) & ~np.array(held)
+    pace = np.clip(at(1.0)[sure].sum() / max(kept[sure].sum(), 1e-6), *PACES) if sure.any() else 1.0
     return at(float(pace) * speed)
 
 
