@@ -69,7 +69,7 @@ if begins 1 "prepare $manifest"; then
 fi
 if [[ "$recipe" == *aligned* ]]; then
   if begins 2 "align $manifest"; then
-    "$python" -m tts_fm align "$manifest" -o "${manifest%.jsonl}.aligned.jsonl"
+    "$python" -m tts_fm align "$manifest" -o "${manifest%.jsonl}.aligned.jsonl" --workers "$processes" || [ $? -eq 3 ]  # 3: some left out
   fi
   manifest=${manifest%.jsonl}.aligned.jsonl
 fi
