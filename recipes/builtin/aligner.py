@@ -3,8 +3,9 @@
     nice -n 10 python recipes/builtin/aligner.py runs/builtin/cache runs/builtin/aligner --minutes 20
 
 One thread, minutes. Cross-entropy at every frame, on crops that are disturbed (level, tilt, noise, echo, band limits, other vocal tracts,
-other pace, more pauses) so that recordings are read like the corpus. Run it again to go on from the last checkpoint; --valid-only measures the saved
-model. The learning rate falls to zero as --steps or --minutes run out, whichever is nearer.
+other pace, more pauses) so that recordings are read like the corpus. Run it again to go on from the last checkpoint; --valid-only measures
+the saved model. The learning rate falls to zero as --steps or --minutes run out, whichever is nearer. alignment.py beside this file
+measures boundaries.
 """
 
 from __future__ import annotations
