@@ -13,4 +13,7 @@ cd "$here/../.."
 "$python" "$here/vocoder.py" "$runs/cache" "$runs/vocoder" --threads 2
 "$python" "$here/duration.py" "$runs/cache" "$runs/duration"
 "$python" "$here/flow.py" "$runs/cache" "$runs/flow"
+"$python" "$here/aligner.py" "$runs/cache" "$runs/aligner" --steps 2500
+mkdir -p "$assets/aligner"
+cp "$runs/aligner/config.json" "$runs/aligner/model.safetensors" "$assets/aligner/"
 "$python" "$here/export.py" "$corpus" "$runs" "$assets"
