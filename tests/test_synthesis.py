@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
 import numpy as np
 import pytest
 import soundfile
@@ -10,6 +14,7 @@ from tiny_model import tiny_tts_folder
 
 from tts_fm.settings import Settings
 from tts_fm.synthesis import TTS, Request, grouped
+from tts_fm.vocoder import Vocoder
 from tts_fm.voices import Voice
 
 TEXTS = ["Hello, Alice.", "The birch canoe slid on the smooth planks. It was late.", "Yes!"]
@@ -136,3 +141,19 @@ def test_groups_stay_within_the_budget_and_lose_nothing(tts, voice):
     groups = list(grouped(jobs, 1500))
     assert sorted(id(j) for g in groups for j in g) == sorted(map(id, jobs))
     assert all(len(g) == 1 or len(g) * max(j.frames for j in g) <= 1500 for g in groups)
+
+
+def test_model_from_the_hub(tmp_path, monkeypatch):
+    """hf://owner/repo@revision brings the vocoder and the duration model along with the weights."""
+    tiny_tts_folder(tmp_path / "org" / "tiny" / "resolve" / "v1")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    monkeypatch.setattr(SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("TTS_FM_CACHE", str(tmp_path / "cache"))
+        monkeypatch.delenv("TTS_FM_OFFLINE", raising=False)
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+        there = TTS.load("hf://org/tiny@v1")
+        server.shutdown()
+    assert isinstance(there.vocoder, Vocoder) and there.durations is not None

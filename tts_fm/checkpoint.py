@@ -29,6 +29,7 @@ BUFFER_PARTS = ("mel_spec.", "rotary_embed.")  # tables that are computed, not l
 PICKLES = (".pt", ".pth", ".ckpt")
 REMOTE = ("hf://", "http://", "https://")
 MODEL, CONFIG, VOCAB = "model.safetensors", "config.json", "vocab.txt"
+PARTS = ("vocoder/vocoder.safetensors", "vocoder/vocoder.json", "duration/model.safetensors", "duration/config.json")  # may be in a folder
 
 
 def load_flow_model(
@@ -133,7 +134,9 @@ def resolve(path: str | os.PathLike[str]) -> Path:
     if spec.startswith(REMOTE):
         from tts_fm import hub
 
-        return hub.resolve(spec) if Path(spec).suffix in (".safetensors", *PICKLES) else hub.resolve_folder(spec, (MODEL, CONFIG, VOCAB))
+        if Path(spec).suffix in (".safetensors", *PICKLES):
+            return hub.resolve(spec)
+        return hub.resolve_folder(spec, (MODEL, CONFIG, VOCAB), PARTS)
     place = Path(spec)
     if not place.exists():
         raise ModelError(f"there is no model at {place}")

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from tts_fm.audio import FRAMES_PER_SECOND, HOP, SAMPLE_RATE, limit, log_mel, normalise_loudness, write_audio
-from tts_fm.checkpoint import load_flow_model
+from tts_fm.checkpoint import load_flow_model, resolve
 from tts_fm.model.duration import DurationModel, byte_ratio_frames, load_duration_model, scale_to
 from tts_fm.model.flow_model import FlowModel
 from tts_fm.plan import ChunkPlan, plan_chunks
@@ -131,10 +131,10 @@ class TTS:
         dtype: what the flow network computes in; None = bfloat16 on CPUs that have it in hardware (4 to 5 times faster), else float32. A
         folder may hold `vocoder/` and `duration/`; without a vocoder Griffin-Lim is used. Raises ModelError.
         """
-        folder = BUILTIN if model is None else Path(model)
+        folder = BUILTIN if model is None else resolve(model)
         if dtype is None and device == "cpu" and quick_bf16():
             dtype = torch.bfloat16
-        flow = load_flow_model(folder if model is None else model, device=device, dtype=dtype, **how)
+        flow = load_flow_model(folder, device=device, dtype=dtype, **how)
         vocoder = load_vocoder(folder / "vocoder") if (folder / "vocoder").is_dir() else GriffinLim()
         durations = load_duration_model(folder / "duration").to(device) if (folder / "duration").is_dir() else None
         return cls(flow, vocoder.to(device), durations)
