@@ -54,24 +54,6 @@ def test_batch_is_single(kind: str, gold, state):
     assert torch.isfinite(vocoder.decode(mel, lengths)).all()
 
 
-def test_pull_to_mel(gold):
-    """A wave that has the mel stays; one that was filtered comes back to it; refined items are the same alone and in a batch."""
-    mel = gold["mel"].transpose(1, 2)
-    vocoder = v.load_vocoder(GOLDEN / "vocos.weights.safetensors")
-    wave, basis = vocoder.decode(mel), v.mel_basis()
-    own = log_mel(wave)
-    assert (v.pull_to_mel(wave, own.exp().transpose(1, 2), basis) - wave)[:, 2048:-2048].abs().max() < 1e-4
-    dull = wave + 0.8 * torch.nn.functional.pad(wave, (1, 0))[:, :-1]  # a low-pass of two taps
-    back = v.pull_to_mel(dull, own.exp().transpose(1, 2), basis)
-    assert (log_mel(back) - own).abs().mean() < 0.2 * (log_mel(dull) - own).abs().mean()
-    refined = v.Vocoder(64, 3, refine=2)
-    refined.module.load_state_dict(vocoder.module.state_dict())
-    both = refined.decode(torch.cat([mel, mel * 0.9]), [94, 61])
-    assert (both[1, : 60 * 256] - refined.decode(mel[:, :61] * 0.9)[0]).abs().max() < 1e-5
-    assert refined.decode(mel[:, :2]).shape == (1, 256)  # too short for it, but spoken
-    assert (log_mel(refined.decode(mel)) - mel).abs().mean() < (own - mel).abs().mean()
-
-
 def test_decode_says_what_it_takes(gold, state):
     vocoder, mel = v.vocoder_from_state(state), mels(gold)
     for bad in (mel.transpose(1, 2), mel[0], mel[:, :1]):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .audio import HOP, MEL_CONVENTION, MEL_FLOOR, N_FFT, N_MELS, SAMPLE_RATE
+from .audio import HOP, MEL_CONVENTION, N_FFT, N_MELS, SAMPLE_RATE
 from .errors import ModelError
 
 if TYPE_CHECKING:
@@ -69,52 +69,23 @@ def _float32() -> torch.dtype:
     return torch.float32
 
 
-def mel_basis() -> Tensor:
-    """The mel filters of audio.py: (513, 100) float32."""
-    from torchaudio.functional import melscale_fbanks
-
-    return melscale_fbanks(N_FFT // 2 + 1, 0.0, SAMPLE_RATE / 2, N_MELS, SAMPLE_RATE, None, "htk")
-
-
-def pull_to_mel(wave: Tensor, target: Tensor, basis: Tensor) -> Tensor:
-    """The wave with its magnitudes moved towards a mel, phases kept: (B, S), mel magnitudes (B, 100, T), (513, 100) -> (B, S).
-
-    Three multiplicative updates that lower the KL divergence between the target and the mel of the magnitudes (Lee and Seung 2001, eq. 5).
-    """
-    import torch
-
-    window = torch.hann_window(N_FFT, device=wave.device)
-    spec = torch.stft(wave, N_FFT, HOP, window=window, return_complex=True)  # (B, 513, T)
-    before = spec.abs().clamp(min=1e-7)
-    magnitude, weight = before, basis.sum(1, keepdim=True)  # (513, 1)
-    for _ in range(3):
-        ratio = target / (basis.T @ magnitude).clamp(min=MEL_FLOOR)  # (B, 100, T)
-        magnitude = magnitude * torch.where(weight > 1e-3, (basis @ ratio) / weight.clamp(min=1e-3), 1.0).clamp(0.1, 10.0)
-    return torch.istft(spec * (magnitude / before), N_FFT, HOP, window=window, length=wave.shape[-1])
-
-
 class Vocoder:
     """Vocos: a ConvNeXt backbone at frame rate, then a magnitude-and-phase head and an inverse STFT (in float32 always)."""
 
-    def __init__(self, dim: int, layers: int, intermediate: int | None = None, compute: str = "float32", refine: int = 0) -> None:
-        """dim, layers: size of the backbone; intermediate: width inside its blocks (3 dim); compute: its type, float32 or bfloat16.
-
-        refine: rounds of pull_to_mel after the network; a small one gains from them, the published one needs none.
-        """
+    def __init__(self, dim: int, layers: int, intermediate: int | None = None, compute: str = "float32") -> None:
+        """dim, layers: size of the backbone; intermediate: width inside its blocks (3 dim); compute: its type, float32 or bfloat16."""
         from torch import nn
         from vocos.heads import ISTFTHead
         from vocos.models import VocosBackbone
 
         if compute not in ("float32", "bfloat16"):
             raise ValueError(f"vocoder compute is {compute!r}; float32 or bfloat16 works")
-        if not isinstance(refine, int) or not 0 <= refine <= 100:
-            raise ValueError(f"vocoder refine is {refine!r}; 0 to 100 rounds work")
         width = intermediate or 3 * dim
-        self.config = {"dim": dim, "intermediate": width, "layers": layers, "compute": compute, "refine": refine, "mel": dict(MEL_CONVENTION)}
+        self.config = {"dim": dim, "intermediate": width, "layers": layers, "compute": compute, "mel": dict(MEL_CONVENTION)}
         self.backbone = VocosBackbone(N_MELS, dim, width, layers)
         self.head = ISTFTHead(dim, N_FFT, HOP, padding="center")
         self.module = nn.ModuleDict({"backbone": self.backbone, "head": self.head}).eval().requires_grad_(False)
-        self.compute, self.refine = compute, refine
+        self.compute = compute
 
     @property
     def device(self) -> torch.device:
@@ -130,12 +101,7 @@ class Vocoder:
         with torch.autocast(mel.device.type, torch.bfloat16, enabled=self.compute == "bfloat16"):
             hidden = self.backbone(mel.float().transpose(1, 2))  # (B, 100, T) -> (B, T, C)
         with torch.autocast(mel.device.type, enabled=False):
-            wave = self.head(hidden.float())  # (B, (T - 1) 256)
-            if self.refine and wave.shape[1] > N_FFT // 2:
-                target, basis = mel.float().clamp(max=12).exp().transpose(1, 2), mel_basis().to(mel.device)
-                for _ in range(self.refine):
-                    wave = pull_to_mel(wave, target, basis)
-        return wave
+            return self.head(hidden.float())  # (B, (T - 1) 256)
 
     def decode(self, mel: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
         """Log-mel (B, T, 100) -> waves (B, (T - 1) * 256) float32 on the vocoder's device, not limited (peaks may exceed 1).
@@ -159,6 +125,7 @@ class GriffinLim:
         if iterations < 1 or not 0 <= momentum < 1:
             raise ValueError(f"iterations {iterations} and momentum {momentum}: at least 1, and from 0 to below 1, work")
         self.iterations, self.momentum = iterations, momentum
+        self._basis: np.ndarray | None = None
 
     def to(self, device: torch.device | str) -> GriffinLim:
         """Runs on the device of its input; here for the interface of Vocoder."""
@@ -167,7 +134,9 @@ class GriffinLim:
     def _magnitudes(self, mel: Tensor) -> Tensor:
         """exp(log-mel) (B, T, 100) -> non-negative magnitudes (B, 513, T) that give these mels, by multiplicative updates."""
         import torch
-        basis = mel_basis().to(mel.device)
+        from torchaudio.functional import melscale_fbanks
+
+        basis = melscale_fbanks(N_FFT // 2 + 1, 0.0, SAMPLE_RATE / 2, N_MELS, SAMPLE_RATE, None, "htk").to(mel.device)  # (513, 100)
         target = mel.float().clamp(max=12).exp()  # (B, T, 100)
         spec = (target @ torch.linalg.pinv(basis)).clamp(min=1e-5)  # (B, T, 513)
         for _ in range(20):  # Lee and Seung 2001, Euclidean, one factor fixed: stays non-negative, never gets worse
@@ -215,14 +184,12 @@ def _sizes(state: Mapping[str, Tensor], where: str) -> dict[str, int]:
     return {"dim": dim, "intermediate": intermediate, "layers": layers}
 
 
-def vocoder_from_state(
-    state: Mapping[str, Tensor], compute: str = "float32", where: str = "the state dict", refine: int = 0
-) -> Vocoder:
+def vocoder_from_state(state: Mapping[str, Tensor], compute: str = "float32", where: str = "the state dict") -> Vocoder:
     """Build a Vocoder from `vocos` weights of any float type: sizes from shapes, feature_extractor.* dropped, cast to float32."""
     import torch
 
     state = {k: v for k, v in state.items() if not k.startswith("feature_extractor.")}
-    vocoder = Vocoder(**_sizes(state, where), compute=compute, refine=refine)
+    vocoder = Vocoder(**_sizes(state, where), compute=compute)
     state["head.istft.window"] = torch.hann_window(N_FFT)  # exact, whatever type the file keeps
     wanted = vocoder.module.state_dict()
     missing, extra = sorted(set(wanted) - set(state)), sorted(set(state) - set(wanted))
@@ -261,7 +228,7 @@ def load_vocoder(source: str | os.PathLike[str], compute: str | None = None) -> 
         state = load_file(file)
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{file} is damaged or not safetensors ({error}); fetch it again") from None
-    vocoder = vocoder_from_state(state, compute or config.get("compute", "float32"), str(file), config.get("refine", 0))
+    vocoder = vocoder_from_state(state, compute or config.get("compute", "float32"), str(file))
     wrong = [k for k in ("dim", "layers", "intermediate") if k in config and config[k] != vocoder.config[k]]
     if wrong:
         raise ModelError(f"{path}: {CONFIG} says {wrong[0]} {config[wrong[0]]}, the weights have {vocoder.config[wrong[0]]}")
