@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import logging
 import os
+import struct
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from tts_fm.audio import FRAMES_PER_SECOND, HOP, MIN_SAMPLES, SAMPLE_RATE, load, log_mel
+from tts_fm.audio import FRAMES_PER_SECOND, HOP, MEL_FLOOR, MIN_SAMPLES, N_FFT, N_MELS, SAMPLE_RATE, load
 from tts_fm.batches import Item
 from tts_fm.manifest import Utterance
 from tts_fm.text.tokens import make_tokenizer
 
+PIECE = 64  # frames transformed at once: what they need stays in the processor's cache
 UNKNOWN, SILENCE = "<unk>", "<sil>"  # speech without a transcript; silence before and after the symbols
 log = logging.getLogger(__name__)
 
@@ -79,17 +82,65 @@ class ManifestItems:
 
     def __getitem__(self, index: int) -> Item:
         """Read one recording. ValueError, naming the file, when it is not what the manifest says."""
-        import torch
-
         utterance, frames = self.utterances[index], self.frames[index]
         path = utterance.path(self.folder)
-        wave = load(path)
+        wave = read_wave(path)
         seconds = len(wave) / SAMPLE_RATE
         if abs(seconds - utterance.seconds) > 0.05:
             raise ValueError(f"{path} lasts {seconds:.2f} s, the manifest says {utterance.seconds:.2f} s; prepare the corpus again")
         wave = np.pad(wave, (0, max(0, MIN_SAMPLES - len(wave))))
-        mel = log_mel(torch.from_numpy(wave)[None])[0, :frames].numpy()  # (T, 100)
-        return Item(mel, *self.texts[index])
+        return Item(mel_of(wave)[:frames], *self.texts[index])
+
+
+def read_wave(path: Path) -> np.ndarray:
+    """audio.load, with a short cut for the plainest files (24 kHz, mono, 16 bit, a header of 44 bytes), which LibriTTS's are."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return load(path)  # says what is wrong
+    size = len(data) - 44
+    plain = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", size + 36, b"WAVE", b"fmt ", 16, 1, 1, SAMPLE_RATE, 2 * SAMPLE_RATE, 2, 16, b"data",
+                        size) if size > 0 else b""
+    if not plain or size % 2 or data[:44] != plain:
+        return load(path)
+    return np.frombuffer(data, "<i2", offset=44) * np.float32(2**-15)
+
+
+@lru_cache(maxsize=1)
+def mel_parts() -> tuple[np.ndarray, list[tuple[slice, slice, np.ndarray]]]:
+    """The window (1024,) and the mel filters of audio.py in four parts, each (mel bins, frequencies that it needs, weights)."""
+    from tts_fm.audio import _mel_transform
+
+    transform = _mel_transform("cpu")
+    filters = transform.mel_scale.fb.numpy()  # (513, 100)
+    parts = []
+    for bins in np.array_split(np.arange(N_MELS), 4):
+        mine = slice(int(bins[0]), int(bins[-1]) + 1)
+        rows = np.flatnonzero(filters[:, mine].any(1))
+        used = slice(int(rows[0]), int(rows[-1]) + 1)
+        parts.append((mine, used, np.ascontiguousarray(filters[used, mine])))
+    return transform.spectrogram.window.numpy(), parts
+
+
+def mel_of(wave: np.ndarray) -> np.ndarray:
+    """audio.log_mel of one wave on the CPU, (S,) -> (S // 256 + 1, 100), in less than half the time: it works piece by piece."""
+    import torch
+
+    window, parts = mel_parts()
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(wave, N_FFT // 2, mode="reflect"), N_FFT)[::HOP]  # (T, 1024)
+    mel = np.empty((len(frames), N_MELS), np.float32)
+    windowed, spectrum = torch.empty(PIECE, N_FFT), torch.empty(PIECE, N_FFT // 2 + 1, dtype=torch.complex64)
+    magnitude = np.empty(spectrum.shape, np.float32)
+    for start in range(0, len(frames), PIECE):
+        piece = frames[start : start + PIECE]
+        n = len(piece)
+        np.multiply(piece, window, out=windowed.numpy()[:n])
+        torch.fft.rfft(windowed[:n], out=spectrum[:n])  # MKL's: several times as fast as numpy's
+        np.abs(spectrum.numpy()[:n], out=magnitude[:n])
+        for bins, used, weights in parts:
+            np.matmul(magnitude[:n, used], weights, out=mel[start : start + n, bins])
+    np.maximum(mel, MEL_FLOOR, out=mel)
+    return np.log(mel, out=mel)
 
 
 def aligned_text(utterance: Utterance, index: dict[str, int], unknown: Counter[str]) -> tuple[np.ndarray, np.ndarray]:
