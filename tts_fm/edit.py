@@ -141,8 +141,8 @@ def edit(
     recorded = log_mel(torch.from_numpy(wave * gain)[None])[0]  # (T, 100)
     units, frames, mel, given, places = layout(tts, recorded, found, edges, new, stretches, settings.speed)
     if len(mel) > LONGEST_RESULT * FRAMES_PER_SECOND:
-        got = len(mel) / FRAMES_PER_SECOND
-        raise ValueError(f"the result would last {got:.0f} s, the limit is {LONGEST_RESULT:.0f} s; add fewer words")
+        length = len(mel) / FRAMES_PER_SECOND
+        raise ValueError(f"the result would last {length:.0f} s, the limit is {LONGEST_RESULT:.0f} s; add fewer words")
     spoken = infill(tts, units, frames, mel, given, settings, on_progress)
     end = places[-1]
     if end.last == len(recorded):  # the last words are new: as after `say`, only a little of the silence behind them stays

@@ -60,7 +60,7 @@ def build(service: Service) -> gr.Blocks:
     need_gradio()
     import gradio as gr
 
-    from tts_fm.demo import tabs_about, tabs_batch, tabs_clone, tabs_script
+    from tts_fm.demo import tabs_about, tabs_batch, tabs_clone, tabs_edit, tabs_script
 
     def left(request: gr.Request) -> None:
         service.leave(str(request.session_hash))
@@ -68,7 +68,8 @@ def build(service: Service) -> gr.Blocks:
     left.__annotations__["request"] = gr.Request
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as page:
         gr.Markdown("# tts_fm\nWrite a text, choose or record a voice, press Speak. Everything runs on the machine that serves this page.")
-        for name, tab in (("Clone", tabs_clone), ("Script", tabs_script), ("Batch", tabs_batch), ("About", tabs_about)):
+        tabs = {"Clone": tabs_clone, "Script": tabs_script, "Batch": tabs_batch, "Edit": tabs_edit, "About": tabs_about}
+        for name, tab in tabs.items():
             with gr.Tab(name, id=name.lower()):
                 tab.build(service)
         page.unload(left)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tts_fm.words import Word
 
-INK, PAPER, WAVE, GRID = (34, 34, 40), (255, 255, 255), (41, 98, 160), (205, 208, 214)
+INK, PAPER, WAVE, GRID, MARK = (34, 34, 40), (255, 255, 255), (41, 98, 160), (205, 208, 214), (255, 226, 160)
 # Anchors of a colour scale from dark violet to pale yellow, rising evenly in brightness (readable without colour vision).
 ANCHORS = np.array([(13, 8, 35), (60, 20, 95), (120, 35, 115), (180, 55, 105), (230, 95, 85), (250, 160, 95), (253, 225, 155)], np.float64)
 FLOOR, CEILING = -9.0, 2.5  # log-mel values that get the darkest and the brightest colour
@@ -28,15 +28,24 @@ def colours(mel: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(level, np.arange(len(ANCHORS)), ANCHORS[:, c]) for c in range(3)], -1).astype(np.uint8)
 
 
-def speech_picture(wave: np.ndarray, mel: np.ndarray, words: Sequence[Word] = (), rate: int = 24_000, width: int = 800) -> Image:
-    """Waveform, time axis with words, and mel of one piece of speech: a PIL image `width` pixels wide."""
+def speech_picture(
+    wave: np.ndarray,
+    mel: np.ndarray,
+    words: Sequence[Word] = (),
+    marks: Sequence[tuple[float, float]] = (),
+    rate: int = 24_000,
+    width: int = 800,
+) -> Image:
+    """Waveform, time axis with words, and mel of one piece of speech: a PIL image `width` pixels wide. marks: seconds that stand out."""
     from PIL import Image, ImageDraw
 
     high, low, axis = 100, 200, 50
     picture = Image.new("RGB", (width, high + axis + low), PAPER)
     draw = ImageDraw.Draw(picture)
-    _draw_wave(draw, wave, width, high)
     seconds = max(len(wave) / rate, 1e-3)
+    for start, end in marks:
+        draw.rectangle([(start / seconds * width, 0), (end / seconds * width, high)], fill=MARK)
+    _draw_wave(draw, wave, width, high)
     _draw_axis(draw, seconds, words, width, high, axis)
     if len(mel):
         picture.paste(Image.fromarray(colours(mel)).resize((width, low), Image.Resampling.BILINEAR), (0, high + axis))

@@ -10,7 +10,9 @@ from typing import Any
 
 import gradio as gr
 
-from tts_fm.demo.service import OWN, STEPS, Service, Stopped
+from tts_fm.demo.service import STEPS, Service, Stopped
+from tts_fm.demo.texts import OWN
+from tts_fm.errors import TtsFmError
 from tts_fm.settings import METHODS, Settings
 
 ACCENTS = [("the voice's own", ""), ("American English", "en-us"), ("British English", "en-gb")]
@@ -117,6 +119,21 @@ def go_and_stop(label: str, key: str) -> tuple[gr.Button, gr.Button]:
     return go, stop
 
 
+def picture(elem_id: str, caption: str, alt_text: str) -> gr.Image:
+    """Where a picture of speech is shown, under its caption (Gradio's own label would lie on it)."""
+    gr.Markdown(caption, elem_classes="tts-caption")
+    return gr.Image(
+        show_label=False,
+        label=caption,
+        interactive=False,
+        type="pil",
+        format="png",
+        elem_id=elem_id,
+        buttons=["fullscreen"],
+        alt_text=alt_text,
+    )
+
+
 def who(request: gr.Request, tab: str) -> str:
     """The key of a session's request: nothing about the person."""
     return f"{request.session_hash}/{tab}"
@@ -126,16 +143,20 @@ def wire(
     service: Service,
     tab: str,
     triggers: list[Any],
-    stop: gr.Button,
-    line: gr.HTML,
-    work: Callable[..., Any],
+    stop: gr.Button | None,
+    work: Callable[..., Iterator[tuple]],
     inputs: list[Any],
     outputs: list[Any],
     shown_on: Any,
-    name: str,
     description: str,
+    name: str | None = None,
 ) -> None:
-    """Run `work` in the model's queue when a trigger fires, stoppable from the first moment by `stop`."""
+    """Run `work` in the model's queue when a trigger fires, stoppable from the first moment by `stop`.
+
+    tab: the key of the request; works that share it share a stop button, which only one of them passes. outputs: the status line first.
+    shown_on: the output that shows the progress. name: of the web API, `tab` when not given.
+    """
+    line = outputs[0]
 
     def arm(request: gr.Request) -> str:
         service.arm(who(request, tab))
@@ -146,28 +167,29 @@ def wire(
 
     for number, trigger in enumerate(triggers):
         trigger(arm, None, line, queue=False, api_visibility="private", show_progress="hidden").then(
-            work,
+            guarded(work, len(outputs)),
             inputs,
             outputs,
-            api_name=name if number == 0 else None,
+            api_name=(name or tab) if number == 0 else None,
             api_visibility="public" if number == 0 else "private",
             api_description=description,
             concurrency_id="model",
             concurrency_limit=1,
-            show_progress_on=shown_on,
+            show_progress_on=[shown_on],
         )
-    stop.click(halt, None, line, queue=False, api_visibility="private", show_progress="hidden")
+    if stop is not None:
+        stop.click(halt, None, line, queue=False, api_visibility="private", show_progress="hidden")
 
 
 def guarded(work: Callable[..., Iterator[tuple]], outputs: int) -> Callable[..., Iterator[tuple]]:
-    """Work whose first output is the status line: what the user did wrong is told there and in a message, and nothing else changes."""
+    """Work whose first output is the status line: what went wrong is told there and in a message, and nothing else changes."""
 
     @functools.wraps(work)
     def run(*args: Any, **options: Any) -> Iterator[tuple]:
         rest = [gr.skip()] * (outputs - 1)
         try:
             yield from work(*args, **options)
-        except ValueError as error:
+        except (ValueError, TtsFmError) as error:
             yield (bad(str(error)), *rest)
             raise gr.Error(escape(str(error)).replace("\n", "<br>"), print_exception=False, title="Not done", duration=12) from None
         except Stopped:
@@ -177,13 +199,13 @@ def guarded(work: Callable[..., Iterator[tuple]], outputs: int) -> Callable[...,
 
 
 class Meter:
-    """Progress over chunks and solver steps, with the time that is probably left."""
+    """Progress over chunks or items and their solver steps, with the time that is probably left."""
 
     def __init__(self, progress: gr.Progress, what: str = "chunk") -> None:
         self.progress, self.what, self.began = progress, what, time.perf_counter()
 
-    def __call__(self, step: int, steps: int, chunk: int, chunks: int) -> None:
-        share = (chunk + (step + 1) / max(steps, 1)) / max(chunks, 1)
+    def __call__(self, step: int, steps: int, part: int, parts: int) -> None:
+        share = (part + (step + 1) / max(steps, 1)) / max(parts, 1)
         spent = time.perf_counter() - self.began
         left = f", about {spent / share - spent:.0f} s left" if spent > 1.5 and share > 0.05 else ""
-        self.progress(min(share, 1.0), desc=f"{self.what} {chunk + 1} of {chunks}, step {step + 1} of {steps}{left}")
+        self.progress(min(share, 1.0), desc=f"{self.what} {part + 1} of {parts}, step {step + 1} of {steps}{left}")

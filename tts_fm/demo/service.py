@@ -8,35 +8,66 @@ from __future__ import annotations
 
 import contextvars
 import copy
-import shlex
 import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from tts_fm.demo.texts import OWN
 from tts_fm.settings import Settings
 
 if TYPE_CHECKING:
+    from tts_fm.align import Aligner
+    from tts_fm.edit import Edited
     from tts_fm.synthesis import TTS, Chunk, Job, Request, Speech
     from tts_fm.voices import Voice
 
-OWN = ""  # the voice choice that means "my recording"
 STEPS = (2, 32)  # what the demo offers; the command line takes 1 to 256
 KEEP_SECONDS = 600.0  # a result file may be fetched for this long; Gradio keeps its own copy for the player
 SHOWN_STEPS = 9  # moments of the solver that "hear it form" plays
-Tell = Callable[[int, int, int, int], None]  # (step, steps, chunk, chunks)
+Tell = Callable[[int, int, int, int], None]  # (step, steps, part, parts); a part is a chunk, or an item of a list
+Result = TypeVar("Result")
 
 
 class Stopped(Exception):
     """The user pressed Stop."""
+
+
+class Run:
+    """A request under way. Called at every solver step; tells how far it is, and raises Stopped once that is wanted."""
+
+    def __init__(self, stopped: Callable[[], bool | None], tell: Tell | None = None) -> None:
+        self._stopped, self._tell = stopped, tell
+
+    def check(self) -> None:
+        """Raise Stopped if that is wanted."""
+        if self._stopped():
+            raise Stopped
+
+    def __call__(self, step: int, steps: int, part: int, parts: int) -> None:
+        self.check()
+        if self._tell is not None:
+            self._tell(step, steps, part, parts)
+
+
+def until_stopped(results: Iterable[Result]) -> Iterator[Result]:
+    """Results as they come. Stop ends them early; where nothing has come yet it stays an exception."""
+    some = False
+    try:
+        for result in results:
+            some = True
+            yield result
+    except Stopped:
+        if not some:
+            raise
 
 
 @dataclass(frozen=True)
@@ -79,6 +110,7 @@ class Service:
         self.tts, self.limits, self.model = tts, limits or Limits(), model
         self.shown_model = model if shows_paths or model is None or model.startswith("hf://") else Path(model).name
         self._worker = ThreadPoolExecutor(1, "tts")  # one computation at a time: two would only share the cores (and espeak is per thread)
+        self._aligner: Aligner | None = None  # loaded for the first edit
         self._guard = threading.Lock()
         self._running: dict[str, bool] = {}  # session and tab -> stop wanted
         self.root = Path(tempfile.mkdtemp(prefix="tts_fm_demo_"))
@@ -109,17 +141,14 @@ class Service:
                     self._running[who] = True
 
     @contextmanager
-    def running(self, who: str) -> Iterator[Callable[[], None]]:
-        """For the time of a request; yields a check that raises Stopped once that is wanted."""
+    def running(self, who: str, tell: Tell | None = None) -> Iterator[Run]:
+        """For the time of a request. Raises Stopped at once if it was stopped while it waited."""
         with self._guard:
             self._running.setdefault(who, False)
-
-        def check() -> None:
-            if self._running.get(who):
-                raise Stopped
-
+        run = Run(lambda: self._running.get(who), tell)
         try:
-            yield check
+            run.check()
+            yield run
         finally:
             with self._guard:
                 self._running.pop(who, None)
@@ -149,17 +178,13 @@ class Service:
         )
         return chosen.with_defaults(self.tts.defaults).check()
 
-    def voice(self, name: str, recording: str | None, transcript: str | None = None) -> Voice:
+    def voice(self, name: str, recording: str | None = None, transcript: str | None = None) -> Voice:
         """The stored voice `name`, or for OWN the checked recording."""
         if name == OWN or name is None:
             if not recording:
                 raise ValueError("there is no recording yet: upload or record 3 to 12 s of speech, or choose a stored voice")
-            try:
+            with nameless(recording):
                 return replace(self.tts.voice(recording, transcript or None), name="my recording")
-            except ValueError as error:
-                raise ValueError(
-                    str(error).replace(f"the reference {recording}", "the recording").replace(str(recording), "the recording")
-                ) from None
         if name not in self.tts.voices():
             raise ValueError(f"there is no voice {name!r}; choose one of {', '.join(self.tts.voices()) or 'none'}")
         return self.tts.voice(name)
@@ -178,37 +203,35 @@ class Service:
 
     # ---- speaking --------------------------------------------------------------------------------------------------------
 
-    def speak(self, request: Request, check: Callable[[], None], tell: Tell) -> Iterator[tuple[Take, int]]:
+    def speak(self, request: Request, run: Run) -> Iterator[tuple[Take, int]]:
         """Speak chunk by chunk; yields the take as it grows and the number of chunks it will have."""
-        jobs = self._plan(request, check)
+        jobs = self._plan(request, run)
         take = Take(replace(request, settings=jobs[0].settings), jobs[0], [])
         for job in jobs:
-            take.compute_seconds += self._speak(self.tts, job, take.chunks, check, tell)
+            take.compute_seconds += self._speak(self.tts, job, take.chunks, run)
             yield take, len(jobs)
 
-    def again(self, take: Take | None, number: float | None, check: Callable[[], None], tell: Tell) -> int:
+    def again(self, take: Take | None, number: float | None, run: Run) -> int:
         """Speak chunk `number` (from 1) of a take again, with the next seed; returns that seed."""
         from tts_fm.synthesis import chunk_seed
 
         at = self._chunk_index(take, number)
         assert take is not None
-        job = self._plan(take.request, check)[at]
+        job = self._plan(take.request, run)[at]
         count = take.again.get(at, 0) + 1
         seed = take.request.settings.seed + count
         fresh: list[Chunk] = []
-        take.compute_seconds += self._speak(
-            self.tts, replace(job, seed=chunk_seed(replace(job.settings, seed=seed), at)), fresh, check, tell
-        )
+        take.compute_seconds += self._speak(self.tts, replace(job, seed=chunk_seed(replace(job.settings, seed=seed), at)), fresh, run)
         take.chunks[at], take.again[at] = fresh[0], count
         return seed
 
-    def moments(self, take: Take | None, number: float | None, check: Callable[[], None], tell: Tell) -> list[Moment]:
+    def moments(self, take: Take | None, number: float | None, run: Run) -> list[Moment]:
         """Chunk `number` (from 1) of a take after some of the solver's steps: what speech the noise was pointing to."""
         import torch
 
         at = self._chunk_index(take, number)
         assert take is not None
-        job = self._plan(take.request, check)[at]
+        job = self._plan(take.request, run)[at]
         steps = job.settings.steps or 1
         wanted = set(np.linspace(0, steps, min(SHOWN_STEPS, steps + 1)).round().astype(int).tolist())
         seen: list[tuple[int, float, Any]] = []
@@ -220,7 +243,7 @@ class Service:
         listening = copy.copy(self.tts)
         listening.model = Listening(self.tts.model, hear)  # type: ignore[assignment]
         final: list[Chunk] = []
-        self._speak(listening, job, final, check, tell)
+        self._speak(listening, job, final, run)
         length = len(final[0].mel)  # the silence behind the speech is cut from the result; so it is here
         seen = [(step, time, mel[:length]) for step, time, mel in seen] + [(steps, 1.0, torch.from_numpy(final[0].mel))]
         waves = self._do(lambda: [self.tts.vocoder.decode(mel[None])[0].cpu().numpy() for _, _, mel in seen])
@@ -230,44 +253,57 @@ class Service:
         """The take as one Speech."""
         return self.tts.finish(take.job, take.chunks, take.compute_seconds)
 
-    def many(
-        self, requests: Sequence[Request], names: Sequence[str], check: Callable[[], None], tell: Tell
-    ) -> Iterator[tuple[int, Speech]]:
+    def many(self, requests: Sequence[Request], names: Sequence[str], run: Run) -> Iterator[tuple[int, Speech]]:
         """Speak many requests in exact batches; yields (number, Speech) as they finish. All bad ones are named, by `names`, before that."""
         faults = []
         for name, request in zip(names, requests, strict=True):
             try:
-                self._plan(request, check)
+                self._plan(request, run)
             except ValueError as error:
                 faults.append(f"{name}: {error}")
         if faults:
             raise ValueError(joined(faults))
 
-        def progress(step: int, steps: int, chunk: int, chunks: int) -> None:
-            check()
-            tell(step, steps, chunk, chunks)
+        done = 0
+        results = self.tts.batch(requests, on_progress=lambda step, steps, *_: run(step, steps, done, len(requests)))
+        while (result := self._do(lambda: next(results, None))) is not None:
+            done += 1
+            yield result
 
-        results = self.tts.batch(requests, on_progress=progress)
-        while (done := self._do(lambda: next(results, None))) is not None:
-            yield done
+    def edit(self, recording: str | None, text: str, new_text: str, settings: Settings, run: Run) -> Edited:
+        """Change what is said in a recording from `text` to `new_text`; see edit.edit."""
+        from tts_fm.align import Aligner
+        from tts_fm.audio import load
+        from tts_fm.edit import LONGEST, edit
 
-    def _plan(self, request: Request, check: Callable[[], None]) -> list[Job]:
-        check()
+        if not recording:
+            raise ValueError(f"there is no recording yet: upload or record up to {LONGEST:.0f} s of speech")
+        if max(len(text), len(new_text)) > self.limits.characters:
+            raise ValueError(f"the longer text has more than {self.limits.characters:,} characters; cut out the sentence to change")
+
+        def work() -> Edited:
+            if self._aligner is None:
+                self._aligner = Aligner.load()
+            with nameless(recording):
+                wave = load(recording, max_seconds=LONGEST)
+            return edit(self.tts, wave, text, new_text, aligner=self._aligner, settings=settings, on_progress=run)
+
+        run.check()
+        return self._do(work)
+
+    def _plan(self, request: Request, run: Run) -> list[Job]:
+        run.check()
         return self._do(lambda: self.tts.plan(request))
 
-    def _speak(self, tts: TTS, job: Job, into: list[Chunk], check: Callable[[], None], tell: Tell) -> float:
+    def _speak(self, tts: TTS, job: Job, into: list[Chunk], run: Run) -> float:
         """Speak one job, appending its chunk; returns the seconds it took."""
-
-        def progress(step: int, steps: int, chunk: int, chunks: int) -> None:
-            check()
-            tell(step, steps, chunk, chunks)
 
         def work() -> float:
             began = time.perf_counter()
-            into.extend(tts.speak([job], progress))
+            into.extend(tts.speak([job], run))
             return time.perf_counter() - began
 
-        check()
+        run.check()
         return self._do(work)
 
     def _do(self, work: Callable[[], Any]) -> Any:
@@ -324,6 +360,15 @@ class Listening:
         return self._model.sample(*args, on_step=both, **options)
 
 
+@contextmanager
+def nameless(recording: str) -> Iterator[None]:
+    """Errors about a recording, without the place where this machine keeps it."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(str(error).replace(f"the reference {recording}", "the recording").replace(recording, "the recording")) from None
+
+
 def joined(faults: list[str], shown: int = 8) -> str:
     """Faults as one text, a line each; those beyond `shown` are counted."""
     return "\n".join(faults[:shown] + ([f"and {len(faults) - shown} more"] if len(faults) > shown else []))
@@ -334,23 +379,3 @@ def _whole(name: str, value: float) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) > 2**63 or value != int(value):
         raise ValueError(f"{name} must be a whole number, got {value!r}")
     return int(value)
-
-
-def command_line(text: str, voice: str, settings: Settings, transcript: str | None = None, model: str | None = None) -> str:
-    """The `tts-fm say` line that makes the same speech. A recording stands as my-voice.wav: the page cannot know where it is."""
-    words = ["tts-fm", "say", *([] if text.startswith("-") else [text])]
-    if voice == OWN:
-        words += [
-            "--ref-audio",
-            "my-voice.wav",
-            *(["--ref-text", " ".join(transcript.split())] if transcript and transcript.strip() else []),
-        ]
-    else:
-        words += ["--voice", voice]
-    words += ["--steps", str(settings.steps), "--cfg", f"{settings.cfg:g}", "--seed", str(settings.seed)]
-    plain = Settings()
-    words += ["--method", settings.method] if settings.method != plain.method else []
-    words += ["--speed", f"{settings.speed:g}"] if settings.speed != plain.speed else []
-    words += ["--lang", settings.lang] if settings.lang else []
-    words += ["--model", model] if model else []
-    return shlex.join([*words, "-o", "speech.wav", *(["--", text] if text.startswith("-") else [])])

@@ -13,8 +13,8 @@ from typing import Any
 import gradio as gr
 
 from tts_fm.demo.figures import table
-from tts_fm.demo.parts import CONSENT, Meter, go_and_stop, good, guarded, sampling_inputs, status, voice_inputs, who, wire
-from tts_fm.demo.service import Service, Stopped
+from tts_fm.demo.parts import CONSENT, Meter, go_and_stop, good, sampling_inputs, status, voice_inputs, who, wire
+from tts_fm.demo.service import Service, until_stopped
 from tts_fm.demo.texts import LIST_TYPES, read_list
 from tts_fm.subtitles import subtitles
 
@@ -41,20 +41,9 @@ def build(service: Service) -> None:
         with gr.Column(min_width=300):
             result = gr.File(label="Result (zip with audio, subtitles and results.jsonl)", interactive=False, elem_id="batch-zip")
             rows = gr.HTML(elem_id="batch-rows")
-    outputs = [line, result, rows]
-    wire(
-        service,
-        "batch",
-        [go.click],
-        stop,
-        line,
-        guarded(handler(service), len(outputs)),
-        [upload, choice, recording, transcript, kind, *settings],
-        outputs,
-        [result],
-        "batch",
-        "Speak every line of a list; returns a zip.",
-    )
+    inputs = [upload, choice, recording, transcript, kind, *settings]
+    told = "Speak every line of a list; returns a zip."
+    wire(service, "batch", [go.click], stop, handler(service), inputs, [line, result, rows], result, told)
 
 
 def handler(service: Service) -> Any:
@@ -74,30 +63,23 @@ def handler(service: Service) -> Any:
         lang: str,
         request: gr.Request,
         progress: Any = gr.Progress(),  # noqa: B008
-    ) -> Iterator[tuple]:  # noqa: B008
-        with service.running(who(request, "batch")) as check:
-            check()
+    ) -> Iterator[tuple]:
+        with service.running(who(request, "batch"), Meter(progress, "item")) as run:
             if not upload:
                 raise ValueError("there is no list yet: upload a .txt file with a line for each utterance")
             if kind not in FORMATS:
                 raise ValueError(f"the format must be one of {', '.join(FORMATS)}, got {kind!r}")
             chosen = service.settings(steps, cfg, method, speed, seed, lang)
             turns = read_list(upload, service.tts.voices(), service.limits.lines, service.limits.list_characters)
-            own = service.voice(voice, recording, transcript) if any(turn.voice is None for turn in turns) else None
-            voices = {turn.voice: own if turn.voice is None else service.voice(turn.voice, None) for turn in turns}
-            requests = [service.request(turn.text, voices[turn.voice], replace(chosen, item=turn.id)) for turn in turns]  # type: ignore[arg-type]
-            folder, meter = service.place(), Meter(progress, "item")
+            of_page = (voice, recording, transcript)  # for lines that name no voice
+            voices = {name: service.voice(*(of_page if name is None else (name,))) for name in {turn.voice for turn in turns}}
+            requests = [service.request(turn.text, voices[turn.voice], replace(chosen, item=turn.id)) for turn in turns]
+            folder = service.place()
             results: dict[int, dict[str, Any]] = {}
-            try:
-                for number, speech in service.many(
-                    requests, [turn.where for turn in turns], check, lambda s, n, *_: meter(s, n, len(results), len(turns))
-                ):
-                    results[number] = write(folder, turns[number].id, turns[number].text, speech, kind)
-                    os.utime(folder)  # in use: see Service.place
-                    yield good(f"{len(results)} of {len(turns)} are spoken …"), gr.skip(), gr.skip()
-            except Stopped:
-                if not results:
-                    raise
+            for number, speech in until_stopped(service.many(requests, [turn.where for turn in turns], run)):
+                results[number] = write(folder, turns[number].id, turns[number].text, speech, kind)
+                os.utime(folder)  # in use: see Service.place
+                yield good(f"{len(results)} of {len(turns)} are spoken …"), gr.skip(), gr.skip()
             entries = [results[number] for number in sorted(results)]
             seconds = sum(entry["seconds"] for entry in entries)
             stopped = "" if len(entries) == len(turns) else "Stopped. "

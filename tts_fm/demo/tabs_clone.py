@@ -9,8 +9,9 @@ import gradio as gr
 import numpy as np
 
 from tts_fm.demo.figures import speech_picture, steps_picture, table
-from tts_fm.demo.parts import CONSENT, Meter, go_and_stop, good, guarded, sampling_inputs, status, voice_inputs, who, wire
-from tts_fm.demo.service import OWN, Moment, Service, Stopped, Take, command_line
+from tts_fm.demo.parts import CONSENT, Meter, go_and_stop, good, picture, sampling_inputs, status, voice_inputs, who, wire
+from tts_fm.demo.service import Moment, Service, Take, until_stopped
+from tts_fm.demo.texts import OWN, command_line
 from tts_fm.subtitles import subtitles as subtitle_text
 
 EXAMPLE = "The birch canoe slid on the smooth planks."
@@ -36,17 +37,7 @@ def build(service: Service) -> None:
             line = status("clone-status")
         with gr.Column(min_width=300):
             audio = gr.Audio(label="Speech", interactive=False, type="filepath", elem_id="clone-audio", buttons=["download"])
-            gr.Markdown("Waveform, words and mel", elem_classes="tts-caption")
-            picture = gr.Image(
-                show_label=False,
-                label="Waveform, words and mel",
-                interactive=False,
-                type="pil",
-                format="png",
-                elem_id="clone-picture",
-                buttons=["fullscreen"],
-                alt_text="Waveform, word times and mel spectrogram of the speech",
-            )
+            image = picture("clone-picture", "Waveform, words and mel", "Waveform, word times and mel spectrogram of the speech")
             subtitles = gr.DownloadButton("Download subtitles (SRT)", elem_id="clone-srt", interactive=False)
             command = gr.Textbox(
                 label="The same on the command line", interactive=False, lines=2, buttons=["copy"], elem_id="clone-command"
@@ -54,70 +45,28 @@ def build(service: Service) -> None:
             chunks = gr.HTML(elem_id="clone-chunks")
             words = gr.HTML(elem_id="clone-words")
     take = gr.State(None, time_to_live=3600)
-    outputs = [line, audio, picture, subtitles, command, chunks, words, take]
+    outputs = [line, audio, image, subtitles, command, chunks, words, take]
     speak, repeat, hear, pick = handlers(service)
-    wire(
-        service,
-        "clone",
-        [go.click, text.submit],
-        stop,
-        line,
-        guarded(speak, len(outputs)),
-        [text, choice, recording, transcript, *settings],
-        outputs,
-        [audio],
-        "clone",
-        "Speak a text in a stored voice or in that of a recording.",
-    )
+    inputs = [text, choice, recording, transcript, *settings]
+    told = "Speak a text in a stored voice or in that of a recording."
+    wire(service, "clone", [go.click, text.submit], stop, speak, inputs, outputs, audio, told)
     with gr.Accordion("Work on one chunk: speak it again, or hear it form", open=False, elem_id="clone-more"):
         number = gr.Number(1, precision=0, label="Chunk", info="Its number in the table of chunks", elem_id="clone-chunk")
         with gr.Row():
             redo = gr.Button("Speak this chunk again (next seed)", elem_id="clone-again", min_width=220)
             form = gr.Button("Hear it form, step by step", elem_id="clone-form", min_width=220)
             halt = gr.Button("Stop", variant="stop", elem_id="clone-form-stop", min_width=90)
-        told = status("clone-form-status")
+        more = status("clone-form-status")
         moments = gr.State(None, time_to_live=3600)
-        gr.Markdown("What the noise becomes", elem_classes="tts-caption")
-        strip = gr.Image(
-            show_label=False,
-            label="What the noise becomes",
-            interactive=False,
-            type="pil",
-            format="png",
-            elem_id="clone-strip",
-            buttons=["fullscreen"],
-            alt_text="Mel spectrograms of the speech foreseen after several solver steps",
-        )
+        strip = picture("clone-strip", "What the noise becomes", "Mel spectrograms of the speech foreseen after several solver steps")
         moment = gr.Radio([], label="Listen after step", elem_id="clone-moment")
         sound = gr.Audio(
             label="Speech foreseen after this step", interactive=False, type="filepath", elem_id="clone-moment-audio", buttons=["download"]
         )
-    wire(
-        service,
-        "again",
-        [redo.click],
-        halt,
-        told,
-        guarded(repeat, 8),
-        [take, number],
-        [told, audio, picture, subtitles, command, chunks, words, take],
-        [audio],
-        "speak_chunk_again",
-        "Speak one chunk of your last result again with the next seed.",
-    )
-    wire(
-        service,
-        "form",
-        [form.click],
-        halt,
-        told,
-        guarded(hear, 5),
-        [take, number],
-        [told, strip, moment, sound, moments],
-        [strip],
-        "hear_it_form",
-        "The speech that is foreseen after each of some solver steps, for one chunk of your last result.",
-    )
+    told = "Speak one chunk of your last result again with the next seed."
+    wire(service, "more", [redo.click], halt, repeat, [take, number], [more, *outputs[1:]], audio, told, "speak_chunk_again")
+    told = "The speech that is foreseen after each of some solver steps, for one chunk of your last result."
+    wire(service, "more", [form.click], None, hear, [take, number], [more, strip, moment, sound, moments], strip, told, "hear_it_form")
     moment.input(pick, [moments, moment], sound, queue=False, api_visibility="private")
 
 
@@ -137,39 +86,27 @@ def handlers(service: Service) -> tuple[Any, Any, Any, Any]:
         lang: str,
         request: gr.Request,
         progress: Any = gr.Progress(),  # noqa: B008
-    ) -> Iterator[tuple]:  # noqa: B008
-        with service.running(who(request, "clone")) as check:
-            check()
+    ) -> Iterator[tuple]:
+        with service.running(who(request, "clone"), Meter(progress)) as run:
             chosen = service.settings(steps, cfg, method, speed, seed, lang)
-            spoken = service.voice(voice, recording, transcript)
-            meter, take, total = Meter(progress), None, 0
-            line = command_line(text, voice, chosen, transcript if voice == OWN else None, service.shown_model)
-            try:
-                for take, total in service.speak(service.request(text, spoken, chosen), check, meter):
-                    if len(take.chunks) < total:
-                        yield (
-                            good(f"Chunk {len(take.chunks)} of {total} is spoken …"),
-                            *[gr.skip()] * 4,
-                            chunk_table(take),
-                            gr.skip(),
-                            gr.skip(),
-                        )
-            except Stopped:
-                if take is None or not take.chunks:
-                    raise
-            assert take is not None
+            asked = service.request(text, service.voice(voice, recording, transcript), chosen)
+            for take, total in until_stopped(service.speak(asked, run)):
+                if len(take.chunks) < total:
+                    said = good(f"Chunk {len(take.chunks)} of {total} is spoken …")
+                    yield said, *[gr.skip()] * 4, chunk_table(take), gr.skip(), gr.skip()
             note = "" if len(take.chunks) == total else f"Stopped after chunk {len(take.chunks)} of {total}. "
+            line = command_line(text, voice, chosen, transcript if voice == OWN else None, service.shown_model)
             yield show(service, take, line, note)
 
     def repeat(take: Take | None, number: float, request: gr.Request, progress: Any = gr.Progress()) -> Iterator[tuple]:  # noqa: B008
-        with service.running(who(request, "again")) as check:
-            seed = service.again(take, number, check, Meter(progress))
+        with service.running(who(request, "more"), Meter(progress)) as run:
+            seed = service.again(take, number, run)
             assert take is not None
             yield show(service, take, None, f"Chunk {int(number)} was spoken again with seed {seed}. ")
 
     def hear(take: Take | None, number: float, request: gr.Request, progress: Any = gr.Progress()) -> Iterator[tuple]:  # noqa: B008
-        with service.running(who(request, "form")) as check:
-            found = service.moments(take, number, check, Meter(progress))
+        with service.running(who(request, "more"), Meter(progress)) as run:
+            found = service.moments(take, number, run)
         names = [moment_name(m, found) for m in found]
         first = found[min(1, len(found) - 1)]
         yield (

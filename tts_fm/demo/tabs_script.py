@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 import numpy as np
 
+from tts_fm.audio import SAMPLE_RATE
 from tts_fm.demo.figures import table
-from tts_fm.demo.parts import CONSENT, Meter, go_and_stop, good, guarded, sampling_inputs, status, who, wire
-from tts_fm.demo.service import OWN, Service, Stopped
-from tts_fm.demo.texts import Turn, parse_script
+from tts_fm.demo.parts import CONSENT, Meter, go_and_stop, good, sampling_inputs, status, who, wire
+from tts_fm.demo.service import Service, until_stopped
+from tts_fm.demo.texts import OWN, Turn, parse_script
 from tts_fm.subtitles import subtitles as subtitle_text
+from tts_fm.synthesis import Speech, moved
+from tts_fm.voices import Voice
 
 GUESTS = ("guest1", "guest2")
 
@@ -54,20 +58,8 @@ def build(service: Service) -> None:
             audio = gr.Audio(label="Speech of all voices", interactive=False, type="filepath", elem_id="script-audio", buttons=["download"])
             subtitles = gr.DownloadButton("Download subtitles (SRT)", elem_id="script-srt", interactive=False)
             turns = gr.HTML(elem_id="script-turns")
-    outputs = [line, audio, subtitles, turns]
-    wire(
-        service,
-        "script",
-        [go.click],
-        stop,
-        line,
-        guarded(handler(service), len(outputs)),
-        [text, *guests, pause, *settings],
-        outputs,
-        [audio],
-        "script",
-        "Speak lines of `[name] words`, each in its voice.",
-    )
+    inputs, outputs = [text, *guests, pause, *settings], [line, audio, subtitles, turns]
+    wire(service, "script", [go.click], stop, handler(service), inputs, outputs, audio, "Speak lines of `[name] words`, each in its voice.")
 
 
 def example(names: list[str]) -> str:
@@ -93,9 +85,8 @@ def handler(service: Service) -> Any:
         lang: str,
         request: gr.Request,
         progress: Any = gr.Progress(),  # noqa: B008
-    ) -> Iterator[tuple]:  # noqa: B008
-        with service.running(who(request, "script")) as check:
-            check()
+    ) -> Iterator[tuple]:
+        with service.running(who(request, "script"), Meter(progress, "turn")) as run:
             chosen = service.settings(steps, cfg, method, speed, seed, lang)
             if not 0 <= pause <= 10:
                 raise ValueError(f"the pause must be from 0 to 10 s, got {pause}")
@@ -104,24 +95,17 @@ def handler(service: Service) -> Any:
             turns = parse_script(text, [*service.tts.voices(), *GUESTS])
             given = dict(zip(GUESTS, ((guest1, words1), (guest2, words2)), strict=True))
             voices = {name: voice_of(service, name, given) for name in {turn.voice for turn in turns}}
-            requests = [service.request(turn.text, voices[turn.voice], with_item(chosen, turn.id)) for turn in turns]
-            done: dict[int, Any] = {}
-            meter = Meter(progress, "batch")
-            try:
-                for number, speech in service.many(
-                    requests, [turn.where for turn in turns], check, lambda step, steps, *_: meter(step, steps, len(done), len(turns))
-                ):
-                    done[number] = speech
-                    yield good(f"{len(done)} of {len(turns)} turns are spoken …"), gr.skip(), gr.skip(), gr.skip()
-            except Stopped:
-                if not done:
-                    raise
+            requests = [service.request(turn.text, voices[turn.voice], replace(chosen, item=turn.id)) for turn in turns]
+            done: dict[int, Speech] = {}
+            for number, speech in until_stopped(service.many(requests, [turn.where for turn in turns], run)):
+                done[number] = speech
+                yield good(f"{len(done)} of {len(turns)} turns are spoken …"), gr.skip(), gr.skip(), gr.skip()
             yield show(service, turns, done, pause)
 
     return speak
 
 
-def voice_of(service: Service, name: str | None, given: dict[str, tuple[str | None, str]]) -> Any:
+def voice_of(service: Service, name: str | None, given: dict[str, tuple[str | None, str]]) -> Voice:
     """A voice of the script; None is the first stored one."""
     if name in given:
         recording, transcript = given[name]
@@ -131,27 +115,18 @@ def voice_of(service: Service, name: str | None, given: dict[str, tuple[str | No
     names = service.tts.voices()
     if name is None and not names:
         raise ValueError("there are no stored voices here: begin every line with [guest1] or [guest2] and give their recordings")
-    return service.voice(name or names[0], None)
+    return service.voice(name or names[0])
 
 
-def with_item(settings: Any, item: str) -> Any:
-    from dataclasses import replace
-
-    return replace(settings, item=item)
-
-
-def show(service: Service, turns: list[Turn], done: dict[int, Any], pause: float) -> tuple:
+def show(service: Service, turns: list[Turn], done: dict[int, Speech], pause: float) -> tuple:
     """Join the turns that are done, in order."""
-    from tts_fm.audio import SAMPLE_RATE
-    from tts_fm.synthesis import moved
-
     waves, rows, chunks, at, notes = [], [], [], 0.0, set()
     for number in sorted(done):
         speech, turn = done[number], turns[number]
         rows.append(
             (turn.id, turn.voice or speech.voice, " ".join(c.text for c in speech.chunks), f"{at:.2f}", f"{at + speech.seconds:.2f}")
         )
-        chunks += [moved(chunk, at + chunk.start) for chunk in relative(speech.chunks)]
+        chunks += [replace(moved(chunk, at), start=at + chunk.start) for chunk in speech.chunks]  # times of words count from the whole
         waves += [speech.wave, np.zeros(round(pause * SAMPLE_RATE), np.float32)]
         at += speech.seconds + round(pause * SAMPLE_RATE) / SAMPLE_RATE
         notes |= set(speech.warnings)
@@ -161,12 +136,3 @@ def show(service: Service, turns: list[Turn], done: dict[int, Any], pause: float
     said = f"{at - pause:.1f} s of speech, {len(done)} of {len(turns)} turns." + (f" Note: {'; '.join(sorted(notes))}." if notes else "")
     heads = ("No.", "Voice", "Normalised text", "Start (s)", "End (s)")
     return good(said), path, gr.DownloadButton(value=str(subtitles), interactive=True), table("Turns", heads, rows)
-
-
-def relative(chunks: list[Any]) -> list[Any]:
-    """Chunks whose word times count from the chunk's own start, as `moved` expects, with their start kept."""
-    from dataclasses import replace
-
-    from tts_fm.words import Word
-
-    return [replace(c, words=[Word(w.text, w.start - c.start, w.end - c.start) for w in c.words]) for c in chunks]

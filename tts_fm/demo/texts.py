@@ -1,4 +1,4 @@
-"""Texts that hold several things to say: scripts of `[name] words` and uploaded lists. Pure functions over strings; no files but the list.
+"""Texts that come in, scripts of `[name] words` and uploaded lists, and that go out: command lines. Over strings; no files but the list.
 
 Only stored voices and the page's own recordings can be named: a list never names a file of the machine that runs the demo.
 """
@@ -8,10 +8,14 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from tts_fm.settings import Settings
+
+OWN = ""  # the voice choice that means "my recording"
 TAG = re.compile(r"\s*\[([A-Za-z0-9][A-Za-z0-9_-]{0,63})\](?!\()\s*")  # [name], but not [word](/ipa/)
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)  # names that Windows keeps for devices
@@ -143,3 +147,31 @@ def _turn(index: int, where: str, row: dict[str, object], voices: Collection[str
     elif not isinstance(name, str) or not ID.fullmatch(name) or RESERVED.fullmatch(name) or name.endswith("."):
         faults.append(f"{where}: the id {str(name)[:40]!r} cannot name a file; use letters, digits, . - and _, at most 64")
     return Turn(str(name), str(voice) if voice else None, text.strip() if isinstance(text, str) else "", where)
+
+
+def command_line(text: str, voice: str, settings: Settings, transcript: str | None = None, model: str | None = None) -> str:
+    """The `tts-fm say` line that makes the same speech. A recording stands as my-voice.wav: the page cannot know where it is."""
+    words = ["tts-fm", "say", *([] if text.startswith("-") else [text])]
+    if voice == OWN:
+        said = " ".join((transcript or "").split())
+        words += ["--ref-audio", "my-voice.wav", *(["--ref-text", said] if said else [])]
+    else:
+        words += ["--voice", voice]
+    words += [*_options(settings, model), "-o", "speech.wav"]
+    return shlex.join([*words, *(["--", text] if text.startswith("-") else [])])
+
+
+def edit_line(text: str, new_text: str, settings: Settings, model: str | None = None) -> str:
+    """The `tts-fm edit` line that makes the same change to a recording, which stands as my-recording.wav."""
+    words = ["tts-fm", "edit", "my-recording.wav", f"--text={' '.join(text.split())}", f"--new={' '.join(new_text.split())}"]
+    return shlex.join([*words, *_options(settings, model), "-o", "edited.wav"])
+
+
+def _options(settings: Settings, model: str | None) -> list[str]:
+    """Settings as options; those with a fixed default only where they differ from it."""
+    plain = Settings()
+    words = ["--steps", str(settings.steps), "--cfg", f"{settings.cfg:g}", "--seed", str(settings.seed)]
+    words += ["--method", settings.method] if settings.method != plain.method else []
+    words += ["--speed", f"{settings.speed:g}"] if settings.speed != plain.speed else []
+    words += ["--lang", settings.lang] if settings.lang else []
+    return words + (["--model", model] if model else [])
