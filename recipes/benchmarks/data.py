@@ -1,9 +1,10 @@
 """How fast corpora are prepared and batches are made. One run, nothing else running.
 
-    python recipes/benchmarks/data.py data/LibriTTS [--parts dev-clean] [--batches 40] [--workers 2] [--consumed 4000]
+    python recipes/benchmarks/data.py data/LibriTTS [--parts dev-clean] [--batches 40] [--workers 2]
 
-Prints hours of audio prepared per minute and core, and mel frames per second that the loader makes from recordings, alone and with worker
-processes. `--consumed`: frames/s that the training takes (the log of a run says it), for the ratio of the two.
+Prints hours of audio prepared per minute and core; mel frames that the loader makes of recordings, per second of processor time (which
+other programs disturb little) and per second of the clock with worker processes; and, in the same run, the frames that training the recipe
+`tiny` takes per second of processor time, with the ratio of the two.
 """
 
 from __future__ import annotations
@@ -13,9 +14,14 @@ import itertools
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+if TYPE_CHECKING:
+    from tts_fm.batches import Batch
+    from tts_fm.corpus import ManifestItems
 
 
 def main() -> None:
@@ -25,7 +31,6 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=40)
     parser.add_argument("--batch-frames", type=int, default=8000)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--consumed", type=float, help="mel frames per second that the training takes")
     args = parser.parse_args()
     import torch
 
@@ -43,14 +48,43 @@ def main() -> None:
         print(f"prepare: {hours / (took / 60):.2f} hours of audio a minute and core ({len(found)} recordings)")
         items = ManifestItems(found, folder, make_vocab(found, aligned=False))
         loader = Loader(items, TrainConfig(batch_frames=args.batch_frames))
-        for workers in dict.fromkeys((0, args.workers)):
-            stream = loader.stream(range(10**9), workers)
+        for number in range(3):
+            loader[number]  # the recordings are in memory from now on, as far as it holds them
+        made, took = measured(loader[number] for number in range(3, 3 + args.batches))
+        print(f"load: {made / took:.0f} mel frames a second of processor time")
+        if args.workers:
+            stream = loader.stream(range(10**9), args.workers)
             next(stream)  # the workers have started
             begin = time.perf_counter()
             frames = sum(int(batch.mask.sum()) for batch in itertools.islice(stream, args.batches))
-            rate = frames / (time.perf_counter() - begin)
-            ratio = "" if args.consumed is None else f", {rate / args.consumed:.1f} times what is consumed"
-            print(f"load: {rate:.0f} mel frames a second with {workers} workers{ratio}")
+            print(f"load: {frames / (time.perf_counter() - begin):.0f} mel frames a second of the clock with {args.workers} workers")
+        used, spent = training(items, Path(folder))
+        print(f"train: {used / spent:.0f} mel frames a second of processor time (recipe tiny)")
+        print(f"loading feeds {made / took / (used / spent):.1f} times what training takes")
+
+
+def measured(batches: Iterator[Batch]) -> tuple[int, float]:
+    """Real frames of some batches and the seconds of processor time that making them took."""
+    begin = time.process_time()
+    frames = sum(int(batch.mask.sum()) for batch in batches)
+    return frames, time.process_time() - begin
+
+
+def training(items: ManifestItems, folder: Path, updates: int = 10) -> tuple[int, float]:
+    """The same for updates of the recipe tiny on batches that are ready: no loading in it."""
+    from recipes.libritts.recipes import get
+    from recipes.libritts.train import build, settle
+    from tts_fm.train import Trainer
+
+    recipe, vocab = settle(get("tiny"), items.utterances, folder / "run")
+    trainer = Trainer(build(recipe, vocab), items, None, recipe.train, folder / "run")
+    ready = [trainer.loader[number] for number in range(updates + 1)]
+    trainer.batches = iter(ready)
+    trainer.update()
+    begin = time.process_time()
+    for trainer.step in range(1, updates + 1):
+        trainer.update()
+    return sum(int(batch.mask.sum()) for batch in ready[1:]), time.process_time() - begin
 
 
 if __name__ == "__main__":
