@@ -34,7 +34,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
     parser.add_argument("--lang", metavar="CODE", help="accent of all lines, such as en-gb (default: each line's own)")
     parser.add_argument("--min-score", type=float, metavar="S",
-                        help="leave lines out whose text is not what is said: a score below S (default: -2.6; right texts: about -1)")
+                        help="leave lines out whose text is not what is said: a score below S (default: -2.2; right texts: 0 to -1.5)")
     parser.add_argument("--aligner", metavar="DIR", help="folder of another aligner (default: the built-in one)")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     parser.set_defaults(run=run)
