@@ -21,7 +21,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 if CHROMIUM is None:
     pytest.skip("no chromium on this machine", allow_module_level=True)
 
-from test_demo import TEXT, speech_like, store_voices  # noqa: E402
+from demo_toys import TEXT, EvenAligner, speech_like, store_voices  # noqa: E402
 
 WAIT = 60_000  # milliseconds; machines that test are busy
 
@@ -35,6 +35,7 @@ def home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tts_fm.voices.user_folder", lambda: folder / "voices")
         patch.setattr("tts_fm.voices.BUILTIN", folder / "none")
+        patch.setattr("tts_fm.align.Aligner.load", lambda folder=None: EvenAligner())
         yield folder
 
 
@@ -184,6 +185,30 @@ def test_script_and_batch_pages(page, home, tmp_path):
     assert caught.value.suggested_filename.endswith(".zip")
 
 
+def test_edit_page(page, home, tmp_path):
+    page.get_by_role("tab", name="Edit").click()
+    page.locator("#edit-recording input[type=file]").set_input_files(home / "me.wav")
+    page.wait_for_selector("#edit-recording :text('me.wav'), #edit-recording [aria-label='Play']")
+    page.fill("#edit-text textarea", "Hello there, my friend.")
+    page.fill("#edit-new textarea", "Hello there, my friend.")
+    page.click("#edit-go")
+    told(page, "edit", "Not done: the new text says the same")
+    page.fill("#edit-new textarea", "Hello there, my brother.")
+    page.keyboard.press("Shift+Enter")
+    told(page, "edit", "1 change")
+    playwright.expect(page.locator("#edit-changes tbody td").nth(1)).to_have_text("brother.")
+    assert page.locator("#edit-picture img").evaluate("e => e.naturalWidth") == 800
+    with page.expect_download() as caught:
+        page.locator("#edit-after [aria-label='Download'], #edit-after a[download]").first.click()
+    caught.value.save_as(tmp_path / "a.wav")
+    assert b"edited recording" in (tmp_path / "a.wav").read_bytes()
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_timeout(400)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.screenshot(path=tmp_path / "edit.png", full_page=True)
+    assert not page.strangers and not page.errors
+
+
 def test_two_visitors_do_not_see_each_other(browser, url, page):
     page.click("#clone-go")
     told(page, "clone", "s of speech")
@@ -200,7 +225,7 @@ def test_phone_width_needs_no_sideways_scrolling(browser, url):
     page.click("#clone-go")
     told(page, "clone", "s of speech")
     page.get_by_text("Work on one chunk").click()
-    for name in ("Clone", "Script", "Batch", "About"):
+    for name in ("Clone", "Script", "Batch", "Edit", "About"):
         page.get_by_role("tab", name=name).click()
         page.wait_for_timeout(400)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
@@ -231,7 +256,7 @@ def test_accessibility_has_no_serious_findings(browser, url, theme):
     page.click("#clone-go")
     told(page, "clone", "s of speech")
     page.get_by_text("Work on one chunk").click()
-    for name in ("Clone", "Script", "Batch", "About"):
+    for name in ("Clone", "Script", "Batch", "Edit", "About"):
         page.get_by_role("tab", name=name).click()
         page.wait_for_timeout(600)
         found = [v for v in axe.run(page).response["violations"] if v["impact"] in ("serious", "critical")]
