@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 
-
 PITCH = 1.22  # altered copies are resampled by up to this factor, up or down
 TILT = 4.0  # dB, deviation of each of the equaliser's points
 
@@ -60,7 +59,8 @@ def altered(row: dict, number: int) -> dict | None:
     rng = np.random.default_rng((7, number))
     factor = float(np.exp(rng.choice([-1, 1]) * rng.uniform(np.log(1.04), np.log(PITCH))))
     stretched = {key: row[key] * factor for key in ("lead_frames", "tail_frames", "seconds")}
-    return row | stretched | {"unit_frames": [n * factor for n in row["unit_frames"]], "altered": [factor, number], "id": row["id"] + "_altered"}
+    stretched |= {"speed": row["speed"] / factor, "unit_frames": [n * factor for n in row["unit_frames"]]}
+    return row | stretched | {"altered": [factor, number], "id": row["id"] + "_altered"}
 
 
 def main() -> None:

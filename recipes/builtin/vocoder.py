@@ -1,6 +1,9 @@
 """Train the small Vocos of the built-in voice: mel + multi-resolution STFT losses first, then adversarially.
 
-    python recipes/builtin/vocoder.py runs/builtin/cache runs/builtin/vocoder --steps 12000 --adversarial-from 8000
+    python recipes/builtin/vocoder.py runs/builtin/cache runs/builtin/vocoder --steps 16000 --adversarial-from 16000
+    python recipes/builtin/predicted.py runs/builtin/cache runs/builtin/flow runs/builtin/predicted
+    python recipes/builtin/vocoder.py runs/builtin/cache runs/builtin/vocoder --predicted runs/builtin/predicted \\
+        --steps 18000 --adversarial-from 16000 --lr 3e-4
 
 One thread is enough (--threads 2 for both cores). Resumes from the last checkpoint in the run folder; log.jsonl holds every figure.
 Network: Vocos (Siuzdak 2023, arXiv 2306.00814), 256 channels x 6 ConvNeXt blocks, 2.8M parameters; discriminators and hinge losses
@@ -13,6 +16,7 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +47,26 @@ class Clips:
         gain = 10 ** (rng.uniform(-12, 3, size=(size, 1)) / 20) / np.abs(out).max(axis=1, keepdims=True).clip(0.25)
         out = np.where(rng.random((size, 1)) < 0.5, out * gain.astype(np.float32), out)
         return torch.from_numpy(np.clip(out, -1, 1))
+
+
+class Predicted:
+    """Random crops of mels that the flow model made (predicted.py), with the true speech that they are in time with."""
+
+    def __init__(self, cache: Path, folder: Path, crop: int = CROP) -> None:
+        self.rows = [r for r in json.loads((folder / "index.json").read_text()) if r["frames"] > 2 * crop]
+        self.mels = np.memmap(folder / "mel.f16", dtype=np.float16, mode="r").reshape(-1, 100)
+        self.wave = np.memmap(cache / "wav.i16", dtype=np.int16, mode="r")
+        self.crop = crop
+
+    def batch(self, step: int, size: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Mels (B, T, 100) and waves (B, (T - 1) 256); the first fifth of a clip, its true prompt, is left out."""
+        rng = np.random.default_rng((seed, step, 1))
+        rows = [self.rows[i] for i in rng.integers(len(self.rows), size=size)]
+        starts = [int(rng.integers(r["frames"] // 5, r["frames"] - self.crop)) for r in rows]
+        mel = np.stack([self.mels[r["frame"] + at : r["frame"] + at + self.crop] for r, at in zip(rows, starts, strict=True)])
+        first = [r["sample"] + at * HOP for r, at in zip(rows, starts, strict=True)]
+        wave = np.stack([self.wave[a : a + (self.crop - 1) * HOP] for a in first]) / 32768.0
+        return torch.from_numpy(mel.astype(np.float32)), torch.from_numpy(wave.astype(np.float32))
 
 
 class SpectralLoss(nn.Module):
@@ -95,12 +119,12 @@ def build(dim: int = 256, layers: int = 6) -> nn.Module:
 class Adversary(nn.Module):
     """Multi-resolution (and, with `periods`, multi-period) discriminators with the hinge and feature-matching losses of Vocos."""
 
-    def __init__(self, periods: tuple[int, ...], channels: int) -> None:
+    def __init__(self, periods: Sequence[int], windows: Sequence[int], channels: int) -> None:
         super().__init__()
         from vocos.discriminators import DiscriminatorP, DiscriminatorR
 
         self.parts = nn.ModuleList([DiscriminatorP(period=p) for p in periods])
-        self.parts.extend(DiscriminatorR(window_length=n, channels=channels) for n in (2048, 1024, 512))
+        self.parts.extend(DiscriminatorR(window_length=n, channels=channels) for n in windows)
 
     def forward(self, wave: Tensor) -> list[tuple[Tensor, list[Tensor]]]:
         return [part(wave) for part in self.parts]
@@ -123,13 +147,10 @@ class Adversary(nn.Module):
 
 
 def learning_rate(step: int, args: argparse.Namespace) -> float:
-    start = min(1.0, (step + 1) / 200)
-    return args.lr * start * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / args.steps))))
-
-
-def save(path: Path, **parts) -> None:
-    torch.save(parts, path.with_suffix(".part"))
-    path.with_suffix(".part").rename(path)
+    """Warm-up over 200 steps and a cosine down to 2 %, in each of the two phases."""
+    first, end = (args.adversarial_from, args.steps) if step >= args.adversarial_from else (0, min(args.steps, args.adversarial_from))
+    done = (step - first) / max(1, end - first)
+    return args.lr * min(1.0, (step - first + 1) / 200) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
 
 @torch.no_grad()
@@ -151,34 +172,51 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--periods", type=int, nargs="*", default=[2, 5])
+    parser.add_argument("--periods", type=int, nargs="*", default=[], help="multi-period discriminators, slow on a CPU")
+    parser.add_argument("--windows", type=int, nargs="*", default=[2048, 512], help="multi-resolution discriminators")
     parser.add_argument("--channels", type=int, default=16)
+    parser.add_argument("--judged", type=int, default=6, help="clips of a batch that the discriminators see")
+    parser.add_argument("--predicted", type=Path, help="folder of predicted.py: half of every batch are such mels")
     parser.add_argument("--stop-after", type=float, default=math.inf, help="minutes of this process")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     args.out.mkdir(parents=True, exist_ok=True)
     train, valid, spectral = Clips(args.cache, "train"), Clips(args.cache, "valid"), SpectralLoss()
-    model, adversary = build(), Adversary(tuple(args.periods), args.channels)
+    model, adversary = build(), Adversary(args.periods, args.windows, args.channels)
     ema = {k: v.clone() for k, v in model.state_dict().items()}
     g_opt = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.8, 0.98), weight_decay=0.01)
-    d_opt = torch.optim.AdamW(adversary.parameters(), lr=args.lr / 3, betas=(0.8, 0.98), weight_decay=0.01)
+    d_opt = torch.optim.AdamW(adversary.parameters(), lr=args.lr, betas=(0.8, 0.98), weight_decay=0.01)
+    predicted = Predicted(args.cache, args.predicted) if args.predicted else None
     step, last = 0, args.out / "last.pt"
     if last.exists():
         state = torch.load(last, weights_only=True)
-        model.load_state_dict(state["model"]), adversary.load_state_dict(state["adversary"])
-        g_opt.load_state_dict(state["g_opt"]), d_opt.load_state_dict(state["d_opt"])
+        model.load_state_dict(state["model"])
+        g_opt.load_state_dict(state["g_opt"])
+        if state["step"] > args.adversarial_from:  # before that they are untrained, and may be others now
+            adversary.load_state_dict(state["adversary"])
+            d_opt.load_state_dict(state["d_opt"])
         ema, step = state["ema"], state["step"]
+
+    def save() -> None:
+        parts = {"model": model, "adversary": adversary, "g_opt": g_opt, "d_opt": d_opt}
+        torch.save({key: part.state_dict() for key, part in parts.items()} | {"ema": ema, "step": step}, last.with_suffix(".part"))
+        last.with_suffix(".part").rename(last)
+
     log, begin, clock = (args.out / "log.jsonl").open("a"), time.time(), time.time()
     while step < args.steps and time.time() - begin < 60 * args.stop_after:
         for group in g_opt.param_groups:
             group["lr"] = learning_rate(step, args)
-        real = train.batch(step, args.batch, seed=1)  # (B, S)
-        fake = model(log_mel(real).transpose(1, 2))  # (B, S)
+        real = train.batch(step, args.batch // 2 if predicted else args.batch, seed=1)  # (B, S)
+        mel = log_mel(real)  # (B, T, 100)
+        if predicted:
+            its_mel, its_wave = predicted.batch(step, args.batch - len(real), seed=1)
+            mel, real = torch.cat([its_mel, mel]), torch.cat([its_wave, real])
+        fake = model(mel.transpose(1, 2))  # (B, S)
         figures = {}
         if adversarial := step >= args.adversarial_from:
             with torch.autocast("cpu", torch.bfloat16):
-                d_loss = adversary.own_loss(fake, real)
+                d_loss = adversary.own_loss(fake[: args.judged], real[: args.judged])
             d_opt.zero_grad()
             d_loss.backward()
             nn.utils.clip_grad_norm_(adversary.parameters(), 10.0)
@@ -187,7 +225,7 @@ def main() -> None:
         loss = 45 * mel_loss + 10 * stft_loss
         if adversarial:
             with torch.autocast("cpu", torch.bfloat16):
-                fool, match = adversary.generator_loss(fake, real)
+                fool, match = adversary.generator_loss(fake[: args.judged], real[: args.judged])
             ramp = min(1.0, (step - args.adversarial_from) / 200)
             loss = loss + ramp * (2 * fool + 4 * match)
             figures = {"d": d_loss.item(), "fool": fool.item(), "match": match.item()}
@@ -205,28 +243,12 @@ def main() -> None:
             print(json.dumps(figures | {"seconds_a_step": round((time.time() - clock) / 20, 3)}), file=log, flush=True)
             clock = time.time()
         if step % 200 == 0:
-            save(
-                last,
-                model=model.state_dict(),
-                adversary=adversary.state_dict(),
-                g_opt=g_opt.state_dict(),
-                d_opt=d_opt.state_dict(),
-                ema=ema,
-                step=step,
-            )
+            save()
         if step % 400 == 0:
             shadow = build()
             shadow.load_state_dict(ema)
             print(json.dumps({"step": step, "valid_mel": validate(shadow, valid, spectral)}), file=log, flush=True)
-    save(
-        last,
-        model=model.state_dict(),
-        adversary=adversary.state_dict(),
-        g_opt=g_opt.state_dict(),
-        d_opt=d_opt.state_dict(),
-        ema=ema,
-        step=step,
-    )
+    save()
 
 
 if __name__ == "__main__":
