@@ -3,8 +3,8 @@
     python recipes/builtin/predicted.py runs/builtin/cache runs/builtin/flow runs/builtin/predicted --clips 600
 
 A true log-mel is mixed with noise as the conditional path does at a time t0 and solved from there to 1 (SDEdit: Meng 2021, arXiv
-2108.01073): pitch and timing stay those of the recording, the fine structure is the model's own. Writes mel.f16 and index.json (rows of the cache with
-`frame` in the new file and `sample` in the cache's wav.i16).
+2108.01073): pitch and timing stay those of the recording, the fine structure is the model's own. Writes mel.f16 and index.json (rows of
+the cache with `frame` in the new file and `sample` in the cache's wav.i16).
 """
 
 from __future__ import annotations
