@@ -76,7 +76,6 @@ def header_names(cells: list[str]) -> list[str]:
     return [ALIASES.get(name, name) for name in names]
 
 
-
 def _txt(sink: Sink, text: str) -> Iterator[Row]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():

@@ -102,7 +102,7 @@ def check_id(name: str) -> str | None:
 def clean_id(name: str) -> str:
     """The nearest id that check_id accepts."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-")[:120].rstrip(".") or "item"
-    return f"_{name}".replace("_", "x_", 1) if RESERVED.fullmatch(name) else name
+    return f"x_{name}" if RESERVED.fullmatch(name) else name
 
 
 def _can_be_spoken(text: str) -> bool:

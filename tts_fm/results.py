@@ -37,6 +37,7 @@ class Results:
             os.close(self._file)
             raise ValueError(f"another run is writing into {out}; wait for it, or give another folder (-o) or shard") from None
         self.path.with_name(self.path.name + ".part").unlink(missing_ok=True)
+        self.own: set[str] = set()  # ids that this file has a line for
         self.records = self._read()
         if self.path.read_bytes()[-1:] not in (b"", b"\n"):
             os.write(self._file, b"\n")  # a kill cut the last line short
@@ -53,18 +54,9 @@ class Results:
                     continue
                 if isinstance(record, dict) and isinstance(record.get("id"), str):
                     records[record["id"]] = record
-        self.own = {r["id"] for r in records.values()} if not others else self._ids(self.path)
+                    if path == self.path:
+                        self.own.add(record["id"])
         return records
-
-    @staticmethod
-    def _ids(path: Path) -> set[str]:
-        found = set()
-        for line in path.read_bytes().split(b"\n"):
-            try:
-                found.add(json.loads(line)["id"])
-            except (ValueError, TypeError, KeyError):
-                continue
-        return found
 
     def append(self, record: Record) -> None:
         """Keep a record, on disk before this returns to the next item. Raises OSError (disk full)."""

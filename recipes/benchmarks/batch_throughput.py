@@ -1,8 +1,8 @@
 """How much `tts-fm batch` gains: seconds of audio made in a second, one by one with `say`, in exact batches, and with worker processes.
 
-    python recipes/benchmarks/batch_throughput.py [--model M] [--items 48] [--batch 16] [--workers 2] [--threads 2] [--commands 3]
+    python recipes/benchmarks/batch_throughput.py [--items 48] [--batch N] [--workers 2] [--threads 2] [--commands 3] [--steps N]
 
-All ways speak the same sentences with the same voice, seeds and default steps, in one run, and write files. `commands` starts `tts-fm say`
+All ways speak the same sentences with the same voice, seeds and steps, in one run, and write files. `commands` starts `tts-fm say`
 anew for every sentence, as a shell loop would (measured on a few of them). Model loading is timed apart, but for `commands` and `workers`,
 where it is part of what one waits for. The largest difference of samples between the ways is printed too. Run it with nothing else running.
 """
@@ -27,6 +27,7 @@ from tts_fm.batch import Options, model_digest, run
 from tts_fm.errors import TtsFmError
 from tts_fm.evaluate import hardware
 from tts_fm.lists import Item, read_list
+from tts_fm.settings import Settings
 from tts_fm.synthesis import TTS
 
 SUBJECTS = ("The old man", "A small boat", "Her brother", "The quiet street", "Every child", "The last train", "My neighbour", "That box")
@@ -50,6 +51,7 @@ def commands(items: list[Item], out: Path, model: str | None) -> None:
     for item in items:
         line = [sys.executable, "-m", "tts_fm", "say", item.parts[0].text, "-q", "-o", str(out / f"{item.id}.wav")]
         line += ["--model", model] if model else []
+        line += ["--steps", str(item.settings.steps)] if item.settings.steps is not None else []
         line += ["--voice", item.parts[0].voice] if item.parts[0].voice else []
         subprocess.run(line, check=True, stdout=subprocess.DEVNULL)
 
@@ -72,7 +74,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
     torch.set_num_threads(args.threads)
     (folder / "list.txt").write_text("\n".join(sentences(args.items)))
-    items = read_list(folder / "list.txt", voice=args.voice).items
+    items = read_list(folder / "list.txt", settings=Settings(steps=args.steps), voice=args.voice).items
     load, digest = partial(TTS.load, args.model), model_digest(args.model)
     began = time.perf_counter()
     tts = load()
@@ -112,6 +114,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2, help="processes of the third way; below 2 leaves it out")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--commands", type=int, default=3, help="sentences that `tts-fm say` is started for; 0 leaves it out")
+    parser.add_argument("--steps", type=int, help="of the solver (default: the model's)")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     try:

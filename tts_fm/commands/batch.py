@@ -8,11 +8,22 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tts_fm.listforms import FORMS
-from tts_fm.options import add_model_options, add_speaking_options, load_tts, new_verb, note, result, result_json, settings_from
+from tts_fm.options import (
+    add_model_options,
+    add_speaking_options,
+    device_from,
+    load_tts,
+    new_verb,
+    note,
+    result,
+    result_json,
+    settings_from,
+)
 from tts_fm.speaker import FORMATS, Options
 from tts_fm.subtitles import KINDS
 
@@ -27,6 +38,8 @@ EXAMPLES = """examples:
 Running the same line again goes on where it stopped. Exit codes: 0 all spoken, 2 a fault in the list, 3 some items failed, 4 the model,
 5 a missing package, 130 interrupted (Ctrl-C finishes the running batch; twice ends at once).
 """
+MOST_WORKERS = 8  # started without being asked for: each takes some 0.7 GB
+ROUNDS_EACH = 2  # rounds for each of them, or their start is not worth it
 NOTES = 20  # of them shown
 EVERY = 10.0  # seconds between progress lines where stderr is no terminal
 
@@ -53,9 +66,11 @@ def add_parser(subparsers: Any) -> None:
     group.add_argument("--shard", type=shard, default=(0, 1), metavar="I/N", help="do the I-th of N parts of the list, I from 0 to N - 1")
     group.add_argument("--verify", type=int, nargs="?", const=3, default=0, metavar="N",
                        help='let Whisper listen, and speak an item with up to N other seeds (3) when words are wrong; needs "tts-fm[eval]"')
+    group.add_argument("--asr", metavar="W", help="of --verify: a folder with a Whisper for CTranslate2, or a size such as base")
     group = parser.add_argument_group("how")
     group.add_argument("--batch", type=int, default=16, metavar="N", help="items that are spoken together (default: 16)")
-    group.add_argument("--workers", type=int, default=1, metavar="N", help="processes, each with its own model (default: 1)")
+    group.add_argument("--workers", type=int, metavar="N",
+                       help="processes that share the cores, each with its own model (default: on a CPU one a core for long lists, else 1)")
     group.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: workers on a Ray cluster that shares DIR")
     add_speaking_options(parser)
     add_model_options(parser)
@@ -78,8 +93,8 @@ def run(args: argparse.Namespace) -> int:
     if args.voice is not None and args.ref_audio is not None:
         raise ValueError("both --voice and --ref-audio are given; give one of them")
     options = Options(
-        args.format, args.subtitles, args.batch, args.shard, args.workers, args.engine, args.overwrite, args.retry_failed,
-        1 if args.fail_fast else args.max_failures, args.verify,
+        args.format, args.subtitles, args.batch, args.shard, 1 if args.workers is None else args.workers, args.engine, args.overwrite,
+        args.retry_failed, 1 if args.fail_fast else args.max_failures, args.verify,
     ).check()  # fmt: skip
     voice = args.voice if args.ref_audio is None else os.path.abspath(args.ref_audio)
     if args.model is not None and os.path.exists(args.model):
@@ -92,7 +107,22 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         result_json({"items": len(listing.items)}) if args.json else result(f"{len(listing.items)} items, no faults")
         return 0
+    if args.workers is None and args.engine == "local":
+        options = replace(options, workers=workers_for(listing.items, options, device_from(args)))
     return speak(args, listing.items, options)
+
+
+def workers_for(items: list[Any], options: Options, device: str) -> int:
+    """Processes for a list: on a CPU several of one thread speak more than one of several threads, where there is enough to share out.
+
+    It depends on the whole list and the machine, not on the shard or on what is left, since the bits may depend on the number of threads.
+    """
+    from tts_fm.batch import rounds
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    cores = min(cores, int(threads) if threads.isdecimal() and int(threads) else cores, MOST_WORKERS)
+    return cores if device == "cpu" and len(rounds(items, options.batch)) >= ROUNDS_EACH * cores else 1
 
 
 def speak(args: argparse.Namespace, items: list[Any], options: Options) -> int:
@@ -104,7 +134,7 @@ def speak(args: argparse.Namespace, items: list[Any], options: Options) -> int:
     before = _catch(stop, args.quiet)
     show = Display(args.quiet)
     try:
-        progress = batch.run(items, args.out, partial(load_tts, args), options, digest, show, stop, whisper if options.verify else None)
+        progress = batch.run(items, args.out, partial(load_tts, args), options, digest, show, stop, partial(whisper, args.asr))
     finally:
         show.end()
         for number, handler in before.items():
@@ -121,11 +151,13 @@ def speak(args: argparse.Namespace, items: list[Any], options: Options) -> int:
     return progress.exit_code
 
 
-def whisper() -> Any:
-    """The transcriber of --verify."""
-    from tts_fm.metrics import Whisper
+def whisper(name: str | None) -> Any:
+    """The transcriber of --verify, with the threads of its process."""
+    import torch
 
-    return Whisper()
+    from tts_fm.metrics import WHISPER_FOLDER, Whisper
+
+    return Whisper(name or WHISPER_FOLDER, torch.get_num_threads())
 
 
 def _catch(stop: threading.Event, quiet: bool) -> dict[int, Any]:

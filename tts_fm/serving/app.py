@@ -61,7 +61,7 @@ def build(tts: TTS, config: ServeConfig) -> FastAPI:
     about = "Text to speech, compatible with OpenAI's speech endpoint."
     app = FastAPI(title="tts_fm", version=__version__, description=about, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.engine, app.state.metrics = engine, metrics
-    app.add_middleware(Guard, metrics=metrics, key=config.api_key, hosts=config.hosts, max_body=16 * config.max_chars + 16384)
+    app.add_middleware(Guard, metrics=metrics, key=config.api_key, hosts=config.hosts, max_body=largest_body(config))
     _handle_errors(app)
     service = Service(tts, config, engine, metrics)
     only: dict[int | str, dict[str, Any]] = {code: ERRORS[code] for code in (401, 403)}
@@ -74,6 +74,11 @@ def build(tts: TTS, config: ServeConfig) -> FastAPI:
     app.add_api_route("/metrics", service.metrics_page, response_class=PlainTextResponse, responses=only)
     _describe(app, config)
     return app
+
+
+def largest_body(config: ServeConfig) -> int:
+    """Bytes in which every valid request has room: a character takes up to twelve in JSON (two \\u escapes)."""
+    return 12 * (config.max_chars + schema.LONGEST_INSTRUCTIONS) + 8192
 
 
 class Service:
@@ -266,5 +271,3 @@ def _describe(app: FastAPI, config: ServeConfig) -> None:
         return described
 
     app.openapi = openapi  # type: ignore[method-assign]
-
-

@@ -1,7 +1,7 @@
 """The one thread that owns the model: it plans requests, batches the chunks of concurrent ones, and hands audio out chunk by chunk.
 
-Work is cut into chunks of a few seconds of speech. In every round the chunk that has waited longest is spoken, together with all chunks of
-other requests that fit beside it into one exact batch (TTS.speak: nobody's audio depends on a neighbour's). A request that has just been
+Work is cut into chunks of a few seconds of speech. In every round the chunk that has waited longest is spoken, together with the chunks of
+like length that fit beside it into one exact batch (TTS.speak: nobody's audio depends on a neighbour's). A request that has just been
 served goes to the back of the line, so a long text holds nobody up for longer than one round, and a short one never starves.
 
 It knows threads, not HTTP: a Ticket is a request's end of the line, and its callback is called from the worker's thread.
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from tts_fm.synthesis import TTS, Chunk, Job, Request
 
 log = logging.getLogger(__name__)
-SIMILAR = (0.6, 1.7)  # chunks whose length is within these times that of the first one share its batch: little is padded
 
 
 class QueueFull(TtsFmError):
@@ -221,25 +220,23 @@ class Engine:
                 self._deliver(ticket, job, chunk)
 
     def _choose(self) -> list[tuple[Ticket, Job]]:
-        """The next chunk of whoever has waited longest, and those that fit beside it, in the order of the line."""
+        """The next chunk of whoever has waited longest, and those that make one batch with it, in the order of the line."""
         line = sorted(self._active, key=lambda t: t.turn)
         first = line[0].jobs[0]
-        group, longest, taken = [(line[0], first)], first.frames, {(id(line[0]), first.index)}
+        group, taken = [(line[0], first)], {(id(line[0]), first.index)}
         for rank in range(max(len(t.jobs) for t in line)):
             for ticket in line:
                 if rank >= len(ticket.jobs) or (rank == 0 and ticket is line[0]):
                     continue
                 job = ticket.jobs[rank]
-                wide = max(longest, job.frames)
-                if wide * (len(group) + 1) > self.batch_frames or job.settings.solver_key() != first.settings.solver_key():
-                    continue
-                if not SIMILAR[0] <= job.frames / first.frames <= SIMILAR[1]:
+                if (job.shape, job.settings.solver_key()) != (first.shape, first.settings.solver_key()):
                     continue
                 if ticket.streamed and rank and (id(ticket), job.index - 1) not in taken:
                     continue  # what is heard first comes first
+                if first.shape[0] * (len(group) + 1) > self.batch_frames:
+                    return group
                 group.append((ticket, job))
                 taken.add((id(ticket), job.index))
-                longest = wide
         return group
 
     def _speak(self, group: list[tuple[Ticket, Job]]) -> list[tuple[tuple[Ticket, Job], Chunk]]:

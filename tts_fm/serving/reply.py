@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from starlette.responses import Response
 
-from tts_fm.audio import FORMATS, SAMPLE_RATE, write_audio
+from tts_fm.audio import FORMATS, SAMPLE_RATE
 from tts_fm.serving.engine import Engine, Ticket, Timeout
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Stream(Response):
 
 
 def note(voice: str, settings: Any) -> dict[str, str]:
-    """The metadata of generated audio."""
+    """The metadata of a stream, as Speech.save writes it into files."""
     how = f"voice {voice}, seed {settings.seed}, steps {settings.steps}, cfg {settings.cfg}"
     return {"software": "tts_fm", "comment": f"generated speech; {how}"}
 
@@ -121,7 +121,7 @@ def note(voice: str, settings: Any) -> dict[str, str]:
 def encode(speech: Speech, format: str) -> bytes:
     """A whole file."""
     file = io.BytesIO()
-    write_audio(file, speech.wave, speech.rate, format, note(speech.voice, speech.settings))
+    speech.save(file, format)
     return file.getvalue()
 
 

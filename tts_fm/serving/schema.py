@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 MODEL_ID = "tts-fm"
 ALIASES = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")  # names that programs written for OpenAI ask for
 DEFAULT_VOICE = "default"  # stands for the first stored voice
+LONGEST_INSTRUCTIONS = 4096
 FORMATS = ("mp3", "opus", "flac", "wav", "pcm", "ogg")
 
 
@@ -41,7 +42,8 @@ class SpeechRequest(BaseModel):
     speed: float = Field(1.0, ge=0.25, le=4.0)
     stream_format: Literal["audio", "sse"] = Field(
         "audio", description="wav and pcm of several chunks are sent as they are spoken; sse wraps the audio in events, base64.")
-    instructions: str | None = Field(None, max_length=4096, description="Not supported: accepted, and answered with a warning header.")
+    instructions: str | None = Field(
+        None, max_length=LONGEST_INSTRUCTIONS, description="Not supported: accepted, and answered with a warning header.")
     steps: Whole | None = Field(None, ge=1, le=256, description="Ours: steps of the solver.")
     cfg: float | None = Field(None, ge=0.0, le=20.0, description="Ours: strength of classifier-free guidance, 0 is off.")
     seed: Whole = Field(0, ge=0, le=2**63 - 1, description="Ours: the same seed, text and voice give the same audio.")

@@ -1,0 +1,140 @@
+"""Batches in worker processes, on Ray, and from the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import types
+from functools import partial
+from pathlib import Path
+
+import pytest
+from batch_toys import contents, load, make_place, make_unbroken, records
+
+from tts_fm import batch, cli
+from tts_fm.batch import Options, model_digest, run
+from tts_fm.errors import MissingDependency
+from tts_fm.lists import read_list
+from tts_fm.synthesis import TTS
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    return make_place(tmp_path_factory.mktemp("batch"))
+
+
+@pytest.fixture(scope="module")
+def tts(place) -> TTS:
+    return load(place)
+
+
+@pytest.fixture(scope="module")
+def items(place):
+    return read_list(place / "list.jsonl").items
+
+
+@pytest.fixture(scope="module")
+def unbroken(place, tts, items) -> Path:
+    return make_unbroken(place, tts, items)
+
+
+def test_workers(place, items, unbroken):
+    options = Options(batch=6, format="flac", workers=2)
+    progress = run(items[:8], place / "workers", partial(TTS.load, place / "model"), options, "m")
+    assert (progress.spoken, progress.exit_code) == (8, 0)
+    assert [r["id"] for r in records(place / "workers")] == [item.id for item in items[:8]]
+
+
+class Ref:
+    """What a fake of Ray hands out."""
+
+    def __init__(self, value):
+        self.value = value
+
+
+class Actor:
+    def __init__(self, worker):
+        self.round = type("Method", (), {"remote": staticmethod(lambda *given: Ref(worker.round(*given)))})
+
+
+def test_ray_engine(place, tts, items, unbroken, monkeypatch):
+    """The engine's own part, on a stand-in for Ray."""
+    killed, ray = [], types.ModuleType("ray")
+    ray.is_initialized = lambda: True
+    ray.remote = lambda **how: lambda kind: type("Made", (), {"remote": staticmethod(lambda *given: Actor(kind(*given)))})
+    ray.wait = lambda refs, timeout: (refs[:1], refs[1:])
+    ray.get = lambda ref: ref.value
+    ray.kill = killed.append
+    ray.exceptions = types.SimpleNamespace(RayActorError=type("RayActorError", (Exception,), {}))
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    options = Options(batch=3, format="flac", subtitles="srt", engine="ray", workers=2)
+    assert run(items, place / "ray", lambda: tts, options, "m").spoken == 12
+    assert contents(place / "ray") == contents(unbroken) and len(killed) == 2
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingDependency, match="pip install ray"):
+        run(items, place / "ray", lambda: tts, Options(engine="ray"), "other")
+
+
+def test_ray_cluster(place, items, unbroken, monkeypatch):
+    """Two nodes of a real cluster on this machine, where Ray is installed."""
+    ray, utils = pytest.importorskip("ray"), pytest.importorskip("ray.cluster_utils")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(p for p in sys.path if p))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    cluster = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        cluster.add_node(num_cpus=1)
+        ray.init(address=cluster.address, log_to_driver=False)
+        options = Options(batch=3, format="flac", subtitles="srt", engine="ray", workers=2)
+        assert run(items, place / "cluster", partial(TTS.load, place / "model"), options, "m").spoken == 12
+        assert contents(place / "cluster") == contents(unbroken)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def test_model_digest(place):
+    before = model_digest(place / "model")
+    assert before == model_digest(place / "model") != model_digest(place / "model", "bfloat16")
+    config = place / "model" / "config.json"
+    text = config.read_text()
+    config.write_text(text + " ")
+    assert model_digest(place / "model") != before
+    config.write_text(text)
+
+
+def test_command(place, tts, monkeypatch, capsys):
+    monkeypatch.setattr("tts_fm.commands.batch.load_tts", lambda args: tts)
+    line = ["batch", str(place / "list.jsonl"), "-o", str(place / "cli"), "--model", str(place / "model"), "--steps", "1", "--json"]
+    assert cli.main(line) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["spoken"] == 12 and "12/12 done, 0 failed" in err
+    assert cli.main([*line, "--shard", "2/2"]) == 2
+    assert cli.main([*line, "--batch", "0"]) == 2
+    assert "batch must be 1 to 1024" in capsys.readouterr().err
+    (place / "bad.txt").write_text("fine\n...\n!")
+    assert cli.main(["batch", str(place / "bad.txt"), "-o", str(place / "no"), "--ref-audio", str(place / "me.wav")]) == 2
+    err = capsys.readouterr().err
+    assert "bad.txt:2: " in err and "bad.txt:3: " in err and "Traceback" not in err and not (place / "no").exists()
+    assert cli.main([*line[:-2], "--dry-run"]) == 2  # --steps without its value
+    assert cli.main([*line, "--dry-run"]) == 0
+
+
+def test_first_interrupt_finishes_the_batch(place, tts, monkeypatch, capsys):
+    monkeypatch.setattr("tts_fm.commands.batch.load_tts", lambda args: tts)
+    real = batch.run
+
+    def run_and_interrupt(items, out, load, options, digest, show, stop, hears):
+        def shown(progress, record):
+            show(progress, record)
+            if record:
+                os.kill(os.getpid(), signal.SIGINT) if not stop.is_set() else None
+
+        return real(items, out, load, options, digest, shown, stop, hears)
+
+    monkeypatch.setattr(batch, "run", run_and_interrupt)
+    handler = signal.getsignal(signal.SIGINT)
+    assert cli.main(["batch", str(place / "list.jsonl"), "-o", str(place / "int"), "--model", str(place / "model"), "--batch", "4"]) == 130
+    assert len(records(place / "int")) == 4 and signal.getsignal(signal.SIGINT) is handler
+    assert "run the same line again" in capsys.readouterr().err
