@@ -172,6 +172,28 @@ def test_changes_at_the_ends_of_a_recording_without_silence(tts, wave, new):
     assert result.spans[0].start == 0.0 if first else result.spans[0].end == pytest.approx(result.seconds, abs=1e-3)
 
 
+def test_whatever_words_change_everything_has_its_place(tts, wave):
+    rng = np.random.default_rng(1)
+    words = "one two three four five six seven eight nine ten eleven twelve".split()
+    mel = log_mel(torch.from_numpy(wave)[None])[0]
+    for trial in range(40):
+        new = [word for word in words if rng.random() > 0.15] or ["one"]
+        for _ in range(rng.integers(0, 4)):
+            new.insert(rng.integers(0, len(new) + 1), str(rng.choice(["apple", "river", "a", "six"])))
+        found = Even(edge=float(rng.choice([0, 2, 10]))).align(wave, " ".join(words), "en-us")
+        edges = np.cumsum([found.lead, *found.frames])
+        stretches = differences(planned(" ".join(words)), planned(" ".join(new)), found.units, edges, "en-us")
+        if not stretches:
+            continue
+        _, frames, whole, given, places = layout(tts, mel, found, edges, planned(" ".join(new)), stretches, 1.0)
+        assert min(frames) >= 0 and sum(frames) == pytest.approx(len(whole)) and whole.isfinite().all(), trial
+        result, knots = splice(wave, np.zeros((len(whole) - 1) * HOP, np.float32), places)
+        assert np.all(np.diff([a for a, _ in knots]) >= 0) and np.all(np.diff([b for _, b in knots]) >= 0)
+        assert abs(len(result) - (len(whole) - 1) * HOP) < HOP + len(places) * 330
+        kept = sum(max(0, b - a) for a, b in zip([0, *[p.last for p in places]], [*[p.first for p in places], len(mel)], strict=True))
+        assert int(given.sum()) == kept
+
+
 # ---- how it sounds ---------------------------------------------------------------------------------------------------------------------
 
 

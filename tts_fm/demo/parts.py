@@ -36,6 +36,11 @@ def bad(text: str) -> str:
     return f'<p class="tts-bad"><strong>Not done:</strong> {escape(text).replace(chr(10), "<br>")}</p>'
 
 
+def recording_input(elem_id: str, label: str) -> gr.Audio:
+    """An upload, or a recording from the microphone."""
+    return gr.Audio(sources=["upload", "microphone"], type="filepath", label=label, elem_id=elem_id, editable=False, buttons=[])
+
+
 def voice_inputs(service: Service, key: str) -> tuple[gr.Dropdown, gr.Audio, gr.Textbox]:
     """Choice of a stored voice, a recording with its optional transcript. Giving a recording chooses it."""
     names = service.tts.voices()
@@ -46,13 +51,7 @@ def voice_inputs(service: Service, key: str) -> tuple[gr.Dropdown, gr.Audio, gr.
         elem_id=f"{key}-voice",
         info="A stored voice, or your own recording below",
     )
-    recording = gr.Audio(
-        sources=["upload", "microphone"],
-        type="filepath",
-        label="Recording of the voice (3 to 12 s of clear speech)",
-        elem_id=f"{key}-recording",
-        editable=False,
-    )
+    recording = recording_input(f"{key}-recording", "Recording of the voice (3 to 12 s of clear speech)")
     transcript = gr.Textbox(
         label="What the recording says (optional)",
         elem_id=f"{key}-transcript",

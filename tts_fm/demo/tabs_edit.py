@@ -10,7 +10,7 @@ import torch
 
 from tts_fm.audio import log_mel
 from tts_fm.demo.figures import speech_picture, table
-from tts_fm.demo.parts import CONSENT, Meter, go_and_stop, good, picture, sampling_inputs, status, who, wire
+from tts_fm.demo.parts import CONSENT, Meter, go_and_stop, good, picture, recording_input, sampling_inputs, status, who, wire
 from tts_fm.demo.service import Service
 from tts_fm.demo.texts import edit_line
 from tts_fm.edit import LONGEST, Edited
@@ -20,13 +20,7 @@ def build(service: Service) -> None:
     """Lay out the page and wire it."""
     with gr.Row():
         with gr.Column(min_width=300):
-            recording = gr.Audio(
-                sources=["upload", "microphone"],
-                type="filepath",
-                label=f"Recording (one speaker, up to {LONGEST:.0f} s)",
-                elem_id="edit-recording",
-                editable=False,
-            )
+            recording = recording_input("edit-recording", f"Recording (one speaker, up to {LONGEST:.0f} s)")
             text = gr.Textbox(label="What it says", info="Exactly the words that are heard", lines=2, max_length=1000, elem_id="edit-text")
             new_text = gr.Textbox(
                 label="What it shall say",

@@ -11,7 +11,7 @@ import numpy as np
 
 from tts_fm.audio import SAMPLE_RATE
 from tts_fm.demo.figures import table
-from tts_fm.demo.parts import CONSENT, Meter, go_and_stop, good, sampling_inputs, status, who, wire
+from tts_fm.demo.parts import CONSENT, Meter, go_and_stop, good, recording_input, sampling_inputs, status, who, wire
 from tts_fm.demo.service import Service, until_stopped
 from tts_fm.demo.texts import OWN, Turn, parse_script
 from tts_fm.subtitles import subtitles as subtitle_text
@@ -37,18 +37,11 @@ def build(service: Service) -> None:
             with gr.Accordion("Guests: voices of your own", open=not names, elem_id="script-guests"):
                 guests: list[Any] = []
                 for name in GUESTS:
-                    guests.append(
-                        gr.Audio(
-                            sources=["upload", "microphone"],
-                            type="filepath",
-                            label=f"Recording of {name} (3 to 12 s)",
-                            editable=False,
-                            elem_id=f"script-{name}",
-                        )
-                    )
-                    guests.append(
-                        gr.Textbox(label=f"What {name}'s recording says (optional)", max_length=600, elem_id=f"script-{name}-text")
-                    )
+                    said = f"What {name}'s recording says (optional)"
+                    guests += [
+                        recording_input(f"script-{name}", f"Recording of {name} (3 to 12 s)"),
+                        gr.Textbox(label=said, max_length=600, elem_id=f"script-{name}-text"),
+                    ]
             pause = gr.Slider(0, 2, value=0.3, step=0.1, label="Pause between turns (s)", elem_id="script-pause")
             settings = sampling_inputs(service, "script", opened=False)
             gr.Markdown(CONSENT, elem_classes="tts-consent")

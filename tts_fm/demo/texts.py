@@ -163,7 +163,9 @@ def command_line(text: str, voice: str, settings: Settings, transcript: str | No
 
 def edit_line(text: str, new_text: str, settings: Settings, model: str | None = None) -> str:
     """The `tts-fm edit` line that makes the same change to a recording, which stands as my-recording.wav."""
-    words = ["tts-fm", "edit", "my-recording.wav", f"--text={' '.join(text.split())}", f"--new={' '.join(new_text.split())}"]
+    words = ["tts-fm", "edit", "my-recording.wav"]
+    for name, value in (("--text", " ".join(text.split())), ("--new", " ".join(new_text.split()))):
+        words += [f"{name}={value}"] if value.startswith("-") else [name, value]
     return shlex.join([*words, *_options(settings, model), "-o", "edited.wav"])
 
 
