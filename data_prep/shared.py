@@ -181,18 +181,25 @@ def prepare(candidates: Iterable[Candidate], out: str | os.PathLike[str], limits
             dropped.add(reason, what)
         else:
             kept.append(utterance)
+    return conclude(out, kept, dropped, most_dropped, begin, jobs)
+
+
+def conclude(out: Path, kept: list[Utterance], dropped: Dropped, most_dropped: float, begin: float, jobs: int = 1) -> list[Utterance]:
+    """Say what was dropped, write the manifest and its statistics; returns what was kept.
+
+    begin: time.perf_counter() at the start. ValueError, and nothing written: nothing found, too much dropped, an id that comes twice.
+    """
     total = len(kept) + dropped.count
     for line in dropped.lines():
         log.warning(line)
     if not total:
-        raise ValueError(f"no recordings were found for {out}; is the corpus folder the right one?")
+        raise ValueError(f"no recordings were found for {out}; is the corpus the right one?")
     if dropped.count / total > most_dropped or not kept:
         raise ValueError("\n".join([f"{dropped.count} of {total} utterances would be dropped, more than the {most_dropped:.1%} allowed "
                                     "(--most-dropped); nothing was written", *dropped.lines()]))
     folder = out.resolve().parent
     write_manifest(out, [dataclasses.replace(u, audio=_beside(u.audio, folder)) for u in kept])
-    took = time.perf_counter() - begin
-    _report(out, kept, dropped, took, jobs)
+    _report(out, kept, dropped, time.perf_counter() - begin, jobs)
     return kept
 
 
