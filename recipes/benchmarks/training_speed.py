@@ -2,9 +2,9 @@
 
     python recipes/benchmarks/training_speed.py [--threads 1] [--items 16] [--frames 512]
 
-`eager float32` is PyTorch as it comes; `eager bfloat16` adds autocast; `recipe` is what recipes/builtin/flow.py does (autocast, compiled blocks,
-attention spelled out). Forward, backward and AdamW step on random data, all in one process; best of the repeats. FLOP as train.forward_flops
-counts them, times three for the backward pass.
+`eager float32` is PyTorch as it comes; `eager bfloat16` adds autocast; `recipe` is what recipes/builtin/flow.py does (autocast, compiled
+blocks, attention spelled out). Forward, backward and AdamW step on random data, all in one process; best of the repeats. FLOP as
+train.forward_flops counts them, times three for the backward pass.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def main() -> None:
         seconds, flop = seconds_of_update(args.items, args.frames, half, compiled, args.repeats)
         rate = args.items * args.frames / seconds
         base = base or rate
-        print(f"{name:<15} {seconds:6.2f} s an update  {rate:7.0f} frames/s  {flop / seconds / 1e9:5.0f} GFLOP/s  {rate / base:4.2f}x", flush=True)
+        figures = f"{rate:7.0f} frames/s  {flop / seconds / 1e9:5.0f} GFLOP/s  {rate / base:4.2f}x"
+        print(f"{name:<15} {seconds:6.2f} s an update  {figures}", flush=True)
 
 
 if __name__ == "__main__":
