@@ -99,6 +99,15 @@ def test_progress_can_cancel(tts, voice):
     assert len(tts.say("Hello.", voice).wave)  # the model is as before
 
 
+def test_progress_counts_all_chunks(tts, voice):
+    """Whatever was batched together: the share that is done never falls, and every chunk counts once."""
+    seen: list[tuple[int, int, int, int]] = []
+    speech = tts.say(" ".join(TEXTS * 3), voice, steps=2, chunk_seconds=2.0, on_progress=lambda *now: seen.append(now))
+    assert len(speech.chunks) > 3 and {(steps, chunks) for _, steps, _, chunks in seen} == {(2, len(speech.chunks))}
+    shares = [spoken * 2 + step for step, _, spoken, _ in seen]
+    assert shares == sorted(shares) and shares[0] == 0 and len({spoken for _, _, spoken, _ in seen}) > 1
+
+
 @pytest.mark.parametrize(
     "text, part", [("", "empty"), (" \n ", "empty"), ("!!! ... ---", "nothing"), ("a" * 100_001, "limit"), ("<break 99s> Hi.", "break")]
 )

@@ -33,7 +33,7 @@ from tts_fm.words import Word, word_times
 
 BUILTIN = Path(__file__).parent / "assets" / "builtin"
 EDGE_SILENCE = 0.16  # longest silence, seconds, that is kept before and after the speech of a chunk
-Progress = Callable[[int, int, int, int], None]  # (step, steps, chunk, chunks); may raise to cancel
+Progress = Callable[[int, int, int, int], None]  # (step, steps, chunks already spoken, chunks in all); may raise to cancel
 Timed = tuple[list[int], list[float] | None, int]  # symbols, the frames of each (aligned models), frames of prompt and speech together
 
 
@@ -175,7 +175,7 @@ class TTS:
         request = Request(text, voice, ref_text, replace(settings or Settings(), **overrides))
         start = 0.0
         for job in self.plan(request):
-            chunk = self.speak([job], on_progress)[0]
+            chunk = self.speak([job], shifted(on_progress, job.index, job.total))[0]
             chunk = moved(chunk, start)
             chunk.wave = limit(chunk.wave, SAMPLE_RATE)
             start += chunk.seconds
@@ -191,12 +191,15 @@ class TTS:
         began = time.perf_counter()
         plans = [self.plan(request, number) for number, request in enumerate(requests)]
         done: dict[int, dict[int, Chunk]] = {}
-        for group in grouped([job for plan in plans for job in plan], batch_frames):
-            for job, chunk in zip(group, self.speak(group, on_progress), strict=True):
+        jobs, spoken = [job for plan in plans for job in plan], 0
+        for group in grouped(jobs, batch_frames):
+            chunks = self.speak(group, shifted(on_progress, spoken, len(jobs)))
+            spoken += len(group)
+            for job, chunk in zip(group, chunks, strict=True):
                 done.setdefault(job.request, {})[job.index] = chunk
                 if len(done[job.request]) == job.total:
-                    chunks = [done[job.request][i] for i in range(job.total)]
-                    yield job.request, self.finish(job, chunks, time.perf_counter() - began)
+                    parts = [done[job.request][i] for i in range(job.total)]
+                    yield job.request, self.finish(job, parts, time.perf_counter() - began)
                     done[job.request] = {-1: chunk}  # frees the rest; never complete again
                     began = time.perf_counter()
 
@@ -249,7 +252,8 @@ class TTS:
         chunks: dict[int, Chunk] = {}
         for shape in sorted({job.shape for job in jobs}):
             alike = [job for job in jobs if job.shape == shape]
-            chunks |= {id(job): chunk for job, chunk in zip(alike, self._speak_alike(alike, on_progress), strict=True)}
+            spoken = self._speak_alike(alike, shifted(on_progress, len(chunks), len(jobs)))
+            chunks |= {id(job): chunk for job, chunk in zip(alike, spoken, strict=True)}
         return [chunks[id(job)] for job in jobs]
 
     def _speak_alike(self, jobs: Sequence[Job], on_progress: Progress | None) -> list[Chunk]:
@@ -266,7 +270,7 @@ class TTS:
 
         def report(step: int, at: float, mel: torch.Tensor) -> None:
             if on_progress is not None:
-                on_progress(step, s.steps or 0, first.index, first.total)
+                on_progress(step, s.steps or 0, 0, len(jobs))
 
         mel = self.model.sample(
             cond,
@@ -366,6 +370,13 @@ def grouped(jobs: list[Job], batch_frames: int) -> Iterator[list[Job]]:
         group.append(job)
     if group:
         yield group
+
+
+def shifted(on_progress: Progress | None, spoken: int, chunks: int) -> Progress | None:
+    """Progress of a part as progress of the whole: `spoken` of `chunks` were done before the part."""
+    if on_progress is None:
+        return None
+    return lambda step, steps, done, _: on_progress(step, steps, spoken + done, chunks)
 
 
 def fit_total(timed: list[Timed], prompt: int, seconds: float) -> list[Timed]:

@@ -122,21 +122,19 @@ class ProgressBar:
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
         self.bar: Any = None
-        self.started: set[int] = set()  # chunks; those that are solved in one batch report as one
 
     def __enter__(self) -> ProgressBar:
         return self
 
-    def update(self, step: int, steps: int, chunk: int, chunks: int) -> None:
+    def update(self, step: int, steps: int, spoken: int, chunks: int) -> None:
         """As TTS.say calls it."""
         from tqdm import tqdm
 
-        self.started.add(chunk)
         if self.bar is None:
             look: dict[str, Any] = {"desc": "speaking", "bar_format": "{desc} {percentage:3.0f}% |{bar}| {elapsed}", "leave": False}
             self.bar = tqdm(total=1, delay=PATIENCE, disable=True if self.quiet else None, file=sys.stderr, **look)
         self.bar.total = max(1, steps * chunks)
-        self.bar.update(max(0, min(self.bar.total, (len(self.started) - 1) * steps + step) - self.bar.n))
+        self.bar.update(max(0, min(self.bar.total, spoken * steps + step) - self.bar.n))
 
     def __exit__(self, *_: object) -> None:
         if self.bar is not None:
