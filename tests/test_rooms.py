@@ -21,7 +21,7 @@ errors
 config settings
 ogg
 audio
-hub reference text
+hub reference text splice
 voices words
 manifest plan subtitles listforms
 lists infill results

@@ -1,10 +1,10 @@
 """Change words in a recording: what stays is the recording itself, sample for sample; what is new is spoken by infilling between it.
 
     old and new words (a diff) -> stretches to speak -> frames for them (aligner; duration model at the speaker's pace)
-    -> mel (flow, all the rest given) -> wave (vocoder) -> spliced into the recording
+    -> mel (flow, all the rest given) -> wave (vocoder) -> spliced into the recording (splice.py)
 
-S samples at 24 kHz, T mel frames of the recording, U phone units. Times are mel frames, also fractions of them, but in `splice`, which
-counts samples. How the units of the old text are found in the recording is the aligner's matter (align.py); it is passed in.
+S samples at 24 kHz, T mel frames of the recording, T' of the result, U phone units. Times are mel frames, also fractions of them. How the
+units of the old text are found in the recording is the aligner's matter (align.py); it is passed in.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ import numpy as np
 import torch
 
 from tts_fm.align import STRESS, is_pause, whole_words
-from tts_fm.audio import FRAMES_PER_SECOND, HOP, SAMPLE_RATE, limit, log_mel, loudness, write_audio
-from tts_fm.plan import ChunkPlan, plan_chunks
+from tts_fm.audio import FRAMES_PER_SECOND, HOP, SAMPLE_RATE, log_mel, loudness, write_audio
+from tts_fm.plan import plan_chunks
 from tts_fm.reference import CHARS_PER_SECOND, TARGET_LUFS
 from tts_fm.settings import Settings
+from tts_fm.splice import Place, splice
 from tts_fm.synthesis import TTS, Progress, chunk_seed, speech_end
+from tts_fm.text.markup import Ipa, parse_markup
 from tts_fm.text.phonemes import phoneme_units_many
 from tts_fm.text.tokens import Tokenizer
 from tts_fm.words import Word, unit_spans, word_times
@@ -35,8 +37,6 @@ MARGIN = 3  # frames of the recording beside a change that are spoken anew with 
 SHORTEST_KEPT = 16  # frames: what stays between two changes and is shorter is spoken anew too
 QUIET = 7.5  # frames of silence around speech that begins or ends anew
 EDGE = 4  # frames at either end of the recording that are too few to join to
-FADE, REACH = 480, 160  # samples of a cross-fade, and how far it is moved, at most, to where the two waves agree
-CONTEXT = SAMPLE_RATE // 2  # samples on either side of a change by which its level is matched
 PACES = (0.4, 2.5)  # of the speaker against the duration model
 
 
@@ -83,6 +83,17 @@ class Edited:
 
 
 @dataclass(frozen=True)
+class Script:
+    """What a recording says, or shall say."""
+
+    text: str  # normalised
+    words: list[str]
+    keys: list[str]  # what makes two words the same: letters, the mark behind them, which is heard in the melody, phones given by hand
+    units: list[str]  # (U,)
+    unknown: list[str]  # units that the model does not have
+
+
+@dataclass(frozen=True)
 class Stretch:
     """A part of the old text that gives way to a part of the new one; the words and the units from `first` up to, without, `last`."""
 
@@ -90,16 +101,6 @@ class Stretch:
     units: tuple[int, int]
     new_words: tuple[int, int]
     new_units: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a stretch lies: frames [first, last) of the recording give way to frames [start, start + length) of the result."""
-
-    first: int
-    last: int
-    start: int
-    length: int
 
 
 def edit(
@@ -115,7 +116,8 @@ def edit(
     """Change what is said in a recording from `text` (what it says) to `new_text`, in its own voice.
 
     wave: (S,) float at 24 kHz, 0.5 to 30 s, mono. settings: `duration` and `loudness` must be None, since both are the recording's; `speed`
-    is that of the new words against the old ones. Words that differ, be it in a mark of punctuation behind them, are spoken anew.
+    is that of the new words against the old ones. Words that differ, be it in a mark of punctuation behind them or in phones given by hand
+    (`[word](/ipa/)`), are spoken anew.
     Raises ValueError, one line, for a model that is not `aligned`, texts that say the same or share no word, and bad recordings.
     """
     began = time.perf_counter()
@@ -123,13 +125,13 @@ def edit(
     wave = _checked_wave(wave)
     lang = settings.lang or tts.model.tokenizer_settings.get("lang") or "en-us"
     tokenizer = tts.model.tokenizer_for(lang)
-    old, new = _read(text, tokenizer, lang, "the transcript"), _read(new_text, tokenizer, lang, "the new text")
+    old, new = read(text, tokenizer, lang, "the transcript"), read(new_text, tokenizer, lang, "the new text")
     if len(old.text) > CHARS_PER_SECOND[1] * len(wave) / SAMPLE_RATE:
         got = f"{len(old.text)} characters for {len(wave) / SAMPLE_RATE:.1f} s"
         raise ValueError(f"the transcript has {got}, more than anybody can say; give exactly what the recording says")
-    if [_key(word) for word in _words(old.text)] == [_key(word) for word in _words(new.text)]:
+    if old.keys == new.keys:
         raise ValueError("the new text says the same as the transcript; change at least one word")
-    warnings = [f"the model does not know {' '.join(sorted(new.unknown))}; left out"] if new.unknown else []
+    warnings = [f"the model does not know {' '.join(new.unknown)}; left out"] if new.unknown else []
 
     found = aligner.align(wave, text, lang)
     if found.score < LOW_SCORE:
@@ -156,7 +158,11 @@ def edit(
 
     ends = seconds(np.cumsum(frames))
     words = word_times(new.text, units[1:-1], ends[1:-1].tolist(), lang, first=float(ends[0]))
-    spans = [_change(old, new, s, *seconds([p.start, p.start + p.length])) for s, p in zip(stretches, places, strict=True)]
+    spans = []
+    for stretch, place in zip(stretches, places, strict=True):
+        gone, come = old.words[slice(*stretch.words)], new.words[slice(*stretch.new_words)]
+        start, stop = seconds([place.start, place.start + place.length]).round(3).tolist()
+        spans.append(Change(" ".join(gone), " ".join(come), start, stop))
     return Edited(result, words, spans, settings, time.perf_counter() - began, warnings)
 
 
@@ -185,53 +191,48 @@ def _checked_wave(wave: np.ndarray) -> np.ndarray:
     return wave
 
 
-def _read(text: str, tokenizer: Tokenizer, lang: str, name: str) -> ChunkPlan:
-    """A text as one plan: its words as they are read, and their units."""
+def read(text: str, tokenizer: Tokenizer, lang: str, name: str = "the text") -> Script:
+    """A text as a Script. ValueError, which calls it `name`, when it is empty or asks for a pause."""
     if not text.strip():
         raise ValueError(f"{name} is empty; editing needs what the recording says and what it shall say")
     plans = plan_chunks(text, tokenizer, lang, budget=1e9)
     if len(plans) > 1 or plans[0].pause:
         raise ValueError(f"{name} holds a <break>, which cannot be put into a recording; leave it out")
-    return plans[0]
-
-
-def _words(text: str) -> list[str]:
-    return [word for word in text.split() if any(char.isalnum() for char in word)]
-
-
-def _key(word: str) -> str:
-    """What makes two words the same: their letters, and the mark that ends them, since it is heard in the melody."""
-    return word.strip("\"'()").lower()
-
-
-def _change(old: ChunkPlan, new: ChunkPlan, stretch: Stretch, start: float, end: float) -> Change:
-    gone, come = _words(old.text)[slice(*stretch.words)], _words(new.text)[slice(*stretch.new_words)]
-    return Change(" ".join(gone), " ".join(come), round(float(start), 3), round(float(end), 3))
+    words = [word for word in plans[0].text.split() if any(char.isalnum() for char in word)]
+    by_hand = {piece.word.lower(): piece.ipa for piece in parse_markup(text) if isinstance(piece, Ipa)}
+    keys = [word.strip("\"'()").lower() for word in words]
+    keys = [key + by_hand.get(key.strip(".,;:!?"), "") for key in keys]
+    return Script(plans[0].text, words, keys, plans[0].units, sorted(plans[0].unknown))
 
 
 # ---- what changes ----------------------------------------------------------------------------------------------------------------------
 
 
-def differences(old: ChunkPlan, new: ChunkPlan, units: Sequence[str], edges: np.ndarray, lang: str) -> list[Stretch]:
+def differences(old: Script, new: Script, units: Sequence[str], edges: np.ndarray, lang: str) -> list[Stretch]:
     """The stretches of the old text, heard as `units` (U,) with `edges` (U + 1,) in frames, that must change to say the new one.
 
     Runs of common words stay where they last SHORTEST_KEPT or longer. ValueError when none does.
     """
-    words, new_words = _words(old.text), _words(new.text)
-    ranges, new_ranges = word_ranges(words, units, lang), word_ranges(new_words, new.units, lang)
-    matcher = SequenceMatcher(None, [_key(w) for w in words], [_key(w) for w in new_words], autojunk=False)
-    runs = [[(block.a + k, block.b + k) for k in range(block.size)] for block in matcher.get_matching_blocks()]
-    for run in runs:
-        for end in (0, -1):  # a run can be cut where a word has units of its own
-            while run and not (ranges[run[end][0]][1] > ranges[run[end][0]][0] and new_ranges[run[end][1]][1] > new_ranges[run[end][1]][0]):
-                run.pop(end)
-    kept = [run for run in runs if run and edges[ranges[run[-1][0]][1]] - edges[ranges[run[0][0]][0]] >= SHORTEST_KEPT]
+    ranges, new_ranges = word_ranges(old.words, units, lang), word_ranges(new.words, new.units, lang)
+
+    def apart(pair: tuple[int, int]) -> bool:
+        """Whether a word has units of its own in both texts: it has none where it has melted into its neighbour."""
+        return all(last > first for first, last in (ranges[pair[0]], new_ranges[pair[1]]))
+
+    kept: list[list[tuple[int, int]]] = []  # runs of words: number in the old and in the new text
+    for block in SequenceMatcher(None, old.keys, new.keys, autojunk=False).get_matching_blocks():
+        run = [(block.a + k, block.b + k) for k in range(block.size)]
+        cuts = [k for k, pair in enumerate(run) if apart(pair)]
+        if cuts:
+            run = run[cuts[0] : cuts[-1] + 1]
+            if edges[ranges[run[-1][0]][1]] - edges[ranges[run[0][0]][0]] >= SHORTEST_KEPT:
+                kept.append(run)
     if not kept:
         raise ValueError("no words of the recording would be left; speak the new text with tts-fm say --ref-audio instead")
     stretches = []
     word = unit = new_word = new_unit = 0  # up to where both texts are dealt with
     for run in [*kept, []]:
-        a, b = run[0] if run else (len(words), len(new_words))
+        a, b = run[0] if run else (len(old.words), len(new.words))
         u, v = (ranges[a][0], new_ranges[b][0]) if run else (len(units), len(new.units))
         if a > word or b > new_word:
             stretches.append(Stretch((word, a), (unit, u), (new_word, b), (new_unit, v)))
@@ -255,7 +256,7 @@ def word_ranges(words: Sequence[str], units: Sequence[str], lang: str) -> list[t
 
 
 def layout(
-    tts: TTS, recorded: torch.Tensor, found: Any, edges: np.ndarray, new: ChunkPlan, stretches: Sequence[Stretch], speed: float
+    tts: TTS, recorded: torch.Tensor, found: Any, edges: np.ndarray, new: Script, stretches: Sequence[Stretch], speed: float
 ) -> tuple[list[str], list[float], torch.Tensor, torch.Tensor, list[Place]]:
     """The result's units with their frames, its mel (T', 100) with what is given of it (T',) bool, and the places of the stretches.
 
@@ -363,70 +364,3 @@ def _gain_to_target(wave: np.ndarray) -> np.float32:
     """What brings a recording to the loudness that the model was trained at."""
     now = loudness(wave, SAMPLE_RATE)
     return np.float32(10 ** ((TARGET_LUFS - now) / 20)) if np.isfinite(now) else np.float32(1.0)
-
-
-def splice(wave: np.ndarray, spoken: np.ndarray, places: Sequence[Place]) -> tuple[np.ndarray, list[tuple[float, float]]]:
-    """The recording (S,) with the places taken from `spoken`, ((T' - 1) * 256,), which says the whole result.
-
-    Each joint lies in speech that both have, and moves by up to REACH samples to where they agree best, so that pitch periods meet. Also
-    returns knots (sample of `spoken`, sample of the result) between which time runs evenly.
-    """
-    parts: list[np.ndarray] = []
-    knots = [(0.0, 0.0)]
-    at = size = 0  # in the recording, in the result
-    for k, place in enumerate(places):
-        x, y = place.first * HOP, place.start * HOP
-        x2, y2 = place.last * HOP, (place.start + place.length) * HOP
-        until = places[k + 1].first * HOP if k + 1 < len(places) else len(wave)
-        before, after = min(x - at, CONTEXT), min(until - x2, len(spoken) - y2, CONTEXT)
-        fresh = _matched(wave, spoken, [(x - before, y - before, before), (x2, y2, max(after, 0))])
-        begin = 0
-        if place.first:
-            begin = y + _lag(wave[x - FADE : x], fresh, y - FADE)
-            pieces = [wave[at : x - FADE], _fade(wave[x - FADE : x], fresh[begin - FADE : begin])]
-            parts, size = parts + pieces, size + sum(map(len, pieces))
-        knots.append((float(y), float(size)))
-        if x2 > len(wave):  # nothing is left
-            parts, size, at = [*parts, fresh[begin:]], size + len(fresh) - begin, len(wave)
-            knots.append((float(len(fresh)), float(size)))
-            break
-        end = y2 + _lag(wave[x2 : x2 + FADE], fresh, y2)
-        knots.append((float(y2), float(size + end - begin)))
-        parts += [fresh[begin:end], _fade(fresh[end : end + FADE], wave[x2 : x2 + FADE])]
-        size, at = size + end - begin + FADE, x2 + FADE
-    else:
-        knots.append((float(y2 + len(wave) - x2), float(size + len(wave) - at)))
-    result = np.concatenate([*parts, wave[at:]])
-    rise = np.linspace(0.0, 1.0, FADE // 2, dtype=np.float32)
-    if places[0].first == 0:
-        result[: len(rise)] *= rise
-    if at == len(wave):
-        result[len(result) - len(rise) :] *= rise[::-1]
-    return result, knots
-
-
-def _matched(wave: np.ndarray, spoken: np.ndarray, shared: Sequence[tuple[int, int, int]]) -> np.ndarray:
-    """`spoken` at the level of the recording, by (sample here, sample there, how many) that both say; its peaks limited."""
-    here = sum(float(np.square(wave[x : x + n], dtype=np.float64).sum()) for x, _, n in shared)
-    there = sum(float(np.square(spoken[y : y + n], dtype=np.float64).sum()) for _, y, n in shared)
-    gain = np.clip(np.sqrt(here / there), 0.5, 2.0) if here > 0 and there > 0 else 1.0
-    fresh = (spoken * gain).astype(np.float32)
-    return limit(fresh, SAMPLE_RATE) if np.abs(fresh).max() > 1 else fresh
-
-
-def _lag(target: np.ndarray, wave: np.ndarray, start: int) -> int:
-    """By how much `start` must move, at most REACH, for the samples there to be most like `target`."""
-    reach = min(REACH, start, len(wave) - start - len(target))
-    if reach <= 0:
-        return 0
-    windows = np.lib.stride_tricks.sliding_window_view(wave[start - reach : start + reach + len(target)], len(target))
-    like = windows @ target / np.maximum(np.linalg.norm(windows, axis=1), 1e-6)
-    return int(np.argmax(like)) - reach
-
-
-def _fade(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """From `one` to `other`, equally loud throughout: by how alike they are, between an even-gain and an even-power cross-fade."""
-    rise = 0.5 - 0.5 * np.cos(np.pi * (np.arange(len(one)) + 0.5) / len(one))
-    alike = float(np.clip(one @ other / max(np.linalg.norm(one) * np.linalg.norm(other), 1e-9), 0.0, 1.0))
-    level = np.sqrt(rise**2 + (1 - rise) ** 2 + 2 * alike * rise * (1 - rise))
-    return (((1 - rise) * one + rise * other) / level).astype(np.float32)
