@@ -204,6 +204,8 @@ class Speaker:
             tries += 1
             if not isinstance(again, Exception) and (heard := share(again)) < wer:
                 best, wer, seed = again, heard, other.settings.seed
+        if wer > BAD_SHARE:
+            best = replace(best, warnings=[*best.warnings, f"the ASR hears {wer:.0%} of its words wrong, at best of {tries}"])
         return best, {"wer": round(wer, 4), "tries": tries, "seed": seed}
 
     def write(self, item: Item, speech: Speech) -> Path:
