@@ -13,8 +13,9 @@ CARDS = ("README.md", "MODEL_CARD.md", "model_card.md")
 
 RULES = """
 ## Consent
-Clone only your own voice, or the voice of somebody who agreed to it. Do not use a cloned voice to deceive: say that the speech is
-generated. Every audio file written here carries a note in its metadata (program, voice, seed, steps).
+Clone only your own voice, or the voice of somebody who agreed to it, and change only recordings whose speaker agreed. Do not use either to
+deceive: say that the speech is generated. Every audio file written here carries a note in its metadata (program, voice, seed, steps; for
+an edited recording, which seconds are new).
 
 ## Your data
 Recordings and texts are used for your request and nothing else. The server removes its result files after ten minutes, and uploads and the
@@ -25,7 +26,7 @@ tts_fm is Apache-2.0. The built-in model was trained on synthetic speech (Kokoro
 Weights that you load yourself have their own licence; the published F5-TTS weights are for non-commercial use (CC BY-NC 4.0).
 
 ## Use it elsewhere
-`tts-fm say`, `tts-fm batch` and `tts-fm serve` do the same without a browser; in Python: `from tts_fm import TTS`. This page has an
+`tts-fm say`, `batch`, `edit` and `serve` do the same without a browser; in Python: `from tts_fm import TTS`. This page has an
 API too: see "Use via API" below.
 """
 
