@@ -1,7 +1,7 @@
 """Load on the server: many concurrent clients on loopback, each answer compared with the same request alone, memory watched.
 
     python recipes/benchmarks/serve_load.py [--seconds 60] [--clients 32] [--requests 500] [--steps N] [--max-queue N] [--json]
-    python recipes/benchmarks/serve_load.py --seconds 5 --clients 4 --requests 12 --steps 2          a small form, to see that it works
+    python recipes/benchmarks/serve_load.py --seconds 5 --clients 4 --requests 12 --texts 6 --steps 2    a small form, to see that it works
 
 Starts `tts-fm serve` as a process of its own on a free port, asks for every text once (reference answers, times of an idle server), then
 lets the clients ask for at least `--requests` answers and at least `--seconds`, but for no longer than `--limit`. Clients stream pcm or
@@ -107,7 +107,7 @@ async def load(url: str, pid: int, args: argparse.Namespace) -> dict:
     """The whole measurement against a running server."""
     import httpx
 
-    work = bodies(args.voice, args.steps)
+    work = bodies(args.voice, args.steps)[: args.texts]
     limits = httpx.Limits(max_connections=args.clients)
     async with httpx.AsyncClient(base_url=url, timeout=300, limits=limits) as client:
         truth, idle = [], []
@@ -165,6 +165,7 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--requests", type=int, default=500)
+    parser.add_argument("--texts", type=int, default=24, help="different requests, 24 at most")
     parser.add_argument("--limit", type=float, default=900.0, metavar="S", help="longest load, seconds (default 900)")
     parser.add_argument("--steps", type=int, help="of the solver (default: the model's)")
     parser.add_argument("--max-queue", type=int, help="of the server (default: its own, 64); below the clients' number 429 is seen")
