@@ -241,7 +241,7 @@ def evaluate(
             on_item(len(results), len(chosen), result)
     forwards = getattr(speak, "forwards", None) if forwards is None else forwards
     facts = getattr(speak, "about", {}) | dict(about or {}) | {"forwards": forwards} | judge.names() | _surroundings(begin)
-    report = _report(results, facts)
+    report = summarise(results, facts)
     if out is not None:
         report.save(out)
     return report
@@ -296,7 +296,8 @@ class _Judge:
             result.sim = 0.0
 
 
-def _report(results: list[ItemResult], about: dict[str, Any]) -> Report:
+def summarise(results: list[ItemResult], about: dict[str, Any]) -> Report:
+    """The report on items that were measured, at once or in parts."""
     by_group: dict[str, list[ItemResult]] = {}
     for result in results:
         for name in result.groups:

@@ -2,10 +2,11 @@
 
     python -m recipes.libritts.evaluation list data/libritts.jsonl eval.jsonl --items 100        cross-sentence: each text in the voice
     python -m recipes.libritts.evaluation list lst.tsv eval.jsonl --librispeech-pc DIR           of another recording of its speaker
+    python -m recipes.libritts.evaluation list meta.lst eval.jsonl --prompted                    Seed-TTS's .lst, ZipVoice's .tsv
     python -m recipes.libritts.evaluation speak models/tiny eval.jsonl speech [--shard 0/2]
-    python -m recipes.libritts.evaluation score eval.jsonl speech report.json [--asr FOLDER] [--measures wer sim]
+    python -m recipes.libritts.evaluation score eval.jsonl speech report.json [--asr FOLDER] [--measures wer sim] [--shard 0/2]
 
-`speak` skips what is there, so that it can be stopped and run on several machines.
+`speak` and `score` skip what is there, so that they can be stopped and run on several machines; report.html goes with report.json.
 """
 
 from __future__ import annotations
@@ -14,15 +15,13 @@ import argparse
 import json
 import logging
 import re
-import time
 from argparse import RawDescriptionHelpFormatter
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from recipes.libritts.scoring import MEASURES, append, score
 from tts_fm.manifest import Utterance, read_manifest
 
 PROMPT = (3.0, 10.0)  # seconds of a prompt (F5-TTS's cross-sentence list: about 3 to 10)
@@ -55,6 +54,28 @@ def cross_sentence(utterances: Sequence[Utterance], folder: Path, items: int, sp
     if not pairs:
         raise ValueError(f"no speaker of the split {split} has two recordings, so there is no prompt from another sentence")
     return pairs
+
+
+def prompted_list(path: Path) -> list[dict[str, Any]]:
+    """Seed-TTS's list (id|prompt text|prompt audio|text, a fifth cell is passed over) or ZipVoice's (the same between tabs).
+
+    Audio paths are relative to the list's folder. ValueError as file:line.
+    """
+    rows, faults, mark = [], [], "\t" if path.suffix == ".tsv" else "|"
+    for number, line in enumerate(path.read_text("utf-8-sig").split("\n"), start=1):
+        if not line.strip():
+            continue
+        cells = [cell.strip() for cell in line.rstrip("\r").split(mark)]
+        if len(cells) not in ((4,) if mark == "\t" else (4, 5)):
+            faults.append(f"{path}:{number}: {len(cells)} cells between {mark!r}, four are needed: id, prompt text, prompt audio, text")
+        elif not (path.parent / cells[2]).is_file():
+            faults.append(f"{path}:{number}: no audio {path.parent / cells[2]}")
+        else:
+            name = re.sub(r"[^A-Za-z0-9._-]", "_", cells[0].removesuffix(".wav"))
+            rows.append({"id": name, "text": cells[3], "ref_audio": str((path.parent / cells[2]).resolve()), "ref_text": cells[1]})
+    if faults:
+        raise ValueError("\n".join(faults[:20]))
+    return rows
 
 
 def draw_key(text: str) -> str:
@@ -95,44 +116,31 @@ def write_list(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def speak(model: Path, items: Path, out: Path, shard: tuple[int, int] = (0, 1), device: str = "cpu", seed: int = 0) -> int:
-    """Speak the items of a list that are not in `out` yet; returns how many were. An item that cannot be spoken is logged."""
-    from tts_fm import TTS
-    from tts_fm.evaluate import read_list
+    """Speak the items of a list that are not in `out` yet; returns how many were. An item that cannot be spoken is logged.
 
-    tts, done, times = TTS.load(model, device=device), 0, {}
+    What it took (seconds, network forwards) and the settings are noted in <out>/spoken.<shard>.jsonl.
+    """
+    from tts_fm import TTS
+    from tts_fm.audio import write_audio
+    from tts_fm.evaluate import SpeakWith, read_list
+
+    say, done = SpeakWith(TTS.load(model, device=device), seed=seed), 0
     out.mkdir(parents=True, exist_ok=True)
     for item in read_list(items)[shard[0] :: shard[1]]:
         path = out / f"{item.id}.wav"
         if path.is_file():
             continue
-        begin = time.perf_counter()
         try:
-            speech = tts.say(item.text, voice=str(item.ref_audio), ref_text=item.ref_text, seed=seed, item=item.id)
+            wave, rate, seconds = say(item)
         except ValueError as error:
             log.warning("%s: %s", item.id, error)
             continue
-        times[item.id] = time.perf_counter() - begin
-        speech.save(path)
+        write_audio(path, wave, rate)
+        about = say.about | {"model": str(model), "device": device, "forwards": say.forwards}
+        append(out / f"spoken.{shard[0]}of{shard[1]}.jsonl", {"id": item.id, "seconds": round(seconds, 4), "about": about})
         done += 1
-    (out / f"times.{shard[0]}.{shard[1]}.{int(time.time())}.json").write_text(json.dumps(times))
     log.info("%s: %d spoken", out, done)
     return done
-
-
-def score(items: Path, speech: Path, report: Path, asr: str | None = None, measures: Sequence[str] = ("wer", "sim", "dnsmos")) -> str:
-    """Measure what `speak` wrote; returns the table. The compute time of an item is what `speak` noted."""
-    from tts_fm.audio import read_audio
-    from tts_fm.evaluate import EvalItem, evaluate
-
-    times: dict[str, float] = {}
-    for path in sorted(speech.glob("times.*.json")):
-        times |= json.loads(path.read_text())
-
-    def recorded(item: EvalItem) -> tuple[np.ndarray, int, float]:
-        wave, rate = read_audio(speech / f"{item.id}.wav")
-        return wave, rate, times.get(item.id, 0.0)
-
-    return evaluate(items, recorded, asr, report, measures=measures, groups=lambda _: ()).table()
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -151,6 +159,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     make.add_argument("out", type=Path)
     make.add_argument("--items", type=int, default=100)
     make.add_argument("--split")
+    make.add_argument("--prompted", action="store_true", help="the source is a list of Seed-TTS's (.lst) or ZipVoice's (.tsv) form")
     make.add_argument("--librispeech-pc", type=Path, metavar="DIR", help="LibriSpeech's test-clean")
     say = verbs.add_parser("speak")
     say.add_argument("model", type=Path)
@@ -164,16 +173,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     judge.add_argument("speech", type=Path)
     judge.add_argument("report", type=Path)
     judge.add_argument("--asr", help="folder of a Whisper in CTranslate2 form, or a size")
-    judge.add_argument("--measures", nargs="+", default=["wer", "sim", "dnsmos"])
+    judge.add_argument("--measures", nargs="+", default=list(MEASURES))
+    judge.add_argument("--shard", type=_shard, default=(0, 1), metavar="I/N")
     args = parser.parse_args(argv)
     if args.verb == "list":
-        rows = (librispeech_pc(args.source, args.librispeech_pc) if args.librispeech_pc
+        rows = (librispeech_pc(args.source, args.librispeech_pc) if args.librispeech_pc else prompted_list(args.source) if args.prompted
                 else cross_sentence(read_manifest(args.source), args.source.parent, args.items, args.split))
         write_list(args.out, rows)
     elif args.verb == "speak":
         speak(args.model, args.items, args.out, args.shard, args.device, args.seed)
     else:
-        print(score(args.items, args.speech, args.report, args.asr, args.measures))
+        print(score(args.items, args.speech, args.report, args.asr, args.measures, args.shard))
 
 
 if __name__ == "__main__":
