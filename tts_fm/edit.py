@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 import torch
 
-from tts_fm.align import STRESS, is_pause, whole_words
+from tts_fm.align import DOUBTFUL, STRESS, is_pause, whole_words
 from tts_fm.audio import FRAMES_PER_SECOND, HOP, SAMPLE_RATE, log_mel, loudness, write_audio
 from tts_fm.plan import plan_chunks
 from tts_fm.reference import CHARS_PER_SECOND, TARGET_LUFS
@@ -32,7 +32,6 @@ from tts_fm.text.tokens import Tokenizer
 from tts_fm.words import Word, unit_spans, word_times
 
 LONGEST, LONGEST_RESULT = 30.0, 45.0  # seconds
-LOW_SCORE = -2.2  # an alignment below this is doubted
 MARGIN = 3  # frames of the recording beside a change that are spoken anew with it: sounds lean on their neighbours
 SHORTEST_KEPT = 16  # frames: what stays between two changes and is shorter is spoken anew too
 QUIET = 7.5  # frames of silence around speech that begins or ends anew
@@ -134,7 +133,7 @@ def edit(
     warnings = [f"the model does not know {' '.join(new.unknown)}; left out"] if new.unknown else []
 
     found = aligner.align(wave, text, lang)
-    if found.score < LOW_SCORE:
+    if found.score < DOUBTFUL:
         warnings.append("the transcript hardly fits the recording: check that it is exactly what is said, or words will be cut in two")
     edges = np.cumsum([found.lead, *found.frames])  # (U + 1,) where each unit begins, and where the last one ends
     stretches = differences(old, new, found.units, edges, lang)
