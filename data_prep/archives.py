@@ -7,6 +7,7 @@ takes its place when all is there; links, devices, absolute and `..` paths, doub
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import logging
 import lzma
@@ -44,6 +45,7 @@ class Archive:
     sha256: str | None  # None = nobody published one; it is noted on the first download and checked from then on
     gigabytes: float  # of the archive, about
     into: str = ""  # folder to unpack into, for archives without a folder of their own
+    md5: str | None = None  # where only this is published; it shows damage, not malice
 
     @property
     def name(self) -> str:
@@ -70,6 +72,7 @@ def get(archives: list[Archive], root: str | os.PathLike[str], mirror: str | Non
         wanted = archive.sha256 or _noted(sums).get(archive.name)
         file = hub.download(url, root / "downloads" / archive.name, wanted)
         if wanted is None:
+            _check_md5(file, archive.md5)
             _note(sums, archive.name, file)
         unpack(file, root, archive.unpacked, archive.into)
         if not keep:
@@ -84,15 +87,23 @@ def _noted(path: Path) -> dict[str, str]:
         return {}
 
 
-def _note(path: Path, name: str, file: Path) -> None:
-    import hashlib
+def _check_md5(file: Path, wanted: str | None) -> None:
+    if wanted is None:
+        return
+    with open(file, "rb") as data:
+        found = hashlib.file_digest(data, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if found != wanted:
+        file.unlink()
+        raise ModelError(f"{file} has MD5 {found}, {wanted} is published: it was changed, or damaged on its way; not kept, run again")
 
+
+def _note(path: Path, name: str, file: Path) -> None:
     with open(file, "rb") as data:
         found = hashlib.file_digest(data, "sha256").hexdigest()
     part = path.with_suffix(".part")
     part.write_text(json.dumps(_noted(path) | {name: found}, indent=1) + "\n")
     part.replace(path)
-    log.warning("no checksum of %s is published; its SHA-256 %s is noted in %s", name, found, path)
+    log.warning("no SHA-256 of %s is published; that of this download, %s, is noted in %s and checked from now on", name, found, path)
 
 
 def unpack(file: str | os.PathLike[str], root: str | os.PathLike[str], unpacked: str, into: str = "") -> Path:

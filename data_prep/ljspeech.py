@@ -4,19 +4,17 @@
     python -m data_prep.ljspeech prepare data data/ljspeech.jsonl
 
 LJSpeech-1.1/wavs/<id>.wav and metadata.csv, a line each: id|text|text with numbers spelt out. About 2 % become the validation split, by a
-hash of the id. 2.6 GB packed, 3.8 GB unpacked. https://keithito.com/LJ-Speech-Dataset
+hash of the id. 2.75 GB packed, 3.8 GB unpacked. https://keithito.com/LJ-Speech-Dataset
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.archives import Archive, get
-from data_prep.shared import Candidate, Dropped, Limits, add_prepare_options, draw_split, prepare, prepare_options, run
+from data_prep.shared import Candidate, Dropped, corpus_parser, draw_split, prepare_found, prepare_options, run
 from tts_fm.manifest import Utterance
 
 FOLDER, RATE, VALID = "LJSpeech-1.1", 22_050, 0.02
@@ -57,20 +55,11 @@ def find(corpus: str | os.PathLike[str], original: bool = False) -> tuple[list[C
 
 def prepare_ljspeech(corpus: str | os.PathLike[str], out: str | os.PathLike[str], original: bool = False, **options) -> list[Utterance]:
     """Write the manifest; options as in shared.prepare."""
-    candidates, dropped = find(corpus, original)
-    options.setdefault("limits", Limits(rate=RATE))
-    return prepare(candidates, out, dropped=dropped, **options)
+    return prepare_found(find(corpus, original), out, RATE, **options)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser("python -m data_prep.ljspeech", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    fetch = verbs.add_parser("download", help="fetch, check and unpack")
-    fetch.add_argument("root", type=Path)
-    fetch.add_argument("--mirror", metavar="URL", help="base URL with the same file")
-    fetch.add_argument("--keep-archives", action="store_true")
-    make = verbs.add_parser("prepare", help="write the manifest")
-    add_prepare_options(make)
+    parser, _, make = corpus_parser("ljspeech", __doc__)
     make.add_argument("--original", action="store_true", help="texts as printed, numbers as digits")
     args = parser.parse_args(argv)
     if args.verb == "download":

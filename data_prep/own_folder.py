@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_prep.shared import Candidate, Dropped, add_prepare_options, draw_split, prepare, prepare_options, run
+from data_prep.shared import Candidate, Dropped, add_prepare_options, draw_split, prepare_found, prepare_options, run
 from tts_fm.errors import ModelError
 from tts_fm.manifest import SPLITS, Utterance
 
@@ -136,8 +136,7 @@ def _candidate(row: dict[str, Any] | str, corpus: Path, speaker: str | None, lan
 def prepare_own_folder(corpus: str | os.PathLike[str], out: str | os.PathLike[str], listing: str | os.PathLike[str] | None = None,
                        speaker: str | None = None, lang: str = "en-us", valid: float = 0.02, **options) -> list[Utterance]:
     """Write the manifest; options as in shared.prepare."""
-    candidates, dropped = find(corpus, listing, speaker, lang, valid)
-    return prepare(candidates, out, dropped=dropped, **options)
+    return prepare_found(find(corpus, listing, speaker, lang, valid), out, **options)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -203,6 +203,13 @@ def conclude(out: Path, kept: list[Utterance], dropped: Dropped, most_dropped: f
     return kept
 
 
+def prepare_found(found: tuple[list[Candidate], Dropped], out: str | os.PathLike[str], rate: int | None = None,
+                  **options) -> list[Utterance]:
+    """`prepare` of what a corpus's `find` returned; rate: the corpus's own, in Hz, unless `options` have other limits."""
+    options.setdefault("limits", Limits(rate=rate))
+    return prepare(found[0], out, dropped=found[1], **options)
+
+
 def check_ids(candidates: Sequence[Candidate]) -> None:
     """ValueError when an id comes twice, naming both files."""
     seen: dict[str, str] = {}
@@ -238,6 +245,19 @@ def draw_split(key: str, valid: float, test: float = 0.0) -> str:
 
 
 # --- command line ------------------------------------------------------------------------------------------------------------------
+
+
+def corpus_parser(name: str, doc: str | None) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser, argparse.ArgumentParser]:
+    """The command line of a corpus module with its two verbs: the whole, `download` and `prepare`, to which it may add its own options."""
+    parser = argparse.ArgumentParser(f"python -m data_prep.{name}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    fetch = verbs.add_parser("download", help="fetch, check and unpack; goes on where it was stopped")
+    fetch.add_argument("root", type=Path)
+    fetch.add_argument("--mirror", metavar="URL", help="base URL with files of the same names")
+    fetch.add_argument("--keep-archives", action="store_true")
+    make = verbs.add_parser("prepare", help="write the manifest")
+    add_prepare_options(make)
+    return parser, fetch, make
 
 
 def add_prepare_options(parser: argparse.ArgumentParser, longest: float = 30.0) -> None:

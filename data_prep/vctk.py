@@ -5,19 +5,17 @@
 
 wav48_silence_trimmed/<speaker>/<speaker>_<number>_mic1.flac and txt/<speaker>/<speaker>_<number>.txt. p315 has no texts and is left out,
 the few other missing texts and recordings are counted. `--valid-speakers` become, whole, the validation split (default: p225 to p228).
-11 GB packed, 12 GB unpacked. https://datashare.ed.ac.uk/handle/10283/3443
+11.7 GB packed, about as much unpacked (it is FLAC). https://datashare.ed.ac.uk/handle/10283/3443
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.archives import Archive, get
-from data_prep.shared import Candidate, Dropped, Limits, add_prepare_options, log, prepare, prepare_options, run
+from data_prep.shared import Candidate, Dropped, corpus_parser, log, prepare_found, prepare_options, run
 from tts_fm.manifest import Utterance
 
 FOLDER, RATE = "VCTK-Corpus-0.92", 48_000
@@ -65,20 +63,11 @@ def find(
 def prepare_vctk(corpus: str | os.PathLike[str], out: str | os.PathLike[str], microphone: int = 1,
                  valid_speakers: Sequence[str] = VALID_SPEAKERS, **options) -> list[Utterance]:
     """Write the manifest; options as in shared.prepare."""
-    candidates, dropped = find(corpus, microphone, valid_speakers)
-    options.setdefault("limits", Limits(rate=RATE))
-    return prepare(candidates, out, dropped=dropped, **options)
+    return prepare_found(find(corpus, microphone, valid_speakers), out, RATE, **options)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser("python -m data_prep.vctk", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    fetch = verbs.add_parser("download", help="fetch, check and unpack")
-    fetch.add_argument("root", type=Path)
-    fetch.add_argument("--mirror", metavar="URL", help="base URL with the same file")
-    fetch.add_argument("--keep-archives", action="store_true")
-    make = verbs.add_parser("prepare", help="write the manifest")
-    add_prepare_options(make)
+    parser, _, make = corpus_parser("vctk", __doc__)
     make.add_argument("--microphone", type=int, choices=(1, 2), default=1)
     make.add_argument("--valid-speakers", nargs="*", default=VALID_SPEAKERS)
     args = parser.parse_args(argv)

@@ -179,6 +179,18 @@ def test_unpublished_sums_are_noted_and_kept(server, tmp_path: Path, caplog):
         archives.get([archive], tmp_path / "data", mirror=f"{server.url}/corrupt")
 
 
+def test_published_md5_shows_damage(server, tmp_path: Path):
+    md5 = hashlib.md5(server.data).hexdigest()
+    for kind, fault in (("good", None), ("corrupt", "MD5")):
+        archive = archives.Archive(f"{server.url}/{kind}/dev-clean.tar.gz", "LibriTTS/dev-clean", None, 0.001, md5=md5)
+        if fault is None:
+            archives.get([archive], tmp_path / kind)
+            continue
+        with pytest.raises(ModelError, match=fault):
+            archives.get([archive], tmp_path / kind)
+        assert not (tmp_path / kind / "LibriTTS").exists() and not list(tmp_path.glob(f"{kind}/downloads/*.gz"))
+
+
 def test_published_facts():
     for part in libritts.PARTS:
         assert (
@@ -186,5 +198,6 @@ def test_published_facts():
             and len(libritts.archive(part).sha256 or "") == 64
         )
     assert libritts.archive("dev-clean", restored=True).url == "https://www.openslr.org/resources/141/dev_clean.tar.gz"
+    assert list(libritts.RESTORED_MD5) == list(libritts.PARTS) and {len(md5) for md5 in libritts.RESTORED_MD5.values()} == {32}
     torchaudio = pytest.importorskip("torchaudio.datasets.libritts")
     assert {f"http://www.openslr.org/resources/60/{p}.tar.gz": libritts.PARTS[p][3] for p in libritts.PARTS} == torchaudio._CHECKSUMS
