@@ -272,7 +272,7 @@ def _processes(todo: Todo, job: Job, stop: threading.Event) -> Iterator[Record]:
 
     workers, before = min(job.options.workers, len(todo)), set(active_children())
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (job,))
-    waiting = iter(todo)
+    waiting = reversed(todo)  # the longest first: the workers end at about the same time
     running: set[Future[list[Record]]] = set()
     try:
         while True:
@@ -342,7 +342,7 @@ def _ray(todo: Todo, job: Job, stop: threading.Event) -> Iterator[Record]:
         ray.init(log_to_driver=False)
     make = ray.remote(num_cpus=1)(RayWorker).remote
     actors = [make(job) for _ in range(min(job.options.workers, len(todo)))]
-    idle, running, waiting = list(actors), {}, iter(todo)
+    idle, running, waiting = list(actors), {}, reversed(todo)
     try:
         while True:
             while idle and not stop.is_set() and (following := next(waiting, None)) is not None:

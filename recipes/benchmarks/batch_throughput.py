@@ -1,6 +1,6 @@
 """How much `tts-fm batch` gains: seconds of audio made in a second, one by one with `say`, in exact batches, and with worker processes.
 
-    python recipes/benchmarks/batch_throughput.py [--items 48] [--batch N] [--workers 2] [--threads 2] [--commands 3] [--steps N]
+    python recipes/benchmarks/batch_throughput.py [--items 64] [--batch 8] [--workers 2] [--threads 2] [--commands 3] [--steps N]
 
 All ways speak the same sentences with the same voice, seeds and steps, in one run, and write files. `commands` starts `tts-fm say`
 anew for every sentence, as a shell loop would (measured on a few of them). Model loading is timed apart, but for `commands` and `workers`,
@@ -109,8 +109,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="model folder (default: the built-in one)")
     parser.add_argument("--voice", help="voice name or recording (default: the first)")
-    parser.add_argument("--items", type=int, default=48)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--items", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--workers", type=int, default=2, help="processes of the third way; below 2 leaves it out")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--commands", type=int, default=3, help="sentences that `tts-fm say` is started for; 0 leaves it out")
