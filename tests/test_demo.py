@@ -98,7 +98,7 @@ def test_stop_keeps_what_has_come(service):
     with pytest.raises(Stopped):
         list(until_stopped(results(0)))
     request = service.request(TEXT, service.voice("ann"), service.settings(steps=4))
-    with service.running("s/clone", lambda step, steps, chunk, chunks: chunk == 1 and service.stop("s/clone")) as run:
+    with service.running("s/clone", lambda step, steps, spoken, chunks: spoken == 1 and service.stop("s/clone")) as run:
         takes = list(until_stopped(service.speak(request, run)))
     assert len(takes) == 1 < takes[0][1]
 
@@ -108,9 +108,9 @@ def test_many_are_named_when_they_are_bad_and_tell_how_many_are_done(service):
     requests = [service.request(text, voice, settings) for text in ("One.", "?!", "Two.", "!")]
     with pytest.raises(ValueError, match="b: .*\nd: "):
         list(service.many(requests, "abcd", FREE))
-    run = Run(lambda: False, lambda step, steps, part, parts: seen.append((part, parts)))
+    run = Run(lambda: False, lambda step, steps, spoken, chunks: seen.append((spoken, chunks)))
     assert sorted(number for number, _ in service.many(requests[::2], "ac", run)) == [0, 1]
-    assert {parts for _, parts in seen} == {2} and seen[0] == (0, 2)
+    assert {chunks for _, chunks in seen} == {2} and seen[0] == (0, 2)
 
 
 def test_an_edit_is_that_of_the_library_and_can_be_stopped(service, home):

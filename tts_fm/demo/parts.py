@@ -198,13 +198,13 @@ def guarded(work: Callable[..., Iterator[tuple]], outputs: int) -> Callable[...,
 
 
 class Meter:
-    """Progress over chunks or items and their solver steps, with the time that is probably left."""
+    """Progress over chunks and their solver steps, with the time that is probably left."""
 
-    def __init__(self, progress: gr.Progress, what: str = "chunk") -> None:
-        self.progress, self.what, self.began = progress, what, time.perf_counter()
+    def __init__(self, progress: gr.Progress) -> None:
+        self.progress, self.began = progress, time.perf_counter()
 
-    def __call__(self, step: int, steps: int, part: int, parts: int) -> None:
-        share = (part + (step + 1) / max(steps, 1)) / max(parts, 1)
+    def __call__(self, step: int, steps: int, spoken: int, chunks: int) -> None:
+        share = (spoken + (step + 1) / max(steps, 1)) / max(chunks, 1)
         spent = time.perf_counter() - self.began
         left = f", about {spent / share - spent:.0f} s left" if spent > 1.5 and share > 0.05 else ""
-        self.progress(min(share, 1.0), desc=f"{self.what} {part + 1} of {parts}, step {step + 1} of {steps}{left}")
+        self.progress(min(share, 1.0), desc=f"chunk {spoken + 1} of {chunks}, step {step + 1} of {steps}{left}")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 STEPS = (2, 32)  # what the demo offers; the command line takes 1 to 256
 KEEP_SECONDS = 600.0  # a result file may be fetched for this long; Gradio keeps its own copy for the player
 SHOWN_STEPS = 9  # moments of the solver that "hear it form" plays
-Tell = Callable[[int, int, int, int], None]  # (step, steps, part, parts); a part is a chunk, or an item of a list
+Tell = Callable[[int, int, int, int], None]  # (step, steps, chunks already spoken, chunks in all)
 Result = TypeVar("Result")
 
 
@@ -52,10 +52,10 @@ class Run:
         if self._stopped():
             raise Stopped
 
-    def __call__(self, step: int, steps: int, part: int, parts: int) -> None:
+    def __call__(self, step: int, steps: int, spoken: int, chunks: int) -> None:
         self.check()
         if self._tell is not None:
-            self._tell(step, steps, part, parts)
+            self._tell(step, steps, spoken, chunks)
 
 
 def until_stopped(results: Iterable[Result]) -> Iterator[Result]:
@@ -205,10 +205,12 @@ class Service:
 
     def speak(self, request: Request, run: Run) -> Iterator[tuple[Take, int]]:
         """Speak chunk by chunk; yields the take as it grows and the number of chunks it will have."""
+        from tts_fm.synthesis import shifted
+
         jobs = self._plan(request, run)
         take = Take(replace(request, settings=jobs[0].settings), jobs[0], [])
         for job in jobs:
-            take.compute_seconds += self._speak(self.tts, job, take.chunks, run)
+            take.compute_seconds += self._speak(self.tts, job, take.chunks, run, shifted(run, job.index, len(jobs)))
             yield take, len(jobs)
 
     def again(self, take: Take | None, number: float | None, run: Run) -> int:
@@ -263,11 +265,8 @@ class Service:
                 faults.append(f"{name}: {error}")
         if faults:
             raise ValueError(joined(faults))
-
-        done = 0
-        results = self.tts.batch(requests, on_progress=lambda step, steps, *_: run(step, steps, done, len(requests)))
+        results = self.tts.batch(requests, on_progress=run)
         while (result := self._do(lambda: next(results, None))) is not None:
-            done += 1
             yield result
 
     def edit(self, recording: str | None, text: str, new_text: str, settings: Settings, run: Run) -> Edited:
@@ -295,12 +294,12 @@ class Service:
         run.check()
         return self._do(lambda: self.tts.plan(request))
 
-    def _speak(self, tts: TTS, job: Job, into: list[Chunk], run: Run) -> float:
-        """Speak one job, appending its chunk; returns the seconds it took."""
+    def _speak(self, tts: TTS, job: Job, into: list[Chunk], run: Run, on_progress: Tell | None = None) -> float:
+        """Speak one job, appending its chunk; returns the seconds it took. on_progress: instead of `run`, as part of a whole."""
 
         def work() -> float:
             began = time.perf_counter()
-            into.extend(tts.speak([job], run))
+            into.extend(tts.speak([job], on_progress or run))
             return time.perf_counter() - began
 
         run.check()

@@ -64,7 +64,7 @@ def handler(service: Service) -> Any:
         request: gr.Request,
         progress: Any = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple]:
-        with service.running(who(request, "batch"), Meter(progress, "item")) as run:
+        with service.running(who(request, "batch"), Meter(progress)) as run:
             if not upload:
                 raise ValueError("there is no list yet: upload a .txt file with a line for each utterance")
             if kind not in FORMATS:

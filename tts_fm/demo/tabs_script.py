@@ -79,7 +79,7 @@ def handler(service: Service) -> Any:
         request: gr.Request,
         progress: Any = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple]:
-        with service.running(who(request, "script"), Meter(progress, "turn")) as run:
+        with service.running(who(request, "script"), Meter(progress)) as run:
             chosen = service.settings(steps, cfg, method, speed, seed, lang)
             if not 0 <= pause <= 10:
                 raise ValueError(f"the pause must be from 0 to 10 s, got {pause}")
