@@ -166,3 +166,13 @@ def test_model_from_the_hub(tmp_path, monkeypatch):
         there = TTS.load("hf://org/tiny@v1")
         server.shutdown()
     assert isinstance(there.vocoder, Vocoder) and there.durations is not None
+
+
+def test_temperature(tts, voice):
+    """Without noise there is one reading only; with it, seeds differ. A model's default holds where nothing is said."""
+    cold = [tts.say("Hello.", voice, seed=seed, temperature=0.0, steps=2).wave for seed in (1, 2)]
+    warm = [tts.say("Hello.", voice, seed=seed, temperature=0.5, steps=2).wave for seed in (1, 2)]
+    assert np.array_equal(*cold) and not np.array_equal(*warm)
+    assert Settings().with_defaults({"temperature": 0.6}).temperature == 0.6 and Settings().with_defaults({}).temperature == 1.0
+    with pytest.raises(ValueError, match="temperature must be a number from 0 to 2"):
+        tts.say("Hello.", voice, temperature=float("nan"))

@@ -351,6 +351,7 @@ def infill(
         steps=steps,
         method=settings.method,
         sway=settings.sway,
+        temperature=1.0 if settings.temperature is None else settings.temperature,
         cfg=settings.cfg,
         seeds=[chunk_seed(settings, 0)],
         durations=torch.tensor([list(frames)]),

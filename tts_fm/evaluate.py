@@ -367,5 +367,5 @@ class SpeakWith:
         )
         seconds = time.perf_counter() - begin
         self.forwards = speech.forwards // max(1, len(speech.chunks))
-        self.about = {key: getattr(speech.settings, key) for key in ("steps", "method", "cfg", "sway", "seed", "speed")}
+        self.about = {key: getattr(speech.settings, key) for key in ("steps", "method", "cfg", "temperature", "sway", "seed", "speed")}
         return speech.wave, speech.rate, seconds

@@ -279,6 +279,7 @@ class TTS:
             steps=s.steps,
             method=s.method,
             sway=s.sway,
+            temperature=1.0 if s.temperature is None else s.temperature,
             cfg=s.cfg,
             seeds=[job.seed for job in jobs],
             durations=durations,

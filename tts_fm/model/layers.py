@@ -50,6 +50,23 @@ def rotate(x: Tensor, angles: tuple[Tensor, Tensor], heads: int = 0) -> Tensor:
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2).to(x.dtype)
 
 
+def attend_by_heads(q: Tensor, k: Tensor, v: Tensor, keys: Tensor | None) -> Tensor:
+    """softmax(q k' / 8) v for (B, H, P, 64) and keys (B, 1, 1, P) bool, a few heads at a time so that their scores stay in the cache.
+
+    In bfloat16 on a CPU about twice as fast as torch 2.14's fused kernel. An item's result does not depend on the others.
+    """
+    out = torch.empty_like(v)
+    few = max(1, 2**21 // k.shape[2] ** 2)
+    for item in range(len(q)):
+        for h in range(0, q.shape[1], few):
+            part = item, slice(h, h + few)
+            scores = (q[part] * HEAD_DIM**-0.5) @ k[part].transpose(-1, -2)  # (few, P, P)
+            if keys is not None:
+                scores.masked_fill_(~keys[item], float("-inf"))
+            out[part] = scores.softmax(-1) @ v[part]
+    return out
+
+
 class Attention(nn.Module):
     """Multi-head self-attention with rotary positions over real positions only: (B, P, D) -> (B, P, D)."""
 
@@ -66,7 +83,9 @@ class Attention(nn.Module):
         q, k, v = (part.unflatten(-1, (self.heads, HEAD_DIM)).transpose(1, 2) for part in parts)  # (B, H, P, 64) each
         q, k = rotate(q, angles, self.rotary_heads), rotate(k, angles, self.rotary_heads)
         keys = None if mask is None else mask[:, None, None, :]  # (B, 1, 1, P)
-        if self.explicit:
+        if q.dtype == torch.bfloat16 and q.device.type == "cpu" and not torch.is_grad_enabled():
+            out = attend_by_heads(q, k, v, keys)
+        elif self.explicit:
             scores = q @ k.transpose(-1, -2) * HEAD_DIM**-0.5  # (B, H, P, P)
             out = (scores if keys is None else scores.masked_fill(~keys, -1e4)).softmax(-1).to(v.dtype) @ v
         else:

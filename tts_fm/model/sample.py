@@ -40,6 +40,7 @@ def sample(
     cfg_interval: tuple[float, float] = (0.0, 1.0),
     cfg_rescale: float = 0.0,
     grid: Tensor | Sequence[float] | None = None,
+    temperature: float = 1.0,
     noise: Tensor | None = None,
     seeds: int | Sequence[int] | None = None,
     generator: torch.Generator | None = None,
@@ -57,6 +58,7 @@ def sample(
     steps, sway: F5's grid with EPSS where it has a table; grid: your own times instead. method: see flow.solve; one step an interval.
     cfg: w in v + w (v - v_null), 0 is off; a pair is (text scale, audio scale). cfg_interval, cfg_rescale: as in flow.guided.
     noise: (B, T, 100) or (T, 100); else drawn for each item on its own from seeds (default 0), or from generator in order.
+    temperature: factor on the noise, as in Matcha-TTS (arXiv 2309.03199): below 1 smoother, less varied.
     pad_to: frames to pad all items to (default: the longest); an item that is always padded alike is the same to the last bit in bf16 too.
     durations: (B, N) mel frames of each symbol, `aligned` models only. on_step(i, t, mel): the speech foreseen at the start of step i.
     ValueError where shapes, lengths or numbers do not fit. Solver and state are float32 whatever the model's dtype.
@@ -79,7 +81,7 @@ def sample(
     times = f5_grid(steps, sway) if grid is None else torch.as_tensor(grid)
     branches = Branches(model, mel, given, ids, None if bool(mask.all()) else mask, durations, cfg, _solver_times(times, method))
     x0 = _noise(noise, seeds, generator, lengths, longest)
-    x0 = model.path.start(x0).to(model.device)
+    x0 = (model.path.start(x0) * temperature).to(model.device)
     mask = mask.to(model.device)
 
     def finish(x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """PromptStyle: the voice of a prompt in one vector, so that no block has to gather it by attention over distant frames.
 
-Frame-wise convolutions, then mean and deviation over the given frames (statistics pooling, Snyder 2018, x-vectors). The result is added to the
-text features of every position; its last layer starts at zero, so a network that was trained without it goes on from where it was.
+Frame-wise convolutions, then mean and deviation over the given frames (statistics pooling, Snyder 2018, x-vectors). The result is added
+to the text features of every position; its last layer starts at zero, so a network that was trained without it goes on from where it was.
 B batch, T mel frames, S channels, E text width. It does not know what the vector is added to.
 """
 
