@@ -106,6 +106,7 @@ class Guard:
             await self._refuse(send, 408, f"the body did not arrive within {BODY_SECONDS:.0f} s", close=True)
             return None
         if too_large:
+            await _drain(receive, 16 * self.max_body)
             await self._refuse(send, 413, f"the body is larger than {self.max_body} bytes, the limit; send less text at a time", close=True)
             return None
         return bytes(body)
@@ -129,6 +130,20 @@ def _hostname(header: bytes) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0]
+
+
+async def _drain(receive: Receive, most: int) -> None:
+    """Throw away what a client is still sending, up to `most` bytes and two seconds: one that is cut off in the middle of its body sees a
+    broken connection instead of the answer."""
+    try:
+        async with asyncio.timeout(2):
+            while most > 0:
+                message = await receive()
+                most -= len(message.get("body", b""))
+                if not message.get("more_body"):
+                    return
+    except TimeoutError:
+        return
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
