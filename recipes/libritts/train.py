@@ -132,8 +132,11 @@ def train(recipe: Recipe, manifest: Path, out: Path, until: float = math.inf, vo
 
 def pictures(trainer: Trainer, items: ManifestItems) -> Callable[[FlowModel, int], None]:
     """At every validation, in TensorBoard: the mel of the first validation item (below) and what the averaged model says in its place
-    (above), given the first three tenths of it."""
+    (above), given the first three tenths of it; and how that sounds (Griffin-Lim: a run has no vocoder of its own)."""
     import torch
+
+    from tts_fm.audio import SAMPLE_RATE
+    from tts_fm.vocoder import GriffinLim
 
     def show(model: FlowModel, step: int) -> None:
         item, patch = items[0], model.config.patch
@@ -144,6 +147,7 @@ def pictures(trainer: Trainer, items: ManifestItems) -> Callable[[FlowModel, int
         spoken = model.sample(mel[None, :prompt], torch.as_tensor(item.ids, dtype=torch.int64)[None], [frames], steps=8, cfg=2.0, seeds=[0],
                               durations=durations, prompt_frames=[prompt])[0]
         picture = torch.cat([mel, spoken.float().cpu()], dim=1).T.flip(0)  # (200, T), low bins below
+        trainer.tensorboard().add_audio("speech", GriffinLim().decode(spoken[None].float().cpu())[0].clamp(-1, 1), step, SAMPLE_RATE)
         trainer.tensorboard().add_image("mel", ((picture + 11.6) / 14).clamp(0, 1)[None], step)
 
     return show
