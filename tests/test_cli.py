@@ -170,7 +170,8 @@ def test_a_tiny_model_speaks_from_the_command_line(tmp_path) -> None:
 
 def test_interrupt_is_130(tmp_path) -> None:
     code = (
-        "import sys, time, tts_fm.commands.say as say\n"
+        "import signal, sys, time, tts_fm.commands.say as say\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job of a shell inherits that it is ignored
         "def wait(args):\n    print('ready', file=sys.stderr, flush=True); time.sleep(30)\n"
         "say.run = wait\nfrom tts_fm.cli import main\nsys.exit(main(['say', 'x']))\n"
     )
