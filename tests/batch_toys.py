@@ -6,18 +6,22 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from tiny_model import tiny_tts_folder
 
 from tts_fm.audio import write_audio
 from tts_fm.batch import Options, run
+from tts_fm.lists import read_list
 from tts_fm.synthesis import TTS
 
 TEXTS = ["Yes.", "Hello there.", "No way, that is long.", "One two three four five.", "Fine.", "A bee sat on a red tree, humming."]
 
 
-def make_place(folder: Path) -> Path:
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
     """A folder with a model, a recording, and a list of 12 items."""
+    folder = tmp_path_factory.mktemp("batch")
     tiny_tts_folder(folder / "model")
     t = np.arange(36000) / 24000
     noise = np.random.default_rng(0).standard_normal(len(t))
@@ -27,13 +31,20 @@ def make_place(folder: Path) -> Path:
     return folder
 
 
-def load(place: Path) -> TTS:
+@pytest.fixture(scope="module")
+def tts(place) -> TTS:
     """With one thread: what is compared bit for bit must not depend on the machine."""
     torch.set_num_threads(1)
     return TTS.load(place / "model")
 
 
-def make_unbroken(place: Path, tts: TTS, items: list) -> Path:
+@pytest.fixture(scope="module")
+def items(place) -> list:
+    return read_list(place / "list.jsonl").items
+
+
+@pytest.fixture(scope="module")
+def unbroken(place, tts, items) -> Path:
     """The folder of a whole run, in batches of 3, with subtitles."""
     assert run(items, place / "unbroken", lambda: tts, Options(batch=3, format="flac", subtitles="srt"), "m").exit_code == 0
     return place / "unbroken"

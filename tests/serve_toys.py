@@ -8,11 +8,13 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import pytest
 import soundfile
 import uvicorn
 from tiny_model import tiny_tts_folder
 
 from tts_fm.serve import ServeConfig, create_app, listen
+from tts_fm.synthesis import TTS
 from tts_fm.voices import add_voice
 
 LONG = "The birch canoe slid on the smooth planks. Glue the sheet to the dark blue background. It is easy to tell the depth of a well. " * 3
@@ -20,8 +22,10 @@ SPEECH = "/v1/audio/speech"
 JSON = {"content-type": "application/json"}
 
 
-def make_home(folder: Path) -> Path:
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
     """A model, and the stored voices anna and ben."""
+    folder = tmp_path_factory.mktemp("serve")
     time_axis = np.arange(48_000) / 24_000
     wave = sum(np.sin(2 * np.pi * f * time_axis) / k for k, f in enumerate((140, 280, 420, 840), 1))
     wave *= 0.6 + 0.4 * np.sin(2 * np.pi * 4 * time_axis)
@@ -30,6 +34,17 @@ def make_home(folder: Path) -> Path:
         add_voice(name, folder / "ref.wav", folder=folder / "voices")
     tiny_tts_folder(folder / "model")
     return folder
+
+
+@pytest.fixture(scope="module")
+def tts(home) -> TTS:
+    return TTS.load(home / "model")
+
+
+@pytest.fixture(autouse=True)
+def two_voices(own_surroundings, home, monkeypatch) -> None:
+    monkeypatch.setenv("TTS_FM_HOME", str(home))
+    monkeypatch.setattr("tts_fm.voices.BUILTIN", home / "none")
 
 
 class Running:

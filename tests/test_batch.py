@@ -9,36 +9,14 @@ import signal
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
-from batch_toys import TEXTS, contents, load, make_place, make_unbroken, never, records
+from batch_toys import TEXTS, contents, items, never, place, records, tts, unbroken
 
 from tts_fm.audio import read_audio
 from tts_fm.batch import Options, rounds, run
 from tts_fm.lists import read_list
-from tts_fm.synthesis import TTS
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
-    return make_place(tmp_path_factory.mktemp("batch"))
-
-
-@pytest.fixture(scope="module")
-def tts(place) -> TTS:
-    return load(place)
-
-
-@pytest.fixture(scope="module")
-def items(place):
-    return read_list(place / "list.jsonl").items
-
-
-@pytest.fixture(scope="module")
-def unbroken(place, tts, items) -> Path:
-    return make_unbroken(place, tts, items)
 
 
 def test_folder(unbroken, items):

@@ -8,36 +8,14 @@ import signal
 import sys
 import types
 from functools import partial
-from pathlib import Path
 
 import pytest
-from batch_toys import contents, load, make_place, make_unbroken, records
+from batch_toys import contents, items, place, records, tts, unbroken
 
 from tts_fm import batch, cli
 from tts_fm.batch import Options, model_digest, run
 from tts_fm.errors import MissingDependency
-from tts_fm.lists import read_list
 from tts_fm.synthesis import TTS
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
-    return make_place(tmp_path_factory.mktemp("batch"))
-
-
-@pytest.fixture(scope="module")
-def tts(place) -> TTS:
-    return load(place)
-
-
-@pytest.fixture(scope="module")
-def items(place):
-    return read_list(place / "list.jsonl").items
-
-
-@pytest.fixture(scope="module")
-def unbroken(place, tts, items) -> Path:
-    return make_unbroken(place, tts, items)
 
 
 def test_workers(place, items, unbroken):

@@ -16,26 +16,9 @@ pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 httpx = pytest.importorskip("httpx")
 
-from serve_toys import JSON, LONG, SPEECH, Running, alone, make_home, pcm_of  # noqa: E402
+from serve_toys import JSON, LONG, SPEECH, Running, alone, home, pcm_of, tts, two_voices  # noqa: E402
 
 from tts_fm.serve import ServeConfig, create_app  # noqa: E402
-from tts_fm.synthesis import TTS  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return make_home(tmp_path_factory.mktemp("serve"))
-
-
-@pytest.fixture(scope="module")
-def tts(home):
-    return TTS.load(home / "model")
-
-
-@pytest.fixture(autouse=True)
-def two_voices(own_surroundings, home, monkeypatch):
-    monkeypatch.setenv("TTS_FM_HOME", str(home))
-    monkeypatch.setattr("tts_fm.voices.BUILTIN", home / "none")
 
 
 @pytest.fixture(scope="module")

@@ -12,26 +12,9 @@ pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 httpx = pytest.importorskip("httpx")
 
-from serve_toys import make_home  # noqa: E402
+from serve_toys import home, tts, two_voices  # noqa: E402
 
 from tts_fm.serve import ServeConfig, config_from, create_app, listen, read_key  # noqa: E402
-from tts_fm.synthesis import TTS  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return make_home(tmp_path_factory.mktemp("serve"))
-
-
-@pytest.fixture(scope="module")
-def tts(home):
-    return TTS.load(home / "model")
-
-
-@pytest.fixture(autouse=True)
-def two_voices(own_surroundings, home, monkeypatch):
-    monkeypatch.setenv("TTS_FM_HOME", str(home))
-    monkeypatch.setattr("tts_fm.voices.BUILTIN", home / "none")
 
 
 def asgi(app, **headers):

@@ -11,25 +11,7 @@ pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 httpx = pytest.importorskip("httpx")
 
-from serve_toys import LONG, SPEECH, Gate, Running, make_home, until  # noqa: E402
-
-from tts_fm.synthesis import TTS  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return make_home(tmp_path_factory.mktemp("serve"))
-
-
-@pytest.fixture(scope="module")
-def tts(home):
-    return TTS.load(home / "model")
-
-
-@pytest.fixture(autouse=True)
-def two_voices(own_surroundings, home, monkeypatch):
-    monkeypatch.setenv("TTS_FM_HOME", str(home))
-    monkeypatch.setattr("tts_fm.voices.BUILTIN", home / "none")
+from serve_toys import LONG, SPEECH, Gate, Running, home, tts, two_voices, until  # noqa: E402
 
 
 def test_a_full_queue_is_429_and_the_rest_is_served(tts, monkeypatch):

@@ -54,9 +54,13 @@ class Settings:
         """Network forwards for one chunk; a guided evaluation counts as two."""
         return (self.steps or 0) * METHODS[self.method] * (2 if self.cfg else 1)
 
+    def solver(self) -> dict[str, Any]:
+        """The options of model.sample; after `with_defaults`."""
+        return {name: getattr(self, name) for name in ("steps", "cfg", "method", "sway", "temperature")}
+
     def solver_key(self) -> tuple:
         """What items must share to be solved in one batch."""
-        return (self.steps, self.cfg, self.method, self.sway, self.temperature)
+        return tuple(self.solver().values())
 
 
 def _inside(name: str, value: float | None, low: float, high: float, whole: bool = False) -> None:
