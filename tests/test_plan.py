@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from tts_fm.batches import Buckets, Item, Loader, collate
+from tts_fm.audio import log_mel
+from tts_fm.batches import Buckets, Item, Loader, collate, equalised
 from tts_fm.config import ModelConfig, TrainConfig, from_dict, to_dict
 from tts_fm.infill import draw_infill, hide_prompt_symbols
 from tts_fm.plan import plan_chunks
@@ -114,6 +116,26 @@ def test_batches_are_padded_marked_and_repeatable():
     again = Loader(Tones(), TrainConfig(batch_frames=200))
     first, second = again[5], Loader(Tones(), TrainConfig(batch_frames=200))[5]
     assert (first.mel == second.mel).all() and (first.hidden == second.hidden).all()
+
+
+def test_the_equaliser_is_a_filter():
+    """The curve that it adds to a log-mel of noise, as a filter of the wave, gives the same log-mel; half of the items have one."""
+    from librosa import mel_frequencies
+
+    noise = np.random.default_rng(0).normal(0, 0.1, 48_000)
+    mel = log_mel(torch.from_numpy(noise)[None])[0].numpy()
+    rng = np.random.default_rng(1)
+    curves = [equalised(mel, 3.0, rng) - mel for _ in range(60)]
+    some = [c for c in curves if c.any()]
+    assert 20 <= len(some) <= 40
+    assert 2.0 < np.std([20 / np.log(10) * c[50] for c in some]) < 4.0  # dB
+    frequencies = mel_frequencies(102, fmin=0, fmax=12_000, htk=True)[1:-1]
+    for curve in some[:3]:
+        assert np.allclose(curve, curve[:1], atol=1e-5)
+        gain = np.exp(np.interp(np.linspace(0, 12_000, 24_001), frequencies, curve[0]))
+        filtered = np.fft.irfft(np.fft.rfft(noise) * gain, 48_000)
+        found = log_mel(torch.from_numpy(filtered)[None])[0].numpy() - mel
+        assert np.abs(found - curve)[4:-4].mean() < 0.03 and np.abs(found - curve)[4:-4].max() < 0.4
 
 
 def test_configs_name_the_nearest_field_and_survive_json():

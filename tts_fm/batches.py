@@ -5,6 +5,7 @@ B batch, T mel frames, N symbols. A batch is fixed by (seed, epoch, index) alone
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import signal
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tts_fm.audio import MEL_FLOOR
 from tts_fm.config import TrainConfig
 from tts_fm.infill import draw_infill, hide_prompt_symbols
 
@@ -94,7 +96,7 @@ def collate(items: Sequence[Item], length: int, config: TrainConfig, rng: np.ran
     for b, item in enumerate(items):
         frames = len(item.mel)
         plan = draw_infill(frames, config, rng)
-        mel[b, :frames] = item.mel
+        mel[b, :frames] = equalised(item.mel, config.equalise, rng) if config.equalise else item.mel
         mask[b, :frames], hidden[b, plan.start : plan.end] = True, True
         drops[:, b] = plan.drop_audio, plan.drop_text
         ids, durations = item.ids, item.durations
@@ -104,6 +106,14 @@ def collate(items: Sequence[Item], length: int, config: TrainConfig, rng: np.ran
     symbols, times = pad_texts(texts, multiple=32)
     drop_audio, drop_text = torch.from_numpy(drops)
     return Batch(torch.from_numpy(mel), torch.from_numpy(mask), torch.from_numpy(hidden), symbols, times, drop_audio, drop_text)
+
+
+def equalised(mel: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
+    """Every second log-mel (T, 100) as another microphone or mouth would give it: a smooth random curve, `deviation` dB, is added to it."""
+    if rng.random() < 0.5:
+        return mel
+    curve = np.interp(np.linspace(0, 1, mel.shape[1]), np.linspace(0, 1, 8), rng.normal(0, deviation, 8)) * math.log(10) / 20
+    return np.maximum(mel + curve.astype(np.float32), math.log(MEL_FLOOR))
 
 
 def pad_texts(texts: Sequence[tuple[np.ndarray, np.ndarray | None]], multiple: int = 1) -> tuple[Tensor, Tensor | None]:

@@ -30,6 +30,7 @@ class ModelConfig:
     shared_adaln: bool = False  # one time modulation for all blocks plus an offset for each, instead of one projection a block
     given_flag: bool = False  # one more input channel that says which frames are given (the mel alone says it by zeros)
     style: int = 0  # channels of an encoder that pools the given mel into one vector for all positions (PromptStyle); 0 = none
+    style_rank: int = 0  # width of the bottleneck through which that vector also modulates every block; 0 = it does not
     mel_mean: float = 0.0  # log-mels are normalised by (mel - mean) / std before the network; F5 and E2: 0 and 1
     mel_std: float = 1.0
     dropout: float = 0.0  # after attention and feed-forward, in training
@@ -68,6 +69,7 @@ class TrainConfig:
     checkpointing: bool = False  # recompute each block in the backward pass: about a third more time, a fraction of the memory
     spike: float = 0.0  # updates whose gradient norm is this many times the usual one are skipped; 0 = only those that are not finite
     most_skipped: int = 20  # skipped updates in a row after which the run stops with an error
+    equalise: float = 0.0  # dB: half of the items pass through a random smooth equaliser of this deviation, prompt and speech alike
     tensorboard: bool = False  # write <run>/tensorboard
     shard: bool = False  # several processes share weights, moments and averages (FSDP2) instead of each holding all
     ctc: float = 0.0  # weight of a CTC loss on hidden states two thirds up the network, which must tell the symbols (A-DMA); 0 = none

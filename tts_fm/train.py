@@ -18,6 +18,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ class Trainer:
             self.model, self.optimiser = self.accelerator.prepare(trained, optimiser)
         self.average = {k: v.detach().clone() for k, v in self.plain.state_dict().items()}
         self.loader = Loader(items, config)
-        self.valid = Loader(valid, config) if valid is not None else None
+        self.valid = Loader(valid, replace(config, equalise=0.0)) if valid is not None else None
         self.step = 0
         self.guard: dict[str, Any] = {"usual": 0.0, "skipped": 0, "in_row": 0}  # usual gradient norm, updates skipped in all and lately
         self.losses: list[float] = []  # since the last line of the log

@@ -65,6 +65,7 @@ def model_config(vocab: int) -> ModelConfig:
         shared_adaln=True,
         given_flag=True,
         style=192,
+        style_rank=128,
         mel_mean=-2.44,
         mel_std=3.72,
     )
@@ -80,6 +81,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--ema", type=float, default=0.999, help="decay of the averaged weights; less for a short last phase")
     parser.add_argument("--span", type=float, default=0.5, help="least share of an utterance that is hidden; the rest is prompt")
+    parser.add_argument("--equalise", type=float, default=3.0, help="dB, deviation of the random equaliser; 0 = none")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop (and save) after this long")
     parser.add_argument("--eager", action="store_true", help="do not compile")
@@ -94,7 +96,13 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     vocab = make_vocab(args.cache)
     config = TrainConfig(
-        steps=args.steps, decay=args.decay, batch_frames=args.batch_frames, learning_rate=args.lr, ema=args.ema, span=(args.span, 1.0)
+        steps=args.steps,
+        decay=args.decay,
+        batch_frames=args.batch_frames,
+        learning_rate=args.lr,
+        ema=args.ema,
+        span=(args.span, 1.0),
+        equalise=args.equalise,
     )
     model_settings = model_config(len(vocab))
     settings = {"model": dataclasses.asdict(model_settings), "train": dataclasses.asdict(config), "vocab": vocab}

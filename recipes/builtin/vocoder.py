@@ -116,6 +116,12 @@ def build(dim: int = 256, layers: int = 6) -> nn.Module:
     return Generator()
 
 
+def grown(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """The weights of a shallower generator as those of `model`: blocks that it does not have start as identities (their gain is 0)."""
+    new = {k: torch.zeros_like(v) if k.endswith("gamma") else v for k, v in model.state_dict().items() if k not in state}
+    return state | new
+
+
 class Adversary(nn.Module):
     """Multi-resolution (and, with `periods`, multi-period) discriminators with the hinge and feature-matching losses of Vocos."""
 
@@ -171,6 +177,7 @@ def main() -> None:
     parser.add_argument("--adversarial-from", type=int, default=8000)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--layers", type=int, default=6, help="ConvNeXt blocks; more than the checkpoint has are added at its end")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--periods", type=int, nargs="*", default=[], help="multi-period discriminators, slow on a CPU")
     parser.add_argument("--windows", type=int, nargs="*", default=[2048, 512], help="multi-resolution discriminators")
@@ -183,7 +190,7 @@ def main() -> None:
     torch.manual_seed(0)
     args.out.mkdir(parents=True, exist_ok=True)
     train, valid, spectral = Clips(args.cache, "train"), Clips(args.cache, "valid"), SpectralLoss()
-    model, adversary = build(), Adversary(args.periods, args.windows, args.channels)
+    model, adversary = build(layers=args.layers), Adversary(args.periods, args.windows, args.channels)
     ema = {k: v.clone() for k, v in model.state_dict().items()}
     g_opt = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.8, 0.98), weight_decay=0.01)
     d_opt = torch.optim.AdamW(adversary.parameters(), lr=args.lr, betas=(0.8, 0.98), weight_decay=0.01)
@@ -191,8 +198,11 @@ def main() -> None:
     step, last = 0, args.out / "last.pt"
     if last.exists():
         state = torch.load(last, weights_only=True)
+        if deeper := len(state["model"]) < len(ema):
+            state |= {key: grown(state[key], model) for key in ("model", "ema")}
         model.load_state_dict(state["model"])
-        g_opt.load_state_dict(state["g_opt"])
+        if not deeper:  # the optimiser's state is by number of the parameter
+            g_opt.load_state_dict(state["g_opt"])
         if state["step"] > args.adversarial_from:  # before that they are untrained, and may be others now
             adversary.load_state_dict(state["adversary"])
             d_opt.load_state_dict(state["d_opt"])
@@ -245,7 +255,7 @@ def main() -> None:
         if step % 200 == 0:
             save()
         if step % 400 == 0:
-            shadow = build()
+            shadow = build(layers=args.layers)
             shadow.load_state_dict(ema)
             print(json.dumps({"step": step, "valid_mel": validate(shadow, valid, spectral)}), file=log, flush=True)
     save()

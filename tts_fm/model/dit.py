@@ -74,7 +74,7 @@ class DiT(nn.Module):
         self.config = config
         self.time_embed = TimeEmbedding(config.dim)
         self.text_embed = TextConditioning(config)
-        self.style = PromptStyle(config.style, config.text_dim) if config.style else None
+        self.style = PromptStyle(config) if config.style else None
         self.input_embed = InputEmbedding(config)
         if config.shared_adaln:
             self.adaln = Modulation(config.dim, 6)
@@ -96,18 +96,21 @@ class DiT(nn.Module):
 
     def forward(
         self, x: Tensor, t: Tensor, given: Tensor, given_mask: Tensor, text: Tensor, mask: Tensor | None = None,
-        modulations: list[Tensor] | None = None,
+        modulations: list[Tensor] | None = None, voice: Tensor | None = None,
     ) -> Tensor:
         """The velocity.
 
         x, given: (B, T, 100), `given` zero where nothing is given; given_mask (B, T) bool; t (B,) float32 in [0, 1]; text (B, P, E) from
-        `text_embed`; mask (B, T) bool or None when every frame is real; modulations as from `modulations(t)`. Returns (B, T, 100).
+        `text_embed`; mask (B, T) bool or None when every frame is real; modulations as from `modulations(t)`;
+        voice (B, depth, 6 D) is added to those of the blocks. Returns (B, T, 100).
         """
         frames = x.shape[1]
         modulations = self.modulations(t) if modulations is None else modulations
         x, given, mask = grouped(x, given, given_mask, mask, self.config)
         h = self.input_embed(x, given, text, mask)  # (B, P, D)
         angles = rotary_angles(h.shape[1], h.device)
+        if voice is not None:
+            modulations = [*(m + v for m, v in zip(modulations, voice.unbind(1), strict=False)), modulations[-1]]
         modulations = [m.to(h.dtype) for m in modulations]
         for block, modulation in zip(self.transformer_blocks, modulations, strict=False):
             h = block(h, modulation, angles, mask)

@@ -7,7 +7,7 @@ audio.log_mel makes them; normalisation happens here and nowhere else. It does n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -37,11 +37,22 @@ class Condition:
     given_mask: Tensor  # (B, T) bool, True = frame of the prompt
     text: Tensor  # (B, P, E) features
     mask: Tensor | None  # (B, T) bool, True = real frame; None = all are
+    voice: Tensor | None = None  # (B, depth, 6 D) what the prompt's voice adds to the modulations of the blocks; None = nothing
 
     def items(self, start: int, stop: int) -> Condition:
         """The condition of items start to stop."""
-        mask = None if self.mask is None else self.mask[start:stop]
-        return Condition(self.given[start:stop], self.given_mask[start:stop], self.text[start:stop], mask)
+        mask, voice = (None if part is None else part[start:stop] for part in (self.mask, self.voice))
+        return Condition(self.given[start:stop], self.given_mask[start:stop], self.text[start:stop], mask, voice)
+
+    @staticmethod
+    def joined(parts: Sequence[Condition]) -> Condition:
+        """Several conditions as one batch."""
+
+        def cat(name: str) -> Tensor | None:
+            found = [getattr(part, name) for part in parts]
+            return None if found[0] is None else torch.cat(found)
+
+        return Condition(*(cat(field.name) for field in fields(Condition)))  # type: ignore[arg-type]
 
 
 class FlowModel(nn.Module):
@@ -89,9 +100,11 @@ class FlowModel(nn.Module):
         """Prepare what does not change from step to step. mel (B, T, 100) normalised; given, mask (B, T) bool; ids (B, N)."""
         positions, shown = position_mask(mask, self.config.patch), mel * given[..., None]
         text = self.net.text_embed(ids, positions, durations, drop_text)
+        voice = None
         if self.net.style is not None:
-            text = masked(text + self.net.style(shown, given)[:, None], positions)
-        return Condition(shown, given, text, mask)
+            style, voice = self.net.style(shown, given)
+            text = masked(text + style[:, None], positions)
+        return Condition(shown, given, text, mask, voice)
 
     def loss(self, mel: Tensor, mask: Tensor, hidden: Tensor, ids: Tensor, durations: Tensor | None, drop_audio: Tensor, drop_text: Tensor,
              generator: torch.Generator, times: str = "uniform") -> Loss:
@@ -101,7 +114,7 @@ class FlowModel(nn.Module):
         c = self.condition(x1, given, ids, mask, durations, drop_text)
 
         def velocity(x: Tensor, t: Tensor) -> Tensor:
-            return self.net(x, t, c.given, c.given_mask, c.text, c.mask)
+            return self.net(x, t, c.given, c.given_mask, c.text, c.mask, voice=c.voice)
 
         return cfm_loss(velocity, x1, hidden & mask, generator, path=self.path, times=times)
 
@@ -141,7 +154,7 @@ class FlowModel(nn.Module):
 
     def step(self, x: Tensor, t: Tensor, c: Condition, modulations: list[Tensor] | None = None) -> Tensor:
         """One forward in the network's dtype: (B, T, 100), in x's dtype and device."""
-        v = self.net(x.to(self.device, self.dtype), t, c.given, c.given_mask, c.text, c.mask, modulations)
+        v = self.net(x.to(self.device, self.dtype), t, c.given, c.given_mask, c.text, c.mask, modulations, c.voice)
         return v.to(x.device, x.dtype)
 
     def inference_condition(self, mel: Tensor, given: Tensor, ids: Tensor, mask: Tensor | None, durations: Tensor | None,
@@ -152,7 +165,7 @@ class FlowModel(nn.Module):
         if durations is not None and durations.shape != ids.shape:
             raise ValueError(f"durations {tuple(durations.shape)} and ids {tuple(ids.shape)} must have one shape")
         c = self.condition(mel, given & real, ids, real, durations, drop_text)
-        return Condition(c.given.to(self.dtype), c.given_mask, c.text, None if mask is None else real)
+        return Condition(c.given.to(self.dtype), c.given_mask, c.text, None if mask is None else real, c.voice)
 
     def prompt(self, cond: Tensor | None, batch: int, frames: int, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """A prompt (B, T', 100) log-mel or None -> normalised (B, T, 100) and which frames it gives (B, T)."""

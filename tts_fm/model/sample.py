@@ -141,9 +141,7 @@ class Branches:
         """The condition of some of the branches."""
         if names not in self._made:
             parts = [self.condition.items(i * self.batch, (i + 1) * self.batch) for i in map(self.names.index, names)]
-            mask = None if self.condition.mask is None else torch.cat([p.mask for p in parts if p.mask is not None])
-            given, flags, features = (torch.cat([getattr(p, k) for p in parts]) for k in ("given", "given_mask", "text"))
-            self._made[names] = type(self.condition)(given, flags, features, mask)
+            self._made[names] = self.condition.joined(parts)
         return self._made[names]
 
 

@@ -70,9 +70,9 @@ class UNetT(nn.Module):
 
     def forward(
         self, x: Tensor, t: Tensor, given: Tensor, given_mask: Tensor, text: Tensor, mask: Tensor | None = None,
-        modulations: list[Tensor] | None = None,
+        modulations: list[Tensor] | None = None, voice: None = None,
     ) -> Tensor:
-        """The velocity; arguments and result as in DiT.forward."""
+        """The velocity; arguments and result as in DiT.forward. There is no modulation for a voice to be added to."""
         frames = x.shape[1]
         x, given, mask = grouped(x, given, given_mask, mask, self.config)
         h = self.input_embed(x, given, text, mask)  # (B, P, D)
