@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import sys
 
 import pytest
 
@@ -20,3 +22,20 @@ def pytest_unconfigure() -> None:
     """A worker that a failed test left behind must not hold up the exit of the run."""
     for child in multiprocessing.active_children():
         child.kill()
+
+
+@pytest.fixture
+def ray_cluster(monkeypatch):
+    """Two nodes of a real Ray cluster on this machine, connected to; skipped where Ray is not installed."""
+    ray, utils = pytest.importorskip("ray"), pytest.importorskip("ray.cluster_utils")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(p for p in sys.path if p))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    cluster = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        cluster.add_node(num_cpus=1)
+        ray.init(address=cluster.address, log_to_driver=False)
+        assert len(ray.nodes()) == 2
+        yield ray
+    finally:
+        ray.shutdown()
+        cluster.shutdown()

@@ -55,21 +55,10 @@ def test_ray_engine(place, tts, items, unbroken, monkeypatch):
         run(items, place / "ray", lambda: tts, Options(engine="ray"), "other")
 
 
-def test_ray_cluster(place, items, unbroken, monkeypatch):
-    """Two nodes of a real cluster on this machine, where Ray is installed."""
-    ray, utils = pytest.importorskip("ray"), pytest.importorskip("ray.cluster_utils")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(p for p in sys.path if p))
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    cluster = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    try:
-        cluster.add_node(num_cpus=1)
-        ray.init(address=cluster.address, log_to_driver=False)
-        options = Options(batch=3, format="flac", subtitles="srt", engine="ray", workers=2)
-        assert run(items, place / "cluster", partial(TTS.load, place / "model"), options, "m").spoken == 12
-        assert contents(place / "cluster") == contents(unbroken)
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
+def test_ray_cluster(place, items, unbroken, ray_cluster):
+    options = Options(batch=3, format="flac", subtitles="srt", engine="ray", workers=2)
+    assert run(items, place / "cluster", partial(TTS.load, place / "model"), options, "m").spoken == 12
+    assert contents(place / "cluster") == contents(unbroken)
 
 
 def test_model_digest(place):

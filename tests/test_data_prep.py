@@ -165,6 +165,13 @@ def test_tree_in_libritts_layout(tmp_path: Path):
         make_libritts_tree.make_tree(tmp_path / "in.jsonl", tmp_path / "other", 9, 4)
 
 
+def test_a_ray_cluster_finds_the_same(corpus: Path, ray_cluster, monkeypatch):
+    monkeypatch.setattr(shared, "CHUNK", 2)
+    here = libritts.prepare_libritts(corpus, corpus / "1.jsonl", jobs=1)
+    assert libritts.prepare_libritts(corpus, corpus / "2.jsonl", engine="ray") == here and len(here) == 9
+    assert (corpus / "2.jsonl").read_bytes() == (corpus / "1.jsonl").read_bytes()
+
+
 def test_ray_is_optional(corpus: Path, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "ray", None)
     assert shared.run(libritts.main, ["prepare", str(corpus), str(corpus / "m.jsonl"), "--engine", "ray"]) == 5

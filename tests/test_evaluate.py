@@ -204,7 +204,7 @@ def test_speak_with(listed):
     class Tts:
         def say(self, text, voice, ref_text, **options):
             asked.append((text, voice, ref_text, options))
-            settings = SimpleNamespace(steps=4, method="euler", cfg=2.0, temperature=1.0, sway=-1.0, seed=0, speed=1.0)
+            settings = SimpleNamespace(steps=4, method="euler", cfg=2.0, temperature=1.0, match=0.0, sway=-1.0, seed=0, speed=1.0)
             return SimpleNamespace(wave=np.ones(80, np.float32), rate=8000, forwards=16, chunks=[1, 2], settings=settings)
 
     report = ev.evaluate(listed, ev.SpeakWith(Tts(), steps=4), measures=[], about={"model": "toy"})

@@ -20,7 +20,7 @@ ORDER = """
 errors
 config settings
 ogg
-audio
+audio spectrum
 hub reference text splice
 voices words
 manifest plan subtitles listforms

@@ -168,6 +168,21 @@ def test_model_from_the_hub(tmp_path, monkeypatch):
     assert isinstance(there.vocoder, Vocoder) and there.durations is not None
 
 
+def test_match(tts, voice):
+    """The mean spectrum of what is said moves to the prompt's; words and their times stay."""
+    from tts_fm.audio import log_mel
+    from tts_fm.spectrum import loud
+
+    prompt = log_mel(torch.from_numpy(tts.voice(voice).wave)[None])[0]
+    free, near = (tts.say("Hello there, one and all.", voice, match=match, steps=2) for match in (0.0, 1.0))
+    mean = prompt[loud(prompt)].mean(0).numpy()
+    far, close = (np.abs(s.chunks[0].mel[loud(torch.from_numpy(s.chunks[0].mel)).numpy()].mean(0) - mean).mean() for s in (free, near))
+    assert close < 0.9 * far and [w.text for w in near.words] == [w.text for w in free.words] and len(near.wave) == len(free.wave)
+    assert Settings().with_defaults({"match": 1.0}).match == 1.0 and Settings().with_defaults({}).match == 0.0
+    with pytest.raises(ValueError, match="match must be a number from 0 to 1"):
+        tts.say("Hello.", voice, match=1.5)
+
+
 def test_temperature(tts, voice):
     """Without noise there is one reading only; with it, seeds differ. A model's default holds where nothing is said."""
     cold = [tts.say("Hello.", voice, seed=seed, temperature=0.0, steps=2).wave for seed in (1, 2)]

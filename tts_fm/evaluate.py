@@ -367,5 +367,6 @@ class SpeakWith:
         )
         seconds = time.perf_counter() - begin
         self.forwards = speech.forwards // max(1, len(speech.chunks))
-        self.about = {key: getattr(speech.settings, key) for key in ("steps", "method", "cfg", "temperature", "sway", "seed", "speed")}
+        told = ("steps", "method", "cfg", "temperature", "match", "sway", "seed", "speed")
+        self.about = {key: getattr(speech.settings, key) for key in told}
         return speech.wave, speech.rate, seconds

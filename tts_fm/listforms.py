@@ -22,7 +22,7 @@ ALIASES = {
     "ref_wav": "ref_audio", "language_id": "lang", "language": "lang", "nfe_step": "steps", "cfg_strength": "cfg",
     "sway_sampling_coef": "sway", "gen_text": "text",
 }  # fmt: skip
-NUMBERS = {"steps": int, "seed": int, "cfg": float, "temperature": float, "sway": float, "speed": float, "duration": float,
+NUMBERS = {"steps": int, "seed": int, "cfg": float, "temperature": float, "match": float, "sway": float, "speed": float, "duration": float,
            "loudness": float}
 FIELDS = ("id", "text", "voice", "ref_audio", "ref_text", "lang", "method", *NUMBERS)
 #: keys of F5-TTS configurations that belong to its program, not to the text; they are named in the notes, not used

@@ -16,6 +16,7 @@ class Settings:
     steps: int | None = None  # intervals of the solver, 1 to 256
     cfg: float | None = None  # classifier-free guidance, 0 (off) to 20
     temperature: float | None = None  # standard deviation of the noise, 0 to 2; below 1 smoother and less varied
+    match: float | None = None  # how far the speech's mean spectrum is moved to the prompt's, 0 to 1
     method: str = "euler"  # "euler", "midpoint", "heun" or "rk4"
     sway: float = -1.0  # sway sampling coefficient, -1 (dense near the noise) to 1
     seed: int = 0  # the same seed, text and voice give the same audio
@@ -27,12 +28,13 @@ class Settings:
     chunk_seconds: float = 12.0  # longest stretch that is spoken in one go, 2 to 25
 
     def with_defaults(self, defaults: dict[str, Any]) -> Settings:
-        """Fill `steps`, `cfg` and `temperature` from a model's defaults (32, 2 and 1 where it has none, as F5-TTS)."""
+        """Fill `steps`, `cfg`, `temperature` and `match` from a model's defaults (32, 2, 1 and 0 where it has none, as F5-TTS)."""
         return replace(
             self,
             steps=self.steps if self.steps is not None else defaults.get("steps", 32),
             cfg=self.cfg if self.cfg is not None else defaults.get("cfg", 2.0),
             temperature=self.temperature if self.temperature is not None else defaults.get("temperature", 1.0),
+            match=self.match if self.match is not None else defaults.get("match", 0.0),
         )
 
     def check(self) -> Settings:
@@ -40,6 +42,7 @@ class Settings:
         _inside("steps", self.steps, 1, 256, whole=True)
         _inside("cfg", self.cfg, 0, 20)
         _inside("temperature", self.temperature, 0, 2)
+        _inside("match", self.match, 0, 1)
         _inside("sway", self.sway, -1, 1)
         _inside("seed", self.seed, 0, 2**63 - 1, whole=True)
         _inside("speed", self.speed, 0.25, 4)

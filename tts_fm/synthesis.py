@@ -27,6 +27,7 @@ from tts_fm.model.duration import DurationModel, byte_ratio_frames, load_duratio
 from tts_fm.model.flow_model import FlowModel
 from tts_fm.plan import ChunkPlan, plan_chunks
 from tts_fm.settings import Settings
+from tts_fm.spectrum import matched
 from tts_fm.vocoder import GriffinLim, Vocoder, load_vocoder
 from tts_fm.voices import Voice, catalogue, get_voice
 from tts_fm.words import Word, word_times
@@ -286,9 +287,10 @@ class TTS:
         return [self._chunk(job, mel[b, len(job.prompt) : job.frames]) for b, job in enumerate(jobs)]
 
     def _chunk(self, job: Job, mel: torch.Tensor) -> Chunk:
-        """Vocode one chunk's mel (T, 100), soften its edges, put its pause before it and time its words."""
+        """Vocode one chunk's mel (T, 100) in the prompt's colour, soften its edges, put its pause before it and time its words."""
         if job.settings.duration is None:
             mel = mel[: speech_end(mel)]
+        mel = matched(mel, job.prompt, job.settings.match or 0.0)
         wave = self.vocoder.decode(mel[None])[0].cpu().numpy().astype(np.float32)
         edge = min(240, len(wave) // 2)
         ramp = np.linspace(0.0, 1.0, edge, dtype=np.float32)

@@ -144,7 +144,7 @@ class Service:
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known) or 'none'}"
             raise Refusal(400, f"there is no voice of that name; {hint}", "voice", "voice_not_found")
         voice = await asyncio.to_thread(self.tts.voice, name)
-        own = body.model_dump(include={"steps", "cfg", "temperature", "seed", "speed", "lang", "chunk_seconds"})
+        own = body.model_dump(include={"steps", "cfg", "temperature", "match", "seed", "speed", "lang", "chunk_seconds"})
         return Spoken(body.input, voice, None, Settings(**own))
 
     def _headers(self, body: schema.SpeechRequest, plan: Outlook) -> dict[str, str]:
