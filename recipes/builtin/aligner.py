@@ -14,12 +14,12 @@ import argparse
 import json
 import logging
 import math
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from loop import add_options, train
 from torch import Tensor
 
 from tts_fm.align import is_pause
@@ -167,60 +167,10 @@ def measure(model: AlignerModel, clips: Clips, most: int = 64) -> dict[str, floa
     return {"valid_accuracy": round(right / count, 4), "valid_loss": round(loss / count, 4)}
 
 
-def train(model: AlignerModel, clips: Clips, valid: Clips, args: argparse.Namespace) -> None:
-    """Train until args.steps or args.minutes (summed over resumed runs) are used up; checkpoint every args.save steps."""
-    optimiser = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.01)
-    last, step, used, records = args.out / "last.pt", 0, 0.0, args.out / "log.jsonl"
-    if last.exists():
-        state = torch.load(last, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        step, used = state["step"], state["used"]
-        log.info("going on from step %d", step)
-    began, recent = time.time() - used, []
-    while True:
-        used = time.time() - began
-        done = max(step / args.steps, used / (60 * args.minutes))
-        if done >= 1 or (step and step % args.save == 0):
-            state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step, "used": used}
-            torch.save(state, last.with_suffix(".part"))
-            last.with_suffix(".part").replace(last)
-            save_aligner(model, args.out)
-            loss = round(float(np.mean(recent)), 4) if recent else None
-            figures = {"step": step, "seconds": round(used), "loss": loss} | measure(model, valid)
-            with records.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(figures) + "\n")
-            log.info("%s", figures)
-            recent = []
-        if done >= 1:
-            return
-        for group in optimiser.param_groups:
-            group["lr"] = args.lr * min(1.0, (step + 1) / 100, 1.5 * (1 - done))  # flat, then down to zero over the last two thirds
-        model.train()
-        mel, labels = clips.batch(step, args.batch, args.frames, args.seed)
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = model(mel, (labels != IGNORED).sum(1))
-        loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        recent.append(loss.item())
-        step += 1
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cache", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--minutes", type=float, default=math.inf)
-    parser.add_argument("--batch", type=int, default=24, help="crops in a batch")
+    add_options(parser, batch=24, save=200)
     parser.add_argument("--frames", type=int, default=384, help="mel frames of a crop")
-    parser.add_argument("--lr", type=float, default=2e-3)
-    parser.add_argument("--save", type=int, default=200, help="checkpoint and measure every so many steps")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--valid-only", action="store_true")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
@@ -233,7 +183,14 @@ def main() -> None:
     torch.manual_seed(args.seed)  # the weights' first values
     model = AlignerModel(vocab)
     log.info("%.2fM parameters", sum(p.numel() for p in model.parameters()) / 1e6)
-    train(model, Clips(args.cache, "train", vocab), valid, args)
+    clips = Clips(args.cache, "train", vocab)
+
+    def loss_of(step: int) -> torch.Tensor:
+        mel, labels = clips.batch(step, args.batch, args.frames, args.seed)
+        logits = model(mel, (labels != IGNORED).sum(1))
+        return F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED)
+
+    train(model, loss_of, lambda: save_aligner(model, args.out), lambda: measure(model, valid), args)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import argparse
 import json
 import logging
 import math
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from flow import SILENCE, UNIT_FRAMES, make_vocab
+from loop import add_options, train
 from torch import Tensor
 
 from tts_fm.model.duration import FRAME_RATE, DurationModel, load_duration_model, save_duration_model
@@ -146,65 +146,9 @@ def measure(model: DurationModel, clips: Clips) -> dict[str, float]:
     return {key: round(value, 4) for key, value in out.items()}
 
 
-def train(model: DurationModel, clips: Clips, valid: Clips, args: argparse.Namespace) -> None:
-    """Train until args.steps or args.minutes (summed over resumed runs) are used up; checkpoint every args.save steps."""
-    optimiser = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.01)
-    last, step, used, records = args.out / "last.pt", 0, 0.0, args.out / "log.jsonl"
-    torch.manual_seed(args.seed)  # dropout
-    if last.exists():
-        state = torch.load(last, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        torch.set_rng_state(state["rng"])
-        step, used = state["step"], state["used"]
-        log.info("going on from step %d", step)
-    else:
-        _, _, prompt, lengths = clips.batch(-1, 256, args.seed + 1)
-        model.prompt.calibrate(prompt, lengths)
-    began, recent = time.time() - used, []
-    while True:
-        used = time.time() - began
-        done = max(step / args.steps, used / (60 * args.minutes))
-        if done >= 1 or (step and step % args.save == 0):
-            state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "rng": torch.get_rng_state()}
-            torch.save(state | {"step": step, "used": used}, last.with_suffix(".part"))
-            last.with_suffix(".part").replace(last)
-            save_duration_model(model, args.out)
-            figures = {"step": step, "seconds": round(used), "loss": round(float(np.mean(recent)), 4) if recent else None}
-            if done >= 1 or step % (4 * args.save) == 0:
-                figures |= measure(model, valid)
-            with records.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(figures) + "\n")
-            log.info("%s", {k: v for k, v in figures.items() if not k.startswith(("none", "other"))})
-            recent = []
-        if done >= 1:
-            return
-        for group in optimiser.param_groups:
-            group["lr"] = args.lr * min(1.0, (step + 1) / 50, 1.5 * (1 - done))  # flat, then down to zero over the last two thirds
-        model.train()
-        ids, frames, prompt, lengths = clips.batch(step, args.batch, args.seed)
-        with torch.autocast("cpu", torch.bfloat16):
-            said = model(ids, prompt, lengths)
-        loss = duration_loss(said, frames, ids)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        recent.append(loss.item())
-        step += 1
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cache", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--minutes", type=float, default=math.inf)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--lr", type=float, default=2e-3)
-    parser.add_argument("--save", type=int, default=100, help="checkpoint every so many steps; measure every fourth time")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--valid-only", action="store_true")
+    add_options(parser, batch=16, save=400)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
@@ -217,7 +161,16 @@ def main() -> None:
     torch.manual_seed(args.seed)  # the weights' first values
     model = DurationModel(vocab)
     log.info("%.2fM parameters", sum(p.numel() for p in model.parameters()) / 1e6)
-    train(model, Clips(args.cache, "train", vocab), valid, args)
+    clips = Clips(args.cache, "train", vocab)
+    if not (args.out / "last.pt").exists():
+        _, _, prompt, lengths = clips.batch(-1, 256, args.seed + 1)
+        model.prompt.calibrate(prompt, lengths)
+
+    def loss_of(step: int) -> torch.Tensor:
+        ids, frames, prompt, lengths = clips.batch(step, args.batch, args.seed)
+        return duration_loss(model(ids, prompt, lengths).float(), frames, ids)
+
+    train(model, loss_of, lambda: save_duration_model(model, args.out), lambda: measure(model, valid), args)
 
 
 if __name__ == "__main__":

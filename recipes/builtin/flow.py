@@ -81,6 +81,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--ema", type=float, default=0.999, help="decay of the averaged weights; less for a short last phase")
     parser.add_argument("--span", type=float, default=0.5, help="least share of an utterance that is hidden; the rest is prompt")
+    parser.add_argument("--as-spoken", action="store_true", help="a last phase: most items as at inference, prompt first and without text")
     parser.add_argument("--equalise", type=float, default=3.0, help="dB, deviation of the random equaliser; 0 = none")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop (and save) after this long")
@@ -104,6 +105,8 @@ def main() -> None:
         span=(args.span, 1.0),
         equalise=args.equalise,
     )
+    if args.as_spoken:
+        config = dataclasses.replace(config, prompt_first=0.8, prompt_text_drop=0.9, drop_audio=0.05, drop_both=0.05)
     model_settings = model_config(len(vocab))
     settings = {"model": dataclasses.asdict(model_settings), "train": dataclasses.asdict(config), "vocab": vocab}
     (args.out / "settings.json").write_text(json.dumps(settings, indent=1, ensure_ascii=False))

@@ -1,0 +1,77 @@
+"""The training loop of the small models beside the flow (duration model, aligner): AdamW, checkpoints, a log, exact resume.
+
+A run's state is (weights, optimiser, step, torch's generator, time used); batches are functions of the step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
+
+
+def add_options(parser: argparse.ArgumentParser, batch: int, save: int) -> None:
+    """What `train` reads from args, and `cache` and `out`, which every such recipe has."""
+    from pathlib import Path
+
+    parser.add_argument("cache", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="of training, summed over resumed runs")
+    parser.add_argument("--batch", type=int, default=batch, help="clips in a batch")
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--warmup", type=int, default=100, help="steps")
+    parser.add_argument("--save", type=int, default=save, help="checkpoint and measure every so many steps")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--valid-only", action="store_true", help="measure what is there, and end")
+
+
+def train(model: nn.Module, loss_of: Callable[[int], Tensor], save: Callable[[], None], measure: Callable[[], dict[str, float]],
+          args: argparse.Namespace) -> None:
+    """Train until args.steps or args.minutes are used up. loss_of(step): the loss of a batch; save: write the model for use."""
+    optimiser = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.01)
+    last, step, used = args.out / "last.pt", 0, 0.0
+    torch.manual_seed(args.seed)  # dropout
+    if last.exists():
+        state = torch.load(last, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        torch.set_rng_state(state.get("rng", torch.get_rng_state()))
+        step, used = state["step"], state["used"]
+        log.info("going on from step %d", step)
+    began, recent = time.time() - used, []
+    while True:
+        used = time.time() - began
+        done = max(step / args.steps, used / (60 * args.minutes))
+        if done >= 1 or (step and step % args.save == 0):
+            state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "rng": torch.get_rng_state()}
+            torch.save(state | {"step": step, "used": used}, last.with_suffix(".part"))
+            last.with_suffix(".part").replace(last)
+            save()
+            figures = {"step": step, "seconds": round(used), "loss": round(float(np.mean(recent)), 4) if recent else None} | measure()
+            with (args.out / "log.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(figures) + "\n")
+            log.info("%s", figures)
+            recent = []
+        if done >= 1:
+            return
+        for group in optimiser.param_groups:
+            group["lr"] = args.lr * min(1.0, (step + 1) / args.warmup, 1.5 * (1 - done))  # flat, then to zero over the last two thirds
+        model.train()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = loss_of(step)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        recent.append(loss.item())
+        step += 1
