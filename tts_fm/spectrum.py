@@ -1,9 +1,9 @@
-"""Speech is given the spectrum of its prompt, in the mean and in how much it moves: colour of voice and room, which a small model copies
-only in part.
+"""Speech is given the statistics of its prompt's spectrum: the colour of voice and room, which a small model copies only in part.
 
-For every mel band the mean and the deviation over the loud frames are carried over from the prompt, a linear map of log-mels; as a mark of
-speaker and channel both are old (Furui 1981; Viikki 1998, mean and variance normalisation), here they are given instead of taken away.
-T, Tp mel frames. It knows no models.
+Three maps of log-mels, each from what is loud in the speech and in the prompt, none of which knows a word of either: mean and deviation of
+every band, voiced and unvoiced frames apart; deviation of every cepstral coefficient; the distribution of every band's level. Taken away,
+such statistics are classics of robust recognition (Furui 1981, cepstral mean; Viikki 1998, variance; de la Torre 2005, histogram
+equalisation); here they are given. T, Tp mel frames, Q quantiles. It knows no models.
 """
 
 from __future__ import annotations
@@ -11,33 +11,78 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchaudio.functional import create_dct
 
 LOUD = 4.0  # nepers under the loud frames' level (95th percentile): what is below counts as silence
-ENOUGH = 50  # loud frames at which half of the difference is believed: what a short text happens to sound like is not the voice
-SHIFT = 1.5  # nepers (13 dB): the most that a band is raised or lowered
-STRETCH = 1.4  # the most that a band's movement is widened or narrowed
+ENOUGH = 30  # loud frames at which half of the difference is believed: what a short text happens to sound like is not the voice
+SHIFT = 1.5  # nepers (13 dB): the most that a band's mean is moved
+STRETCH = 1.4  # the most that a deviation is widened or narrowed
+QUANTILES = 9
+LOW, HIGH = slice(5, 25), slice(60, 90)  # bands of 0.2 to 1.3 kHz and of 4 to 9 kHz: a frame with less of the former is unvoiced
 
 
 def matched(mel: Tensor, prompt: Tensor, share: float = 1.0) -> Tensor:
-    """Log-mel speech (T, 100) with the mean and deviation of its bands moved by `share` (0 to 1) of the way to those of the prompt
-    (Tp, 100) -> (T, 100).
+    """Log-mel speech (T, 100), its statistics moved by `share` (0 to 1) of the way to those of the prompt (Tp, 100) -> (T, 100).
 
-    Differences are smoothed over neighbouring bands, trusted less where either has few loud frames, and limited to SHIFT and STRETCH.
+    Differences are trusted less where either has few loud frames, and are limited.
     """
     if not share:
         return mel
-    speech, voice = mel[loud(mel)].float(), prompt[loud(prompt)].to(mel.device).float()
-    few = min(len(speech), len(voice))
-    trust = share * few / (few + ENOUGH)
-    mean = speech.mean(0)  # (100,)
-    shift = smooth(voice.mean(0) - mean, 1).clamp(-SHIFT, SHIFT) * trust
-    ratio = (voice.std(0, correction=0) / speech.std(0, correction=0).clamp(min=1e-3)).clamp(1 / STRETCH**2, STRETCH**2)
-    stretch = smooth(ratio, 2).clamp(1 / STRETCH, STRETCH) ** trust
-    return ((mel.float() - mean) * stretch + mean + shift).to(mel.dtype)
+    result, prompt = mel.float(), prompt.to(mel.device).float()
+    few = min(int(loud(result).sum()), int(loud(prompt).sum()))
+    for step in (by_class, by_coefficient, by_level):
+        result = result.lerp(step(result, prompt), share * few / (few + ENOUGH))
+    return result.to(mel.dtype)
+
+
+def by_class(mel: Tensor, prompt: Tensor) -> Tensor:
+    """Mean and deviation of every band, of voiced and of unvoiced frames; a frame between the two gets some of both."""
+    speech_voiced, prompt_voiced = voiced(mel), voiced(prompt)  # (T,), (Tp,) in 0..1
+    result = mel
+    for of_speech, of_prompt in ((speech_voiced, prompt_voiced), (1 - speech_voiced, 1 - prompt_voiced)):
+        mean, deviation, much = moments(mel, of_speech)
+        wanted, spread, count = moments(prompt, of_prompt)
+        believed = min(much, count) / (min(much, count) + ENOUGH)
+        shift = smooth(wanted - mean, 1).clamp(-SHIFT, SHIFT)
+        stretch = smooth((spread / deviation).clamp(1 / STRETCH**2, STRETCH**2), 2).clamp(1 / STRETCH, STRETCH)
+        moved = (mel - mean) * stretch + mean + shift
+        result = result + of_speech[:, None] * believed * (moved - mel)
+    return result
+
+
+def by_coefficient(mel: Tensor, prompt: Tensor) -> Tensor:
+    """Deviation of every cepstral coefficient (DCT-II over the bands): how strongly formants and harmonics stand out and move."""
+    basis = create_dct(mel.shape[1], mel.shape[1], norm="ortho").to(mel.device)  # (100, 100)
+    speech, voice = mel @ basis, prompt @ basis
+    mean, deviation = speech[loud(mel)].mean(0), speech[loud(mel)].std(0, correction=0)
+    stretch = (voice[loud(prompt)].std(0, correction=0) / deviation.clamp(min=1e-3)).clamp(1 / STRETCH, STRETCH)
+    stretch = torch.cat([stretch[:1], smooth(stretch[1:], 1)])  # the first is loudness
+    return ((speech - mean) * stretch + mean) @ basis.T
+
+
+def by_level(mel: Tensor, prompt: Tensor) -> Tensor:
+    """The distribution of every band: levels move as the quantiles they lie between."""
+    at = (torch.arange(QUANTILES, device=mel.device) + 0.5) / QUANTILES
+    own = mel[loud(mel)].quantile(at, dim=0)  # (Q, 100)
+    moves = torch.stack([smooth(row, 1) for row in prompt[loud(prompt)].quantile(at, dim=0) - own])
+    edges = own.T.contiguous()  # (100, Q)
+    above = torch.searchsorted(edges, mel.T.contiguous()).clamp(1, QUANTILES - 1)  # (100, T)
+    low, high = edges.gather(1, above - 1), edges.gather(1, above)
+    place = ((mel.T - low) / (high - low).clamp(min=1e-4)).clamp(0, 1)
+    move = torch.lerp(moves.T.gather(1, above - 1), moves.T.gather(1, above), place)  # (100, T)
+    return mel + move.T
+
+
+def moments(mel: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, float]:
+    """Mean and deviation (100,) of the loud frames, weighted, and the sum of the weights."""
+    weights = weights * loud(mel)
+    count = weights.sum().clamp(min=1e-3)
+    mean = weights @ mel / count
+    return mean, (weights @ (mel - mean).square() / count).sqrt().clamp(min=1e-3), float(weights.sum())
 
 
 def smooth(bands: Tensor, deviation: int) -> Tensor:
-    """Gaussian mean over neighbouring bands, (100,) -> (100,)."""
+    """Gaussian mean over neighbours, (N,) -> (N,)."""
     reach = 3 * deviation
     weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=bands.device) / deviation) ** 2)
     padded = F.pad(bands[None, None], (reach, reach), mode="replicate")
@@ -48,3 +93,8 @@ def loud(mel: Tensor) -> Tensor:
     """Which frames are not silent, (T,) bool; one at least."""
     level = mel.float().mean(-1)
     return level >= level.quantile(0.95) - LOUD
+
+
+def voiced(mel: Tensor) -> Tensor:
+    """How voiced each frame looks, (T,) in 0..1: by the balance of low and high bands."""
+    return torch.sigmoid(2 * (mel[:, LOW].mean(1) - mel[:, HIGH].mean(1) - 1.0))

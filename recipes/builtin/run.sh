@@ -10,9 +10,10 @@ here=$(cd "$(dirname "$0")" && pwd)
 python=${PYTHON:-python}
 cd "$here/../.."
 [ -f "$runs/cache/index.json" ] || "$python" "$here/cache.py" "$corpus" "$runs/cache"
-"$python" "$here/vocoder.py" "$runs/cache" "$runs/vocoder" --threads 2
+"$python" "$here/vocoder.py" "$runs/cache" "$runs/vocoder" --layers 8 --steps 24000 --adversarial-from 24000 --threads 2
 "$python" "$here/duration.py" "$runs/cache" "$runs/duration"
-"$python" "$here/flow.py" "$runs/cache" "$runs/flow"
+"$python" "$here/flow.py" "$runs/cache" "$runs/flow" --steps 7000 --decay 0
+"$python" "$here/flow.py" "$runs/cache" "$runs/flow" --steps 8400 --decay 1400 --span 0.4 --as-spoken
 "$python" "$here/aligner.py" "$runs/cache" "$runs/aligner" --steps 2500
 mkdir -p "$assets/aligner"
 cp "$runs/aligner/config.json" "$runs/aligner/model.safetensors" "$assets/aligner/"

@@ -1,12 +1,12 @@
 """Train the small Vocos of the built-in voice: mel + multi-resolution STFT losses first, then adversarially.
 
-    python recipes/builtin/vocoder.py runs/builtin/cache runs/builtin/vocoder --steps 16000 --adversarial-from 16000
+    python recipes/builtin/vocoder.py runs/builtin/cache runs/builtin/vocoder --layers 8 --steps 24000 --adversarial-from 24000
     python recipes/builtin/predicted.py runs/builtin/cache runs/builtin/flow runs/builtin/predicted
     python recipes/builtin/vocoder.py runs/builtin/cache runs/builtin/vocoder --predicted runs/builtin/predicted \\
-        --steps 18000 --adversarial-from 16000 --lr 3e-4
+        --layers 8 --steps 26000 --adversarial-from 24000 --lr 3e-4
 
 One thread is enough (--threads 2 for both cores). Resumes from the last checkpoint in the run folder; log.jsonl holds every figure.
-Network: Vocos (Siuzdak 2023, arXiv 2306.00814), 256 channels x 6 ConvNeXt blocks, 2.8M parameters; discriminators and hinge losses
+Network: Vocos (Siuzdak 2023, arXiv 2306.00814), 256 channels x 8 ConvNeXt blocks, 3.6M parameters; discriminators and hinge losses
 of the `vocos` package. B clips, S samples, T mel frames.
 """
 
