@@ -42,16 +42,16 @@ def test_flattened_movement_comes_back(wave):
     mean = truth[keep].mean(0)
     flat = (truth - mean) * 0.8 + mean
     back = matched(flat, truth)
-    assert abs(float(back[keep].std(0).mean() / truth[keep].std(0).mean()) - 1) < 0.1
-    assert (back - truth)[keep].abs().mean() < 0.75 * (flat - truth)[keep].abs().mean()
+    lost, left = ((m[keep].std(0) / truth[keep].std(0) - 1).abs().mean() for m in (flat, back))
+    assert 0.19 < lost < 0.21 and left < 0.5 * lost
 
 
-def test_a_short_text_is_left_nearly_alone_and_nothing_breaks(wave):
+def test_a_moment_is_left_nearly_alone_and_nothing_breaks(wave):
     truth = mel_of(wave)
-    short = truth[100:104] + 1.0
+    short = truth[100:102] + 1.0
     moved = (matched(short, truth) - short).abs().mean()
     whole = (matched(truth + 1.0, truth) - truth - 1.0).mean()
-    assert moved < 0.4 < 0.7 < -whole < 1.0
+    assert moved < 0.5 < 0.7 < -whole < 1.0
     silence = torch.full((30, 100), -11.5)
     for speech, prompt in ((truth, silence), (silence, truth), (silence[:1], silence), (truth[:1], truth)):
         assert torch.isfinite(matched(speech, prompt)).all()

@@ -14,10 +14,10 @@ from torch import Tensor
 from torchaudio.functional import create_dct
 
 LOUD = 4.0  # nepers under the loud frames' level (95th percentile): what is below counts as silence
-ENOUGH = 30  # loud frames at which half of the difference is believed: what a short text happens to sound like is not the voice
-SHIFT = 1.5  # nepers (13 dB): the most that a band's mean is moved
-STRETCH = 1.4  # the most that a deviation is widened or narrowed
-QUANTILES = 9
+ENOUGH = 15  # loud frames at which half of the difference is believed: what a short text happens to sound like is not the voice
+SHIFT = 2.0  # nepers (17 dB): the most that a band's mean is moved
+STRETCH = 1.6  # the most that a deviation is widened or narrowed
+QUANTILES = 25
 LOW, HIGH = slice(5, 25), slice(60, 90)  # bands of 0.2 to 1.3 kHz and of 4 to 9 kHz: a frame with less of the former is unvoiced
 
 
