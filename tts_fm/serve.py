@@ -171,7 +171,7 @@ def run_verb(args: Any) -> int:
 
     config = config_from(args)
     _need()
-    # oneDNN keeps kernels and their memory for every length of speech it has met, up to 1,024 of them: enough for a server to grow for hours.
+    # oneDNN keeps kernels, and their memory, for every length of speech it has met, up to 1,024: a server would grow for hours.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     sock = listen(config)
     try:
