@@ -9,6 +9,8 @@ It knows threads, not HTTP: a Ticket is a request's end of the line, and its cal
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import itertools
 import logging
 import threading
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from tts_fm.synthesis import TTS, Chunk, Job, Request
 
 log = logging.getLogger(__name__)
+TRIMMED_EVERY = 8  # batches
 
 
 class QueueFull(TtsFmError):
@@ -97,6 +100,7 @@ class Engine:
         self._turns = itertools.count()
         self._wake = threading.Condition()
         self._stopping = False
+        self._rounds = 0
         self._thread: threading.Thread | None = None
         self._pace, self._spent = 1.0, 0.0  # seconds of work for one request, a moving average; and since the last one ended
         self.beat = time.monotonic()  # of the last sign of life
@@ -218,6 +222,9 @@ class Engine:
         for (ticket, job), chunk in spoken:
             if ticket in self._active:  # a failed neighbour chunk of the same request may have removed it
                 self._deliver(ticket, job, chunk)
+        self._rounds += 1
+        if self._rounds % TRIMMED_EVERY == 0:
+            return_memory()
 
     def _choose(self) -> list[tuple[Ticket, Job]]:
         """The next chunk of whoever has waited longest, and those that make one batch with it, in the order of the line."""
@@ -312,6 +319,12 @@ class Engine:
             ticket.emit("error", error)
         except Exception:  # noqa: BLE001 - its event loop is gone
             log.debug("an error found nobody to hear it", exc_info=True)
+
+
+def return_memory() -> None:
+    """Give freed memory back to the system, where the C library is glibc: batches of ever other sizes leave holes that it would keep."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def samples_of(jobs: list[Job]) -> int:
