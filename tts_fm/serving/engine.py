@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from tts_fm.synthesis import TTS, Chunk, Job, Request
 
 log = logging.getLogger(__name__)
-TRIMMED_EVERY = 8  # batches
 
 
 class QueueFull(TtsFmError):
@@ -100,7 +99,6 @@ class Engine:
         self._turns = itertools.count()
         self._wake = threading.Condition()
         self._stopping = False
-        self._rounds = 0
         self._thread: threading.Thread | None = None
         self._pace, self._spent = 1.0, 0.0  # seconds of work for one request, a moving average; and since the last one ended
         self.beat = time.monotonic()  # of the last sign of life
@@ -222,9 +220,7 @@ class Engine:
         for (ticket, job), chunk in spoken:
             if ticket in self._active:  # a failed neighbour chunk of the same request may have removed it
                 self._deliver(ticket, job, chunk)
-        self._rounds += 1
-        if self._rounds % TRIMMED_EVERY == 0:
-            return_memory()
+        return_memory()
 
     def _choose(self) -> list[tuple[Ticket, Job]]:
         """The next chunk of whoever has waited longest, and those that make one batch with it, in the order of the line."""
