@@ -115,8 +115,8 @@ def edit(
     """Change what is said in a recording from `text` (what it says) to `new_text`, in its own voice.
 
     wave: (S,) float at 24 kHz, 0.5 to 30 s, mono. settings: `duration` and `loudness` must be None, since both are the recording's; `speed`
-    is that of the new words against the old ones. Words that differ, be it in a mark of punctuation behind them or in phones given by hand
-    (`[word](/ipa/)`), are spoken anew.
+    is that of the new words against the old ones; `match` is not used: what surrounds the new words gives their colour. Words that differ,
+    be it in a mark of punctuation behind them or in phones given by hand (`[word](/ipa/)`), are spoken anew.
     Raises ValueError, one line, for a model that is not `aligned`, texts that say the same or share no word, and bad recordings.
     """
     began = time.perf_counter()
@@ -171,7 +171,7 @@ def edit(
 def _checked_settings(tts: TTS, settings: Settings | None) -> Settings:
     if tts.model.config.text != "aligned" or tts.durations is None:
         raise ValueError(f"this model's text is `{tts.model.config.text}`; editing needs an `aligned` model, such as the built-in one")
-    settings = (settings or Settings()).with_defaults(tts.defaults).check()
+    settings = replace((settings or Settings()).with_defaults(tts.defaults).check(), match=0.0)
     for name in ("duration", "loudness"):
         if getattr(settings, name) is not None:
             raise ValueError(f"an edit keeps the {name} of the recording; drop {name}={getattr(settings, name)}")

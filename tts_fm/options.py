@@ -77,7 +77,7 @@ def add_speaking_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--steps", type=int, metavar="N", help="solver steps, 1 to 256: more is better and slower")
     group.add_argument("--cfg", type=float, metavar="W", help="classifier-free guidance: 0 is off, 1 to 3 are usual")
     group.add_argument("--method", metavar="NAME", help="euler, midpoint, heun or rk4 (default: euler)")
-    group.add_argument("--match", type=float, metavar="M", help="how far the mean spectrum is moved to the reference's, 0 to 1")
+    group.add_argument("--match", type=float, metavar="M", help="how far the spectrum's statistics are moved to the reference's, 0 to 1")
     group.add_argument("--temperature", type=float, metavar="T", help="deviation of the noise, 0 to 2: below 1 smoother, less varied")
     group.add_argument("--sway", type=float, metavar="S", help="where the steps lie: -1 near the noise, 0 evenly (default: -1)")
     group.add_argument("--seed", type=int, metavar="S", help="the same seed, text and voice give the same audio (default: 0)")

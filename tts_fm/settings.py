@@ -16,7 +16,7 @@ class Settings:
     steps: int | None = None  # intervals of the solver, 1 to 256
     cfg: float | None = None  # classifier-free guidance, 0 (off) to 20
     temperature: float | None = None  # standard deviation of the noise, 0 to 2; below 1 smoother and less varied
-    match: float | None = None  # how far the speech's mean spectrum is moved to the prompt's, 0 to 1
+    match: float | None = None  # how far the statistics of the speech's spectrum are moved to the prompt's, 0 to 1
     method: str = "euler"  # "euler", "midpoint", "heun" or "rk4"
     sway: float = -1.0  # sway sampling coefficient, -1 (dense near the noise) to 1
     seed: int = 0  # the same seed, text and voice give the same audio

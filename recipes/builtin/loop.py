@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,8 +22,6 @@ log = logging.getLogger(__name__)
 
 def add_options(parser: argparse.ArgumentParser, batch: int, save: int) -> None:
     """What `train` reads from args, and `cache` and `out`, which every such recipe has."""
-    from pathlib import Path
-
     parser.add_argument("cache", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=6000)

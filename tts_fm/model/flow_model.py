@@ -7,7 +7,7 @@ audio.log_mel makes them; normalisation happens here and nowhere else. It does n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -41,18 +41,13 @@ class Condition:
 
     def items(self, start: int, stop: int) -> Condition:
         """The condition of items start to stop."""
-        mask, voice = (None if part is None else part[start:stop] for part in (self.mask, self.voice))
-        return Condition(self.given[start:stop], self.given_mask[start:stop], self.text[start:stop], mask, voice)
+        return Condition(*(None if part is None else part[start:stop] for part in vars(self).values()))  # type: ignore[arg-type]
 
     @staticmethod
     def joined(parts: Sequence[Condition]) -> Condition:
         """Several conditions as one batch."""
-
-        def cat(name: str) -> Tensor | None:
-            found = [getattr(part, name) for part in parts]
-            return None if found[0] is None else torch.cat(found)
-
-        return Condition(*(cat(field.name) for field in fields(Condition)))  # type: ignore[arg-type]
+        columns = zip(*(vars(part).values() for part in parts), strict=True)
+        return Condition(*(None if column[0] is None else torch.cat(column) for column in columns))  # type: ignore[arg-type]
 
 
 class FlowModel(nn.Module):
@@ -165,7 +160,7 @@ class FlowModel(nn.Module):
         if durations is not None and durations.shape != ids.shape:
             raise ValueError(f"durations {tuple(durations.shape)} and ids {tuple(ids.shape)} must have one shape")
         c = self.condition(mel, given & real, ids, real, durations, drop_text)
-        return Condition(c.given.to(self.dtype), c.given_mask, c.text, None if mask is None else real, c.voice)
+        return replace(c, given=c.given.to(self.dtype), mask=None if mask is None else real)
 
     def prompt(self, cond: Tensor | None, batch: int, frames: int, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """A prompt (B, T', 100) log-mel or None -> normalised (B, T, 100) and which frames it gives (B, T)."""

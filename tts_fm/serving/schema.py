@@ -47,7 +47,7 @@ class SpeechRequest(BaseModel):
     steps: Whole | None = Field(None, ge=1, le=256, description="Ours: steps of the solver.")
     cfg: float | None = Field(None, ge=0.0, le=20.0, description="Ours: strength of classifier-free guidance, 0 is off.")
     temperature: float | None = Field(None, ge=0.0, le=2.0, description="Ours: deviation of the noise; below 1 smoother, less varied.")
-    match: float | None = Field(None, ge=0.0, le=1.0, description="Ours: how far the mean spectrum is moved to the prompt's.")
+    match: float | None = Field(None, ge=0.0, le=1.0, description="Ours: how far the spectrum's statistics are moved to the prompt's.")
     seed: Whole = Field(0, ge=0, le=2**63 - 1, description="Ours: the same seed, text and voice give the same audio.")
     chunk_seconds: float = Field(12.0, ge=2.0, le=25.0, description="Ours: longest stretch spoken in one go; shorter is heard sooner.")
     lang: Literal["en-us", "en-gb"] | None = Field(None, description="Ours: accent of the phones; the voice's own by default.")
