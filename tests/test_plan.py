@@ -9,7 +9,7 @@ import torch
 from tts_fm.audio import log_mel
 from tts_fm.batches import Buckets, Item, Loader, collate, equalised
 from tts_fm.config import ModelConfig, TrainConfig, from_dict, to_dict
-from tts_fm.infill import draw_infill, hide_prompt_symbols
+from tts_fm.infill import draw_infill, hide_prompt_symbols, turn
 from tts_fm.plan import plan_chunks
 from tts_fm.text.phonemes import phoneme_units
 from tts_fm.text.tokens import CharTokenizer, PhonemeTokenizer
@@ -81,6 +81,24 @@ def test_a_hidden_transcript_keeps_the_total_duration():
     ids, durations = hide_prompt_symbols(np.array([5, 6, 7, 8]), np.array([10.0, 20.0, 30.0, 40.0]), start=35, unknown=0)
     assert ids.tolist() == [0, 7, 8] and durations.tolist() == [30.0, 30.0, 40.0]
     assert hide_prompt_symbols(np.array([5]), np.array([10.0]), start=3, unknown=0)[0].tolist() == [5]
+
+
+def test_turning_moves_the_end_to_the_front_and_loses_nothing():
+    mel = np.arange(100.0)[:, None] * np.ones(100)
+    ids, durations = np.array([5, 6, 7, 8]), np.array([10.0, 20.0, 30.0, 40.0])
+    turned, symbols, frames, prompt = turn(mel, ids, durations, start=45, unknown=0)
+    assert symbols.tolist() == [0, 5, 6, 7] and frames.tolist() == [40.0, 10.0, 20.0, 30.0] and prompt == 40
+    assert turned[:, 0].tolist() == [*range(60, 100), *range(60)]
+    assert turn(mel, ids, durations, start=0, unknown=0)[3] == 0  # all is to be spoken
+    assert turn(mel, ids, durations, start=99, unknown=0)[1].tolist() == [0, 5]  # something is left to speak
+
+
+def test_in_a_turned_batch_what_is_spoken_is_the_beginning():
+    config = TrainConfig(span=(0.5, 0.5), prompt_first=1.0, turned=1.0)
+    mel = np.arange(90.0, dtype=np.float32)[:, None] * np.ones(100, np.float32)
+    batch = collate([Item(mel, np.array([1, 2, 3]), np.array([30.0, 20.0, 40.0]))], 96, config, np.random.default_rng(0), unknown=7)
+    assert batch.mel[0][batch.hidden[0]][:, 0].tolist() == [*range(50)] and batch.mel[0, :40, 0].tolist() == [*range(50, 90)]
+    assert batch.ids[0, :3].tolist() == [7, 1, 2] and batch.durations[0, :3].tolist() == [40.0, 30.0, 20.0]
 
 
 def test_an_epoch_has_every_utterance_and_few_shapes():

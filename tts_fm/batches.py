@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tts_fm.audio import MEL_FLOOR
 from tts_fm.config import TrainConfig
-from tts_fm.infill import draw_infill, hide_prompt_symbols
+from tts_fm.infill import draw_infill, hide_prompt_symbols, turn
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,15 @@ def collate(items: Sequence[Item], length: int, config: TrainConfig, rng: np.ran
     for b, item in enumerate(items):
         frames = len(item.mel)
         plan = draw_infill(frames, config, rng)
-        mel[b, :frames] = equalised(item.mel, config.equalise, rng) if config.equalise else item.mel
-        mask[b, :frames], hidden[b, plan.start : plan.end] = True, True
+        speech, ids, durations, start = item.mel, item.ids, item.durations, plan.start
+        if unknown is not None and durations is not None:
+            if plan.turned:
+                speech, ids, durations, start = turn(speech, ids, durations, start, unknown)
+            elif plan.hide_prompt_text:
+                ids, durations = hide_prompt_symbols(ids, durations, start, unknown)
+        mel[b, :frames] = equalised(speech, config.equalise, rng) if config.equalise else speech
+        mask[b, :frames], hidden[b, start : plan.end] = True, True
         drops[:, b] = plan.drop_audio, plan.drop_text
-        ids, durations = item.ids, item.durations
-        if plan.hide_prompt_text and unknown is not None and durations is not None:
-            ids, durations = hide_prompt_symbols(ids, durations, plan.start, unknown)
         texts.append((ids, durations))
     symbols, times = pad_texts(texts, multiple=32)
     drop_audio, drop_text = torch.from_numpy(drops)

@@ -52,6 +52,7 @@ class TrainConfig:
     span: tuple[float, float] = (0.7, 1.0)  # share of an utterance that is hidden and must be spoken (F5-TTS)
     prompt_first: float = 0.5  # share of items whose hidden span runs to the end, as at inference
     prompt_text_drop: float = 0.5  # of those, share whose prompt has no transcript (aligned models)
+    turned: float = 0.0  # of those, share whose prompt is the utterance's end, moved to the front (aligned models)
     drop_audio: float = 0.1  # share of items that see text only
     drop_both: float = 0.1  # share of items that see nothing: the null branch of classifier-free guidance
     time_law: str = "uniform"  # how flow times are drawn: flow/times.py

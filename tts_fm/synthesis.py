@@ -234,7 +234,8 @@ class TTS:
         assert self.durations is not None
         unknown, silence = self.model.vocab.index("<unk>"), self.model.vocab.index("<sil>")
         ids = [silence, *plan.ids, silence]
-        frames = self.durations.durations(torch.tensor([ids]), prompt[None], speed)[0].tolist()
+        device = self.model.device
+        frames = self.durations.durations(torch.tensor([ids], device=device), prompt[None].to(device), speed)[0].tolist()
         edge = EDGE_SILENCE * FRAMES_PER_SECOND
         frames[0], frames[-1] = min(frames[0], edge), edge / 2
         durations = [float(len(prompt)), *frames]
