@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tts_fm.audio import log_mel
-from tts_fm.batches import Buckets, Item, Loader, collate, equalised
+from tts_fm.batches import Buckets, Item, Loader, collate, equalised, warped
 from tts_fm.config import ModelConfig, TrainConfig, from_dict, to_dict
 from tts_fm.infill import draw_infill, hide_prompt_symbols, turn
 from tts_fm.plan import plan_chunks
@@ -101,6 +101,13 @@ def test_in_a_turned_batch_what_is_spoken_is_the_beginning():
     assert batch.ids[0, :3].tolist() == [7, 1, 2] and batch.durations[0, :3].tolist() == [40.0, 30.0, 20.0]
 
 
+def test_an_item_with_a_prompt_of_its_own_is_hidden_behind_it():
+    items = [Item(np.ones((n, 100), np.float32), np.array([7, 1, 2]), np.array([30.0, n - 50.0, 20.0]), prompt=30) for n in (60, 90)]
+    batch = collate(items, 96, TrainConfig(turned=1.0), np.random.default_rng(0), unknown=7)
+    assert [h.nonzero()[0].tolist() for h in batch.hidden.numpy()] == [[*range(30, 60)], [*range(30, 90)]]
+    assert batch.ids[:, :3].tolist() == [[7, 1, 2]] * 2
+
+
 def test_an_epoch_has_every_utterance_and_few_shapes():
     lengths = np.random.default_rng(1).integers(50, 900, size=500)
     buckets = Buckets(lengths, budget=4000, seed=3)
@@ -163,3 +170,21 @@ def test_configs_name_the_nearest_field_and_survive_json():
         from_dict(ModelConfig, {"dept": 3})
     with pytest.raises(ValueError, match="must be int"):
         from_dict(ModelConfig, {"dim": "wide"})
+
+
+def test_the_warp_multiplies_all_frequencies_alike():
+    """Three tones stay in their proportions, whatever the factor; half of the items have one."""
+    from librosa import mel_frequencies
+
+    bands = mel_frequencies(102, fmin=0, fmax=12_000, htk=True)[1:-1]
+    time, tones = np.arange(24_000) / 24_000, np.array([1500.0, 3000.0, 6000.0])
+    mel = log_mel(torch.from_numpy(sum(0.1 * np.sin(2 * np.pi * f * time) for f in tones))[None])[0].numpy()
+    rng, logs = np.random.default_rng(2), []
+    for _ in range(60):
+        level = np.exp(warped(mel, 0.06, rng)[20:-20].mean(0))
+        near = [np.abs(np.log(bands / f)) < 0.25 for f in tones]
+        factors = [np.log((bands[n] * level[n]).sum() / level[n].sum() / f) for n, f in zip(near, tones, strict=True)]
+        assert np.ptp(factors) < 0.02
+        logs.append(np.mean(factors))
+    moved = [f for f in logs if abs(f) > 0.005]
+    assert 20 <= len(moved) <= 40 and 0.04 < np.std(moved) < 0.08

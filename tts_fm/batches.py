@@ -14,9 +14,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from librosa import mel_frequencies
 from torch import Tensor
 
-from tts_fm.audio import MEL_FLOOR
+from tts_fm.audio import MEL_FLOOR, SAMPLE_RATE
 from tts_fm.config import TrainConfig
 from tts_fm.infill import draw_infill, hide_prompt_symbols, turn
 
@@ -28,6 +29,7 @@ class Item:
     mel: np.ndarray  # (T, 100) log-mel
     ids: np.ndarray  # (N,) symbols
     durations: np.ndarray | None = None  # (N,) mel frames of each symbol, where they are known
+    prompt: int = 0  # frames at the start that always are the prompt, such as another utterance of the voice; 0 = a part is drawn
 
 
 class Items(Protocol):
@@ -97,13 +99,16 @@ def collate(items: Sequence[Item], length: int, config: TrainConfig, rng: np.ran
         frames = len(item.mel)
         plan = draw_infill(frames, config, rng)
         speech, ids, durations, start = item.mel, item.ids, item.durations, plan.start
-        if unknown is not None and durations is not None:
+        if item.prompt:
+            start = item.prompt
+        elif unknown is not None and durations is not None:
             if plan.turned:
                 speech, ids, durations, start = turn(speech, ids, durations, start, unknown)
             elif plan.hide_prompt_text:
                 ids, durations = hide_prompt_symbols(ids, durations, start, unknown)
+        speech = warped(speech, config.warp, rng) if config.warp else speech
         mel[b, :frames] = equalised(speech, config.equalise, rng) if config.equalise else speech
-        mask[b, :frames], hidden[b, start : plan.end] = True, True
+        mask[b, :frames], hidden[b, start : frames if item.prompt else plan.end] = True, True
         drops[:, b] = plan.drop_audio, plan.drop_text
         texts.append((ids, durations))
     symbols, times = pad_texts(texts, multiple=32)
@@ -117,6 +122,18 @@ def equalised(mel: np.ndarray, deviation: float, rng: np.random.Generator) -> np
         return mel
     curve = np.interp(np.linspace(0, 1, mel.shape[1]), np.linspace(0, 1, 8), rng.normal(0, deviation, 8)) * math.log(10) / 20
     return np.maximum(mel + curve.astype(np.float32), math.log(MEL_FLOOR))
+
+
+def warped(mel: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
+    """Every second log-mel (T, 100) with all frequencies times exp(N(0, deviation)): pitch and formants of somebody else (Jaitly and
+    Hinton 2013, vocal tract length perturbation)."""
+    if rng.random() < 0.5:
+        return mel
+    bands = mel_frequencies(mel.shape[1] + 2, fmin=0, fmax=SAMPLE_RATE / 2, htk=True)[1:-1]
+    at = np.interp(bands * math.exp(rng.normal(0, deviation)), bands, np.arange(len(bands)))  # (100,) where each band's level is found
+    low = at.astype(int).clip(max=len(bands) - 2)
+    share = (at - low).astype(np.float32)
+    return mel[:, low] * (1 - share) + mel[:, low + 1] * share
 
 
 def pad_texts(texts: Sequence[tuple[np.ndarray, np.ndarray | None]], multiple: int = 1) -> tuple[Tensor, Tensor | None]:

@@ -13,6 +13,7 @@ import json
 import logging
 import math
 import time
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -25,20 +26,45 @@ UNIT_FRAMES = 600 / 256  # mel frames in one 25 ms frame of the corpus
 
 
 class Corpus:
-    """The cached corpus as batches.Items."""
+    """The cached corpus as batches.Items.
 
-    def __init__(self, cache: Path, split: str, vocab: list[str]) -> None:
+    pairs: how often every utterance of a voice that has several comes again, behind another one as its prompt: that is how it is at
+    inference, and positions go as far as there.
+    """
+
+    def __init__(self, cache: Path, split: str, vocab: list[str], pairs: int = 0) -> None:
         self.rows = [r for r in json.loads((cache / "index.json").read_text()) if r["split"] == split]
         self.mels = np.memmap(cache / "mel.f16", dtype=np.float16, mode="r").reshape(-1, 100)
-        self.frames = [r["frames"] for r in self.rows]
+        self.prompts: list[int | None] = [None] * len(self.rows)  # of every item, and the utterance that it says:
+        self.spoken = list(range(len(self.rows)))
+        rng, voices = np.random.default_rng(0), defaultdict(list)
+        for number, row in enumerate(self.rows):
+            if "altered" not in row:  # altered copies are one voice each
+                voices[row["speaker"]].append(number)
+        for _ in range(pairs):
+            for numbers in voices.values():
+                order = rng.permutation(numbers).tolist()
+                if len(order) > 1:
+                    self.spoken += order
+                    self.prompts += [*order[1:], order[0]]
+        frames = [r["frames"] for r in self.rows]
+        self.frames = [frames[s] + (0 if p is None else frames[p]) for s, p in zip(self.spoken, self.prompts, strict=True)]
         self.ids = {symbol: i for i, symbol in enumerate(vocab)}
         self.unknown = self.ids[UNKNOWN]
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.spoken)
 
     def __getitem__(self, index: int) -> Item:
-        row = self.rows[index]
+        item, prompt = self.utterance(self.spoken[index]), self.prompts[index]
+        if prompt is None:
+            return item
+        before = self.utterance(prompt).mel
+        ids, durations = np.array([self.unknown, *item.ids]), np.array([len(before), *item.durations])
+        return Item(np.concatenate([before, item.mel]), ids, durations, prompt=len(before))
+
+    def utterance(self, number: int) -> Item:
+        row = self.rows[number]
         mel = self.mels[row["frame"] : row["frame"] + row["frames"]].astype(np.float32)
         symbols = [SILENCE, *row["units"], SILENCE]
         durations = np.array([row["lead_frames"], *row["unit_frames"], row["tail_frames"]]) * UNIT_FRAMES
@@ -106,16 +132,15 @@ def main() -> None:
         equalise=args.equalise,
     )
     if args.as_spoken:
-        spoken = dict(prompt_first=0.8, prompt_text_drop=0.9, turned=0.75, style_only=0.2, drop_audio=0.05, drop_both=0.05)
+        spoken = dict(prompt_first=0.8, prompt_text_drop=0.9, turned=0.75, style_only=0.2, warp=0.06, drop_audio=0.05, drop_both=0.05)
         config = dataclasses.replace(config, **spoken)
     model_settings = model_config(len(vocab))
     settings = {"model": dataclasses.asdict(model_settings), "train": dataclasses.asdict(config), "vocab": vocab}
     (args.out / "settings.json").write_text(json.dumps(settings, indent=1, ensure_ascii=False))
     torch.manual_seed(config.seed)  # the weights' first values
     model = FlowModel(model_settings, vocab)
-    trainer = Trainer(
-        model, Corpus(args.cache, "train", vocab), Corpus(args.cache, "valid", vocab), config, args.out, compiled=not args.eager
-    )
+    train, valid = Corpus(args.cache, "train", vocab, pairs=int(args.as_spoken)), Corpus(args.cache, "valid", vocab)
+    trainer = Trainer(model, train, valid, config, args.out, compiled=not args.eager)
     trainer.run(until=time.time() + 60 * args.minutes)
 
 
