@@ -10,11 +10,13 @@ import multiprocessing
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from librosa import mel_frequencies
+from scipy.fft import dct
 from torch import Tensor
 
 from tts_fm.audio import MEL_FLOOR, SAMPLE_RATE
@@ -106,7 +108,7 @@ def collate(items: Sequence[Item], length: int, config: TrainConfig, rng: np.ran
                 speech, ids, durations, start = turn(speech, ids, durations, start, unknown)
             elif plan.hide_prompt_text:
                 ids, durations = hide_prompt_symbols(ids, durations, start, unknown)
-        speech = warped(speech, config.warp, rng) if config.warp else speech
+        speech = revoiced(speech, config.revoice, rng) if config.revoice else speech
         mel[b, :frames] = equalised(speech, config.equalise, rng) if config.equalise else speech
         mask[b, :frames], hidden[b, start : frames if item.prompt else plan.end] = True, True
         drops[:, b] = plan.drop_audio, plan.drop_text
@@ -124,16 +126,38 @@ def equalised(mel: np.ndarray, deviation: float, rng: np.random.Generator) -> np
     return np.maximum(mel + curve.astype(np.float32), math.log(MEL_FLOOR))
 
 
-def warped(mel: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
-    """Every second log-mel (T, 100) with all frequencies times exp(N(0, deviation)): pitch and formants of somebody else (Jaitly and
-    Hinton 2013, vocal tract length perturbation)."""
-    if rng.random() < 0.5:
+def revoiced(mel: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Three of four log-mels (T, 100) as somebody else's: harmonics and envelope stretched in frequency, harmonics more or less marked.
+
+    The factors on pitch, on formants (vocal tract length perturbation, Jaitly and Hinton 2013) and on the depth of harmonics are
+    exp(N(0, d)), d = 0.1, 0.07 and 0.25 times `strength`. What the first cepstral coefficients hold is the envelope, the rest is harmonics.
+    Few voices are learnt by heart; with this no two items share one, and the network has to look at its prompt.
+    """
+    if rng.random() < 0.25:
         return mel
-    bands = mel_frequencies(mel.shape[1] + 2, fmin=0, fmax=SAMPLE_RATE / 2, htk=True)[1:-1]
-    at = np.interp(bands * math.exp(rng.normal(0, deviation)), bands, np.arange(len(bands)))  # (100,) where each band's level is found
-    low = at.astype(int).clip(max=len(bands) - 2)
-    share = (at - low).astype(np.float32)
-    return mel[:, low] * (1 - share) + mel[:, low + 1] * share
+    pitch, formants, depth = np.exp(strength * rng.normal(0, (0.1, 0.07, 0.25)))
+    kept = envelope(mel.shape[1])
+    change = kept @ stretching(mel.shape[1], formants) + depth * (np.eye(len(kept)) - kept) @ stretching(mel.shape[1], pitch)  # (100, 100)
+    return np.maximum(mel @ change.astype(np.float32), math.log(MEL_FLOOR))
+
+
+@lru_cache
+def envelope(bands: int) -> np.ndarray:
+    """(N, N): a log-mel (T, N) times this is its spectral envelope, the cepstral coefficients up to 15 and less and less of those to 30."""
+    basis = dct(np.eye(bands), norm="ortho")  # DCT-II: row times this = coefficients
+    share = 0.5 + 0.5 * np.cos(np.pi * np.clip((np.arange(bands) - 15) / 15, 0, 1))
+    return basis * share @ basis.T
+
+
+def stretching(bands: int, factor: float) -> np.ndarray:
+    """(N, N): a log-mel (T, N) times this has every frequency times `factor`, by linear interpolation between bands."""
+    centres = mel_frequencies(bands + 2, fmin=0, fmax=SAMPLE_RATE / 2, htk=True)[1:-1]
+    at = np.interp(centres / factor, centres, np.arange(bands))  # (N,) where each band's level is found
+    low = at.astype(int).clip(max=bands - 2)
+    matrix = np.zeros((bands, bands))
+    matrix[low, np.arange(bands)] = 1 - (at - low)
+    matrix[low + 1, np.arange(bands)] = at - low
+    return matrix
 
 
 def pad_texts(texts: Sequence[tuple[np.ndarray, np.ndarray | None]], multiple: int = 1) -> tuple[Tensor, Tensor | None]:

@@ -72,7 +72,7 @@ class TrainConfig:
     spike: float = 0.0  # updates whose gradient norm is this many times the usual one are skipped; 0 = only those that are not finite
     most_skipped: int = 20  # skipped updates in a row after which the run stops with an error
     equalise: float = 0.0  # dB: half of the items pass through a random smooth equaliser of this deviation, prompt and speech alike
-    warp: float = 0.0  # half of the items have their frequencies stretched by a factor whose logarithm has this deviation, likewise
+    revoice: float = 0.0  # three of four items get another pitch, formants and depth of harmonics, likewise; 1 = by some 10 percent
     tensorboard: bool = False  # write <run>/tensorboard
     shard: bool = False  # several processes share weights, moments and averages (FSDP2) instead of each holding all
     ctc: float = 0.0  # weight of a CTC loss on hidden states two thirds up the network, which must tell the symbols (A-DMA); 0 = none

@@ -129,7 +129,7 @@ class Trainer:
             self.model, self.optimiser = self.accelerator.prepare(trained, optimiser)
         self.average = {k: v.detach().clone() for k, v in self.plain.state_dict().items()}
         self.loader = Loader(items, config)
-        self.valid = Loader(valid, replace(config, equalise=0.0, warp=0.0)) if valid is not None else None
+        self.valid = Loader(valid, replace(config, equalise=0.0, revoice=0.0)) if valid is not None else None
         self.step = 0
         self.guard: dict[str, Any] = {"usual": 0.0, "skipped": 0, "in_row": 0}  # usual gradient norm, updates skipped in all and lately
         self.losses: list[float] = []  # since the last line of the log
