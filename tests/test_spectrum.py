@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.fft import dct
 
 import tts_fm
 from tts_fm.audio import load, log_mel
-from tts_fm.spectrum import loud, matched
+from tts_fm.spectrum import TOGETHER, by_covariance, loud, matched
 
 VOICES = Path(tts_fm.__file__).parent / "assets" / "voices"
 
@@ -44,6 +45,20 @@ def test_flattened_movement_comes_back(wave):
     back = matched(flat, truth)
     lost, left = ((m[keep].std(0) / truth[keep].std(0) - 1).abs().mean() for m in (flat, back))
     assert 0.19 < lost < 0.21 and left < 0.5 * lost
+
+
+def test_mixed_coefficients_come_back():
+    """Cepstral coefficients through a symmetric positive matrix: its inverse is the least change that gives them their covariance again."""
+    truth = mel_of(np.concatenate([load(path) for path in sorted(VOICES.glob("*.flac"))]))
+    basis = torch.from_numpy(dct(np.eye(100), norm="ortho")[:, :TOGETHER]).float()
+    turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(TOGETHER, TOGETHER)))
+    mixing = torch.from_numpy(turn * np.linspace(0.7, 1.4, TOGETHER) @ turn.T).float()
+    keep = loud(truth)
+    inner = (truth - truth[keep].mean(0)) @ basis
+    speech = truth + (inner @ mixing - inner) @ basis.T
+    before, after = ((m - truth)[keep].square().mean().sqrt() for m in (speech, by_covariance(speech, truth)))
+    assert before > 0.3 and after < 0.6 * before
+    assert (by_covariance(truth, truth) - truth).abs().max() < 1e-3
 
 
 def test_a_moment_is_left_nearly_alone_and_nothing_breaks(wave):

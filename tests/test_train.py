@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_model import tiny_flow
 from train_worker import Noise, toy_config, toy_trainer, work
 
 from tts_fm.config import TrainConfig
@@ -265,23 +264,3 @@ def test_tensorboard_and_share_of_the_peak(tmp_path: Path):
     assert 0 <= figures(tmp_path, "flops_share")[4] < 1
     assert forward_flops(trainer.plain, 2, 100) == pytest.approx(2 * forward_flops(trainer.plain, 1, 100))
     assert toy_config().tensorboard is False
-
-
-def test_style_only_leaves_the_prompt_to_the_style_encoder(tmp_path: Path):
-    """All prompts hidden from the blocks: as if there were none while the style encoder says nothing, not so once it speaks."""
-    model = tiny_flow(style=16, style_rank=4)
-    for silent in (model.net.style.leave, model.net.style.blocks):
-        torch.nn.init.zeros_(silent.weight)
-    generator = torch.Generator().manual_seed(0)
-    mel, ids = torch.randn(2, 40, 100, generator=generator), torch.tensor([[2, 3, 4], [5, 6, 7]])
-    real, hidden = torch.ones(2, 40, dtype=torch.bool), torch.arange(40).expand(2, 40) >= 16
-
-    def loss(dropped: bool, style_only: float) -> float:
-        drops, draws = (torch.full((2,), dropped), torch.full((2,), False)), torch.Generator().manual_seed(1)
-        return model.loss(mel, real, hidden, ids, torch.full((2, 3), 13.0), *drops, draws, style_only=style_only).loss.item()
-
-    assert loss(False, 1.0) == loss(True, 1.0) and loss(False, 1e-9) != loss(False, 1.0)
-    torch.nn.init.normal_(model.net.style.leave.weight)
-    assert loss(False, 1.0) != loss(True, 1.0)
-    with pytest.raises(ValueError, match="style_only needs"):
-        toy_trainer(tmp_path, style_only=0.2)

@@ -341,7 +341,7 @@ def _ray(todo: Todo, job: Job, stop: threading.Event) -> Iterator[Record]:
     if not ray.is_initialized():
         ray.init(log_to_driver=False)
     make = ray.remote(num_cpus=1)(RayWorker).remote
-    actors = [make(job) for _ in range(min(job.options.workers, len(todo)))]
+    actors: list[Any] = [make(job) for _ in range(min(job.options.workers, len(todo)))]
     idle, running, waiting = list(actors), {}, reversed(todo)
     try:
         while True:

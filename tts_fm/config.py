@@ -55,7 +55,6 @@ class TrainConfig:
     turned: float = 0.0  # of those, share whose prompt is the utterance's end, moved to the front (aligned models)
     drop_audio: float = 0.1  # share of items that see text only
     drop_both: float = 0.1  # share of items that see nothing: the null branch of classifier-free guidance
-    style_only: float = 0.0  # share of items whose prompt is shown to PromptStyle alone: else attention does it all and the style lies idle
     time_law: str = "uniform"  # how flow times are drawn: flow/times.py
     bf16: bool = True  # forward and backward in bfloat16 autocast; weights and optimiser stay float32
     seed: int = 0

@@ -53,9 +53,9 @@ class WithCTC(nn.Module):
             self._hidden[:] = [hidden]
 
     def forward(self, mel: Tensor, mask: Tensor, hidden: Tensor, ids: Tensor, durations: Tensor | None, drop_audio: Tensor,
-                drop_text: Tensor, generator: torch.Generator, times: str = "uniform", style_only: float = 0.0) -> Loss:
+                drop_text: Tensor, generator: torch.Generator, times: str = "uniform") -> Loss:
         """The objective on a batch; arguments as in FlowModel.loss."""
-        found = self.flow(mel, mask, hidden, ids, durations, drop_audio, drop_text, generator, times, style_only)
+        found = self.flow(mel, mask, hidden, ids, durations, drop_audio, drop_text, generator, times)
         positions = position_mask(mask, self.flow.config.patch)  # (B, P)
         seen = self._hidden.pop()[:, -positions.shape[1] :]  # (B, P, D); the U-Net transformer has a time token in front
         read = ctc_loss(self.reader(seen), positions, ids, ~drop_text)

@@ -1,9 +1,9 @@
 """Speech is given the statistics of its prompt's spectrum: the colour of voice and room, which a small model copies only in part.
 
-Three maps of log-mels, each from what is loud in the speech and in the prompt, none of which knows a word of either: mean and deviation of
-every band, voiced and unvoiced frames apart; deviation of every cepstral coefficient; the distribution of every band's level. Taken away,
-such statistics are classics of robust recognition (Furui 1981, cepstral mean; Viikki 1998, variance; de la Torre 2005, histogram
-equalisation); here they are given. T, Tp mel frames, Q quantiles. It knows no models.
+Four maps of log-mels, each from what is loud in the speech and in the prompt, none of which knows a word of either: mean and deviation of
+every band, voiced and unvoiced frames apart; deviation of every cepstral coefficient; how the first coefficients vary together; the
+distribution of every band's level. Taken away, such statistics are classics of robust recognition (Furui 1981, cepstral mean; Viikki 1998,
+variance; de la Torre 2005, histogram equalisation); here they are given. T, Tp mel frames, N coefficients, Q quantiles. It knows no models.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ LOUD = 4.0  # nepers under the loud frames' level (95th percentile): what is bel
 ENOUGH = 15  # loud frames at which half of the difference is believed: what a short text happens to sound like is not the voice
 SHIFT = 2.0  # nepers (17 dB): the most that a band's mean is moved
 STRETCH = 1.6  # the most that a deviation is widened or narrowed
+COMBINED = 2.0  # the same for a combination of coefficients
+TOGETHER = 30  # cepstral coefficients whose covariance is moved: formants, not harmonics
 QUANTILES = 25
 LOW, HIGH = slice(5, 25), slice(60, 90)  # bands of 0.2 to 1.3 kHz and of 4 to 9 kHz: a frame with less of the former is unvoiced
 
@@ -30,16 +32,15 @@ def matched(mel: Tensor, prompt: Tensor, share: float = 1.0) -> Tensor:
         return mel
     result, prompt = mel.float(), prompt.to(mel.device).float()
     few = min(int(loud(result).sum()), int(loud(prompt).sum()))
-    for step in (by_class, by_coefficient, by_level):
+    for step in (by_class, by_coefficient, by_covariance, by_level):
         result = result.lerp(step(result, prompt), share * few / (few + ENOUGH))
     return result.to(mel.dtype)
 
 
 def by_class(mel: Tensor, prompt: Tensor) -> Tensor:
     """Mean and deviation of every band, of voiced and of unvoiced frames; a frame between the two gets some of both."""
-    speech_voiced, prompt_voiced = voiced(mel), voiced(prompt)  # (T,), (Tp,) in 0..1
     result = mel
-    for of_speech, of_prompt in ((speech_voiced, prompt_voiced), (1 - speech_voiced, 1 - prompt_voiced)):
+    for of_speech, of_prompt in sorts(mel, prompt):
         mean, deviation, much = moments(mel, of_speech)
         wanted, spread, count = moments(prompt, of_prompt)
         believed = min(much, count) / (min(much, count) + ENOUGH)
@@ -58,6 +59,21 @@ def by_coefficient(mel: Tensor, prompt: Tensor) -> Tensor:
     stretch = (voice[loud(prompt)].std(0, correction=0) / deviation.clamp(min=1e-3)).clamp(1 / STRETCH, STRETCH)
     stretch = torch.cat([stretch[:1], smooth(stretch[1:], 1)])  # the first is loudness
     return ((speech - mean) * stretch + mean) @ basis.T
+
+
+def by_covariance(mel: Tensor, prompt: Tensor) -> Tensor:
+    """How the first cepstral coefficients vary together, as formants do, in voiced and in unvoiced frames. The map from one Gaussian
+    to another with the least change (optimal transport: Olkin and Pukelsheim 1982; for the colours of pictures Pitie and Kokaram 2007)."""
+    basis = create_dct(TOGETHER, mel.shape[1], norm="ortho").to(mel.device)  # (100, N)
+    speech, voice, result = mel @ basis, prompt @ basis, mel
+    for of_speech, of_prompt in sorts(mel, prompt):
+        centre, own = covariance(speech, of_speech * loud(mel))
+        _, wanted = covariance(voice, of_prompt * loud(prompt))
+        root, inverse = power(own, 0.5), power(own, -0.5)
+        stretches, directions = torch.linalg.eigh(inverse @ power(root @ wanted @ root, 0.5) @ inverse)
+        change = directions * (stretches.clamp(1 / COMBINED, COMBINED) - 1) @ directions.T  # (N, N)
+        result = result + of_speech[:, None] * ((speech - centre) @ change.to(mel) @ basis.T)
+    return result
 
 
 def by_level(mel: Tensor, prompt: Tensor) -> Tensor:
@@ -81,6 +97,21 @@ def moments(mel: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, float]:
     return mean, (weights @ (mel - mean).square() / count).sqrt().clamp(min=1e-3), float(weights.sum())
 
 
+def covariance(points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Of points (T, N), weighted (T,): mean (N,) and covariance (N, N), the nearer to its diagonal the fewer points there are. The latter
+    is float64 on the CPU: small, and to be inverted."""
+    weights, width = weights.clamp(min=1e-6), points.shape[1]
+    found = points.T.cov(correction=0, aweights=weights).cpu().double()
+    found = found.lerp(found.diagonal().diag(), width / (width + float(weights.sum())))
+    return weights @ points / weights.sum(), found + 1e-3 * torch.eye(width)
+
+
+def power(matrix: Tensor, exponent: float) -> Tensor:
+    """Of a symmetric positive matrix (N, N)."""
+    values, vectors = torch.linalg.eigh(matrix)
+    return vectors * values.clamp(min=1e-6) ** exponent @ vectors.T
+
+
 def smooth(bands: Tensor, deviation: int) -> Tensor:
     """Gaussian mean over neighbours, (N,) -> (N,)."""
     reach = 3 * deviation
@@ -93,6 +124,12 @@ def loud(mel: Tensor) -> Tensor:
     """Which frames are not silent, (T,) bool; one at least."""
     level = mel.float().mean(-1)
     return level >= level.quantile(0.95) - LOUD
+
+
+def sorts(mel: Tensor, prompt: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """The voiced frames of speech and prompt, (T,) and (Tp,) in 0..1, and the unvoiced ones."""
+    voices = voiced(mel), voiced(prompt)
+    return [voices, (1 - voices[0], 1 - voices[1])]
 
 
 def voiced(mel: Tensor) -> Tensor:

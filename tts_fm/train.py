@@ -114,8 +114,6 @@ class Trainer:
         self.plain, trained = model, WithCTC(model, config.ctc) if config.ctc else model
         self.reader = trained.reader if isinstance(trained, WithCTC) else None
         self.sharded = config.shard and self.world > 1
-        if config.style_only and model.net.style is None:
-            raise ValueError("style_only needs a model with a style encoder: set the model's style, or style_only=0")
         if config.checkpointing:
             recompute_blocks(model)
         if self.sharded:
@@ -265,7 +263,7 @@ class Trainer:
             durations = None if batch.durations is None else batch.durations.to(device)
             tensors = (batch.mel, batch.mask, batch.hidden, batch.ids)
             drops = (batch.drop_audio.to(device), batch.drop_text.to(device))
-            return model(*(x.to(device) for x in tensors), durations, *drops, generator, self.config.time_law, self.config.style_only).loss
+            return model(*(x.to(device) for x in tensors), durations, *drops, generator, self.config.time_law).loss
 
     @contextlib.contextmanager
     def dropout(self, generator: torch.Generator) -> Iterator[None]:

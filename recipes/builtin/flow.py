@@ -132,7 +132,7 @@ def main() -> None:
         equalise=args.equalise,
     )
     if args.as_spoken:
-        spoken = dict(prompt_first=0.8, prompt_text_drop=0.9, turned=0.75, style_only=0.2, revoice=1.0, drop_audio=0.05, drop_both=0.05)
+        spoken = dict(prompt_first=0.8, prompt_text_drop=0.9, turned=0.75, revoice=0.5, drop_audio=0.05, drop_both=0.05)
         config = dataclasses.replace(config, **spoken)
     model_settings = model_config(len(vocab))
     settings = {"model": dataclasses.asdict(model_settings), "train": dataclasses.asdict(config), "vocab": vocab}

@@ -102,14 +102,11 @@ class FlowModel(nn.Module):
         return Condition(shown, given, text, mask, voice)
 
     def loss(self, mel: Tensor, mask: Tensor, hidden: Tensor, ids: Tensor, durations: Tensor | None, drop_audio: Tensor, drop_text: Tensor,
-             generator: torch.Generator, times: str = "uniform", style_only: float = 0.0) -> Loss:
-        """The training objective on a batch of log-mels; arguments as in batches.Batch. style_only: see TrainConfig."""
+             generator: torch.Generator, times: str = "uniform") -> Loss:
+        """The training objective on a batch of log-mels; arguments as in batches.Batch."""
         x1 = self.normalise(mel) * mask[..., None]
         given = mask & ~hidden & ~drop_audio[:, None]
         c = self.condition(x1, given, ids, mask, durations, drop_text)
-        if style_only:
-            blind = (torch.rand(len(x1), generator=generator, device=generator.device) < style_only).to(x1.device)[:, None]  # (B, 1)
-            c = replace(c, given=c.given.masked_fill(blind[..., None], 0.0), given_mask=c.given_mask & ~blind)
 
         def velocity(x: Tensor, t: Tensor) -> Tensor:
             return self.net(x, t, c.given, c.given_mask, c.text, c.mask, voice=c.voice)
