@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tts_fm.audio import log_mel
-from tts_fm.batches import Buckets, Item, Loader, collate, envelope, equalised, revoiced, stretching
+from tts_fm.augment import envelope, equalised, revoiced, stretching
+from tts_fm.batches import Buckets, Item, Loader, collate
 from tts_fm.config import ModelConfig, TrainConfig, from_dict, to_dict
 from tts_fm.infill import draw_infill, hide_prompt_symbols, turn
 from tts_fm.plan import plan_chunks

@@ -21,7 +21,7 @@ errors
 config settings
 ogg
 audio spectrum
-hub reference text splice
+hub reference text splice augment
 voices words
 manifest plan subtitles listforms
 lists infill results

@@ -5,21 +5,17 @@ B batch, T mel frames, N symbols. A batch is fixed by (seed, epoch, index) alone
 
 from __future__ import annotations
 
-import math
 import multiprocessing
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from librosa import mel_frequencies
-from scipy.fft import dct
 from torch import Tensor
 
-from tts_fm.audio import MEL_FLOOR, SAMPLE_RATE
+from tts_fm.augment import equalised, revoiced
 from tts_fm.config import TrainConfig
 from tts_fm.infill import draw_infill, hide_prompt_symbols, turn
 
@@ -116,48 +112,6 @@ def collate(items: Sequence[Item], length: int, config: TrainConfig, rng: np.ran
     symbols, times = pad_texts(texts, multiple=32)
     drop_audio, drop_text = torch.from_numpy(drops)
     return Batch(torch.from_numpy(mel), torch.from_numpy(mask), torch.from_numpy(hidden), symbols, times, drop_audio, drop_text)
-
-
-def equalised(mel: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
-    """Every second log-mel (T, 100) as another microphone or mouth would give it: a smooth random curve, `deviation` dB, is added to it."""
-    if rng.random() < 0.5:
-        return mel
-    curve = np.interp(np.linspace(0, 1, mel.shape[1]), np.linspace(0, 1, 8), rng.normal(0, deviation, 8)) * math.log(10) / 20
-    return np.maximum(mel + curve.astype(np.float32), math.log(MEL_FLOOR))
-
-
-def revoiced(mel: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Three of four log-mels (T, 100) as somebody else's: harmonics and envelope stretched in frequency, harmonics more or less marked.
-
-    The factors on pitch, on formants (vocal tract length perturbation, Jaitly and Hinton 2013) and on the depth of harmonics are
-    exp(N(0, d)), d = 0.1, 0.07 and 0.25 times `strength`. What the first cepstral coefficients hold is the envelope, the rest is harmonics.
-    Few voices are learnt by heart; with this no two items share one, and the network has to look at its prompt.
-    """
-    if rng.random() < 0.25:
-        return mel
-    pitch, formants, depth = np.exp(strength * rng.normal(0, (0.1, 0.07, 0.25)))
-    kept = envelope(mel.shape[1])
-    change = kept @ stretching(mel.shape[1], formants) + depth * (np.eye(len(kept)) - kept) @ stretching(mel.shape[1], pitch)  # (100, 100)
-    return np.maximum(mel @ change.astype(np.float32), math.log(MEL_FLOOR))
-
-
-@lru_cache
-def envelope(bands: int) -> np.ndarray:
-    """(N, N): a log-mel (T, N) times this is its spectral envelope, the cepstral coefficients up to 15 and less and less of those to 30."""
-    basis = dct(np.eye(bands), norm="ortho")  # DCT-II: row times this = coefficients
-    share = 0.5 + 0.5 * np.cos(np.pi * np.clip((np.arange(bands) - 15) / 15, 0, 1))
-    return basis * share @ basis.T
-
-
-def stretching(bands: int, factor: float) -> np.ndarray:
-    """(N, N): a log-mel (T, N) times this has every frequency times `factor`, by linear interpolation between bands."""
-    centres = mel_frequencies(bands + 2, fmin=0, fmax=SAMPLE_RATE / 2, htk=True)[1:-1]
-    at = np.interp(centres / factor, centres, np.arange(bands))  # (N,) where each band's level is found
-    low = at.astype(int).clip(max=bands - 2)
-    matrix = np.zeros((bands, bands))
-    matrix[low, np.arange(bands)] = 1 - (at - low)
-    matrix[low + 1, np.arange(bands)] = at - low
-    return matrix
 
 
 def pad_texts(texts: Sequence[tuple[np.ndarray, np.ndarray | None]], multiple: int = 1) -> tuple[Tensor, Tensor | None]:
