@@ -13,7 +13,7 @@ cd "$here/../.."
 "$python" "$here/vocoder.py" "$runs/cache" "$runs/vocoder" --layers 8 --steps 24000 --adversarial-from 24000 --threads 2
 "$python" "$here/duration.py" "$runs/cache" "$runs/duration"
 "$python" "$here/flow.py" "$runs/cache" "$runs/flow" --steps 7000 --decay 0
-"$python" "$here/flow.py" "$runs/cache" "$runs/flow" --steps 8400 --decay 1400 --span 0.4 --as-spoken
+"$python" "$here/flow.py" "$runs/cache" "$runs/flow" --steps 14400 --decay 2400 --span 0.4 --as-spoken
 "$python" "$here/aligner.py" "$runs/cache" "$runs/aligner" --steps 2500
 mkdir -p "$assets/aligner"
 cp "$runs/aligner/config.json" "$runs/aligner/model.safetensors" "$assets/aligner/"
