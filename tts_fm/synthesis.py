@@ -315,16 +315,8 @@ class TTS:
                     job.plan.text, job.plan.units, ends[1:-1].tolist(), self.lang(job.settings, job.voice), first=float(ends[0])
                 )
             ]
-        return Chunk(
-            job.index,
-            job.total,
-            job.plan.text,
-            np.concatenate([pause, wave]),
-            0.0,
-            words,
-            mel.float().cpu().numpy(),
-            dict(job.plan.unknown),
-        )
+        whole, shown = np.concatenate([pause, wave]), mel.float().cpu().numpy()
+        return Chunk(job.index, job.total, job.plan.text, whole, 0.0, words, shown, dict(job.plan.unknown))
 
     def finish(self, job: Job, chunks: list[Chunk], seconds: float) -> Speech:
         """Join the chunks of one request (`job` is any of its jobs), set the loudness and keep the true peak under -1 dB."""
