@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 from librosa import mel_frequencies
-from scipy.fft import dct
+from torchaudio.functional import create_dct
 
 from tts_fm.audio import MEL_FLOOR, SAMPLE_RATE
 
@@ -41,7 +41,7 @@ def revoiced(mel: np.ndarray, strength: float, rng: np.random.Generator) -> np.n
 @lru_cache
 def envelope(bands: int) -> np.ndarray:
     """(N, N): a log-mel (T, N) times this is its spectral envelope, the cepstral coefficients up to 15 and less and less of those to 30."""
-    basis = dct(np.eye(bands), norm="ortho")  # DCT-II: row times this = coefficients
+    basis = create_dct(bands, bands, norm="ortho").numpy().astype(float)  # (N, N), row times this = cepstral coefficients
     share = 0.5 + 0.5 * np.cos(np.pi * np.clip((np.arange(bands) - 15) / 15, 0, 1))
     return basis * share @ basis.T
 

@@ -97,6 +97,7 @@ def collate(items: Sequence[Item], length: int, config: TrainConfig, rng: np.ran
         frames = len(item.mel)
         plan = draw_infill(frames, config, rng)
         speech, ids, durations, start = item.mel, item.ids, item.durations, plan.start
+        end = frames if item.prompt else plan.end
         if item.prompt:
             start = item.prompt
         elif unknown is not None and durations is not None:
@@ -106,7 +107,7 @@ def collate(items: Sequence[Item], length: int, config: TrainConfig, rng: np.ran
                 ids, durations = hide_prompt_symbols(ids, durations, start, unknown)
         speech = revoiced(speech, config.revoice, rng) if config.revoice else speech
         mel[b, :frames] = equalised(speech, config.equalise, rng) if config.equalise else speech
-        mask[b, :frames], hidden[b, start : frames if item.prompt else plan.end] = True, True
+        mask[b, :frames], hidden[b, start:end] = True, True
         drops[:, b] = plan.drop_audio, plan.drop_text
         texts.append((ids, durations))
     symbols, times = pad_texts(texts, multiple=32)

@@ -25,7 +25,7 @@ from tts_fm.plan import plan_chunks
 from tts_fm.reference import CHARS_PER_SECOND, TARGET_LUFS
 from tts_fm.settings import Settings
 from tts_fm.splice import Place, splice
-from tts_fm.synthesis import TTS, Progress, chunk_seed, speech_span
+from tts_fm.synthesis import TTS, Progress, chunk_seed, speech_end
 from tts_fm.text.markup import Ipa, parse_markup
 from tts_fm.text.phonemes import phoneme_units_many
 from tts_fm.text.tokens import Tokenizer
@@ -147,7 +147,7 @@ def edit(
     spoken = infill(tts, units, frames, mel, given, settings, on_progress)
     end = places[-1]
     if end.last == len(recorded):  # the last words are new: as after `say`, only a little of the silence behind them stays
-        spoken = spoken[: max(end.start + 2, speech_span(spoken)[1])]
+        spoken = spoken[: max(end.start + 2, speech_end(spoken))]
         places[-1] = replace(end, length=len(spoken) - end.start)
     result, knots = splice(wave, tts.vocoder.decode(spoken[None])[0].cpu().numpy() / gain, places)
 

@@ -22,7 +22,7 @@ class Infill:
     drop_audio: bool
     drop_text: bool
     hide_prompt_text: bool
-    turned: bool = False  # the end of the utterance is the prompt, moved to the front; aligned items only, see `turn`
+    turned: bool  # the end of the utterance is the prompt, moved to the front; aligned items only, see `turn`
 
 
 def draw_infill(frames: int, config: TrainConfig, rng: np.random.Generator) -> Infill:

@@ -33,8 +33,8 @@ from tts_fm.voices import Voice, catalogue, get_voice
 from tts_fm.words import Word, word_times
 
 BUILTIN = Path(__file__).parent / "assets" / "builtin"
-EDGE_SILENCE = 0.16  # longest silence, seconds, that is kept before and after the speech of a chunk
-LEAD = 0.24  # longest silence, seconds, that the network speaks first: with less behind the prompt it swallows first words (LOG.md)
+EDGE_SILENCE = 0.16  # longest silence, seconds, that is kept after the speech of a chunk
+LEAD = 0.24  # the same before it: with less behind the prompt the network swallows first words (recipes/builtin/LOG.md)
 Progress = Callable[[int, int, int, int], None]  # (step, steps, chunks already spoken, chunks in all); may raise to cancel
 Timed = tuple[list[int], list[float] | None, int]  # symbols, the frames of each (aligned models), frames of prompt and speech together
 
@@ -237,8 +237,7 @@ class TTS:
         ids = [silence, *plan.ids, silence]
         device = self.model.device
         frames = self.durations.durations(torch.tensor([ids], device=device), prompt[None].to(device), speed)[0].tolist()
-        edge = EDGE_SILENCE * FRAMES_PER_SECOND
-        frames[0], frames[-1] = min(frames[0], LEAD * FRAMES_PER_SECOND), edge / 2
+        frames[0], frames[-1] = min(frames[0], LEAD * FRAMES_PER_SECOND), EDGE_SILENCE * FRAMES_PER_SECOND / 2
         durations = [float(len(prompt)), *frames]
         return [unknown, *ids], durations, int(round(sum(durations)))
 
@@ -289,25 +288,19 @@ class TTS:
         return [self._chunk(job, mel[b, len(job.prompt) : job.frames]) for b, job in enumerate(jobs)]
 
     def _chunk(self, job: Job, mel: torch.Tensor) -> Chunk:
-        """Vocode one chunk's mel (T, 100) in the prompt's colour, soften its edges, put its pause before it and time its words.
-
-        Silence is cut from its ends; where the user asked for a duration, what is cut from the start is put behind the end.
-        """
-        start, end = speech_span(mel)
-        kept = mel[start:end] if job.settings.duration is None else mel[start:]
-        mel = matched(kept, job.prompt, job.settings.match or 0.0)
+        """Vocode one chunk's mel (T, 100) in the prompt's colour, soften its edges, put its pause before it and time its words."""
+        if job.settings.duration is None:
+            mel = mel[: speech_end(mel)]
+        mel = matched(mel, job.prompt, job.settings.match or 0.0)
         wave = self.vocoder.decode(mel[None])[0].cpu().numpy().astype(np.float32)
         edge = min(240, len(wave) // 2)
         ramp = np.linspace(0.0, 1.0, edge, dtype=np.float32)
         wave[:edge] *= ramp
         wave[len(wave) - edge :] *= ramp[::-1]
-        if job.settings.duration is not None:
-            wave = np.pad(wave, (0, start * HOP))
         pause = np.zeros(round(job.plan.pause * SAMPLE_RATE), np.float32)
         words: list[Word] = []
         if job.durations is not None:
-            ends = np.cumsum(job.durations[1:]) - start  # frames: of the silence, then of every unit
-            ends = np.clip(ends * HOP, 0, len(wave)) / SAMPLE_RATE
+            ends = np.minimum(np.cumsum(job.durations[1:]) * HOP, len(wave)) / SAMPLE_RATE  # of the silence, then of every unit
             offset = len(pause) / SAMPLE_RATE
             words = [
                 Word(w.text, w.start + offset, w.end + offset)
@@ -345,12 +338,11 @@ def moved(chunk: Chunk, start: float) -> Chunk:
     return replace(chunk, start=start, words=[Word(w.text, w.start + start, w.end + start) for w in chunk.words])
 
 
-def speech_span(mel: torch.Tensor) -> tuple[int, int]:
-    """The frames of a chunk (T, 100), start and end, from EDGE_SILENCE before the first to EDGE_SILENCE behind the last one that is not
-    silent: 4.6 nepers (40 dB) under the loudest ones."""
-    level, edge = mel.mean(-1), round(EDGE_SILENCE * FRAMES_PER_SECOND)
+def speech_end(mel: torch.Tensor) -> int:
+    """Frames of a chunk (T, 100) up to EDGE_SILENCE behind the last one that is not silent: 4.6 nepers (40 dB) under the loudest ones."""
+    level = mel.mean(-1)
     loud = (level > level.quantile(0.95) - 4.6).nonzero()
-    return max(0, int(loud[0]) - edge), min(len(mel), int(loud[-1]) + 2 + edge)
+    return min(len(mel), int(loud[-1]) + 2 + round(EDGE_SILENCE * FRAMES_PER_SECOND))
 
 
 def chunk_seed(settings: Settings, index: int) -> int:

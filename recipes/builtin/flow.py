@@ -28,35 +28,33 @@ UNIT_FRAMES = 600 / 256  # mel frames in one 25 ms frame of the corpus
 class Corpus:
     """The cached corpus as batches.Items.
 
-    pairs: how often every utterance of a voice that has several comes again, behind another one as its prompt: that is how it is at
+    paired: every utterance of a voice that has several comes a second time, behind another one as its prompt: that is how it is at
     inference, and positions go as far as there.
     """
 
-    def __init__(self, cache: Path, split: str, vocab: list[str], pairs: int = 0) -> None:
+    def __init__(self, cache: Path, split: str, vocab: list[str], paired: bool = False) -> None:
         self.rows = [r for r in json.loads((cache / "index.json").read_text()) if r["split"] == split]
         self.mels = np.memmap(cache / "mel.f16", dtype=np.float16, mode="r").reshape(-1, 100)
-        self.prompts: list[int | None] = [None] * len(self.rows)  # of every item, and the utterance that it says:
-        self.spoken = list(range(len(self.rows)))
+        self.items: list[tuple[int, int | None]] = [(number, None) for number in range(len(self.rows))]  # what is said, what is before it
         rng, voices = np.random.default_rng(0), defaultdict(list)
         for number, row in enumerate(self.rows):
             if "altered" not in row:  # altered copies are one voice each
                 voices[row["speaker"]].append(number)
-        for _ in range(pairs):
-            for numbers in voices.values():
-                order = rng.permutation(numbers).tolist()
-                if len(order) > 1:
-                    self.spoken += order
-                    self.prompts += [*order[1:], order[0]]
+        for numbers in voices.values() if paired else ():
+            order = rng.permutation(numbers).tolist()
+            if len(order) > 1:
+                self.items += zip(order, [*order[1:], order[0]], strict=True)
         frames = [r["frames"] for r in self.rows]
-        self.frames = [frames[s] + (0 if p is None else frames[p]) for s, p in zip(self.spoken, self.prompts, strict=True)]
+        self.frames = [frames[s] + (0 if p is None else frames[p]) for s, p in self.items]
         self.ids = {symbol: i for i, symbol in enumerate(vocab)}
         self.unknown = self.ids[UNKNOWN]
 
     def __len__(self) -> int:
-        return len(self.spoken)
+        return len(self.items)
 
     def __getitem__(self, index: int) -> Item:
-        item, prompt = self.utterance(self.spoken[index]), self.prompts[index]
+        spoken, prompt = self.items[index]
+        item = self.utterance(spoken)
         if prompt is None:
             return item
         before = self.utterance(prompt).mel
@@ -139,7 +137,7 @@ def main() -> None:
     (args.out / "settings.json").write_text(json.dumps(settings, indent=1, ensure_ascii=False))
     torch.manual_seed(config.seed)  # the weights' first values
     model = FlowModel(model_settings, vocab)
-    train, valid = Corpus(args.cache, "train", vocab, pairs=int(args.as_spoken)), Corpus(args.cache, "valid", vocab)
+    train, valid = Corpus(args.cache, "train", vocab, paired=args.as_spoken), Corpus(args.cache, "valid", vocab)
     trainer = Trainer(model, train, valid, config, args.out, compiled=not args.eager)
     trainer.run(until=time.time() + 60 * args.minutes)
 
