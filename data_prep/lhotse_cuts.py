@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.shared import Dropped, conclude, draw_split, log, run
+from tts_fm.data.manifest import SPLITS, Utterance, read_manifest
 from tts_fm.errors import MissingDependency, ModelError
-from tts_fm.manifest import SPLITS, Utterance, read_manifest
 
 if TYPE_CHECKING:
     from lhotse import CutSet, MonoCut
@@ -106,7 +106,7 @@ def unit_times(items: Sequence[Any], seconds: float) -> dict[str, Any]:
 
 def write_piece(cut: Any, path: Path, audio: Path | None) -> Path:
     """The part of a recording that a cut is, as a file of its own below `audio`."""
-    from tts_fm.audio import read_audio, write_audio
+    from tts_fm.audio.files import read_audio, write_audio
 
     if audio is None:
         raise ValueError("part of a recording (--audio FOLDER writes it as a file)")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from data_prep.archives import Archive, get
 from data_prep.shared import Candidate, Dropped, corpus_parser, log, prepare_found, prepare_options, run
-from tts_fm.manifest import Utterance
+from tts_fm.data.manifest import Utterance
 
 RATE = 24_000
 # part -> (GB, GB of LibriTTS-R, recordings as published, SHA-256 of LibriTTS: the sums that torchaudio 2.11 has too). Sizes are about.

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from data_prep.archives import Archive, get
 from data_prep.shared import Candidate, Dropped, corpus_parser, draw_split, prepare_found, prepare_options, run
-from tts_fm.manifest import Utterance
+from tts_fm.data.manifest import Utterance
 
 FOLDER, RATE, VALID = "LJSpeech-1.1", 22_050, 0.02
 ARCHIVE = Archive("https://data.keithito.com/data/speech/LJSpeech-1.1.tar.bz2", FOLDER,

@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.shared import log, run
-from tts_fm.audio import SAMPLE_RATE, load, write_audio
-from tts_fm.manifest import Utterance, read_manifest
+from tts_fm.audio.files import load, write_audio
+from tts_fm.audio.mel import SAMPLE_RATE
+from tts_fm.data.manifest import Utterance, read_manifest
 
 CHAPTER_CLIPS = 20
 

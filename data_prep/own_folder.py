@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.shared import Candidate, Dropped, add_prepare_options, draw_split, prepare_found, prepare_options, run
+from tts_fm.data.manifest import SPLITS, Utterance
 from tts_fm.errors import ModelError
-from tts_fm.manifest import SPLITS, Utterance
 
 AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 COLUMNS = ("audio", "text", "speaker", "id", "split", "lang")

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 
+from tts_fm.data.manifest import Utterance, statistics, write_manifest
 from tts_fm.errors import MissingDependency, TtsFmError
-from tts_fm.manifest import Utterance, statistics, write_manifest
 
 CHUNK = 64  # recordings handed to a worker at once
 log = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ def judge(candidate: Candidate, limits: Limits) -> Judged:
 def _measure(path: str, decode: bool) -> tuple[float, int, float]:
     """Seconds, rate in Hz and peak of a recording; the peak is infinite when nothing was decoded."""
     if decode:
-        from tts_fm.audio import read_audio
+        from tts_fm.audio.files import read_audio
 
         wave, rate = read_audio(path)
         return len(wave) / rate, rate, float(abs(wave).max())

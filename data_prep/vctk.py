@@ -16,7 +16,7 @@ from pathlib import Path
 
 from data_prep.archives import Archive, get
 from data_prep.shared import Candidate, Dropped, corpus_parser, log, prepare_found, prepare_options, run
-from tts_fm.manifest import Utterance
+from tts_fm.data.manifest import Utterance
 
 FOLDER, RATE = "VCTK-Corpus-0.92", 48_000
 ARCHIVE = Archive("https://datashare.is.ed.ac.uk/bitstream/handle/10283/3443/VCTK-Corpus-0.92.zip", FOLDER,

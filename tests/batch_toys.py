@@ -10,9 +10,9 @@ import pytest
 import torch
 from tiny_model import tiny_tts_folder
 
-from tts_fm.audio import write_audio
-from tts_fm.batch import Options, run
-from tts_fm.lists import read_list
+from tts_fm.audio.files import write_audio
+from tts_fm.batch.lists import read_list
+from tts_fm.batch.run import Options, run
 from tts_fm.synthesis import TTS
 
 TEXTS = ["Yes.", "Hello there.", "No way, that is long.", "One two three four five.", "Fine.", "A bee sat on a red tree, humming."]

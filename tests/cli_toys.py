@@ -12,7 +12,7 @@ import soundfile
 import tts_fm
 from tts_fm.errors import ModelError
 from tts_fm.settings import Settings
-from tts_fm.words import Word
+from tts_fm.text.word_times import Word
 
 
 class FakeTTS:

@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 from tiny_model import VOCAB
 
-from tts_fm.plan import plan_chunks
+from tts_fm.text.chunks import plan_chunks
 from tts_fm.text.tokens import PhonemeTokenizer
 
 TEXT = "Hello there, my friend. " * 8  # two chunks and more

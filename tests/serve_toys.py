@@ -13,7 +13,7 @@ import soundfile
 import uvicorn
 from tiny_model import tiny_tts_folder
 
-from tts_fm.serve import ServeConfig, create_app, listen
+from tts_fm.serve.run import ServeConfig, create_app, listen
 from tts_fm.synthesis import TTS
 from tts_fm.voices import add_voice
 

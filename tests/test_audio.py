@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from scipy.signal import resample_poly
 
 from tts_fm import audio
+from tts_fm.audio import files, levels
 
 GOLDEN = Path(__file__).parent / "golden"
 RATE = audio.SAMPLE_RATE
@@ -184,7 +185,7 @@ def test_missing_folder_and_nul(tmp_path: Path):
 def test_long_files_are_refused_by_their_header(monkeypatch):
     memory = io.BytesIO()
     audio.write_audio(memory, np.full(200 * 8000, 0.1, np.float32), 8000, "flac")
-    monkeypatch.setattr(audio, "_blocks", None)
+    monkeypatch.setattr(files, "_blocks", None)
     with pytest.raises(ValueError, match="200.0 s, the limit is 60.0 s"):
         audio.read_audio(memory.getvalue(), max_seconds=60)
 
@@ -194,7 +195,7 @@ def test_lying_header_is_counted_while_decoding():
         def read(self, frames: int, **_):
             return np.zeros((frames, 1), np.float32)
 
-    assert sum(len(b) for b in audio._blocks(Liar(), 300_000)) == 300_001
+    assert sum(len(b) for b in files._blocks(Liar(), 300_000)) == 300_001
 
 
 def test_writing_refuses_and_leaves_nothing(tmp_path: Path, monkeypatch):
@@ -223,7 +224,7 @@ def test_writing_refuses_and_leaves_nothing(tmp_path: Path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     path.write_bytes(b"old")
-    monkeypatch.setattr(audio, "_encode", full)
+    monkeypatch.setattr(files, "_encode", full)
     with pytest.raises(OSError, match="No space left"):
         audio.write_audio(path, tone(), RATE)
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a.wav", b"old")]
@@ -259,7 +260,7 @@ def test_k_weighting_is_the_table_of_bs1770():
         [1.53512485958697, -2.69169618940638, 1.19839281085285, 1, -1.69065929318241, 0.73248077421585],
         [1, -2, 1, 1, -1.99004745483398, 0.99007225036621],
     ]
-    assert np.abs(audio._k_weighting(48000) - table).max() < 1e-9
+    assert np.abs(levels._k_weighting(48000) - table).max() < 1e-9
 
 
 @pytest.mark.parametrize("rate", [24000, 44100, 48000])

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from batch_toys import TEXTS, contents, items, never, place, records, tts, unbroken
 
-from tts_fm.audio import read_audio
-from tts_fm.batch import Options, rounds, run
-from tts_fm.lists import read_list
+from tts_fm.audio.files import read_audio
+from tts_fm.batch.lists import read_list
+from tts_fm.batch.run import Options, rounds, run
 
 
 def test_folder(unbroken, items):

@@ -12,8 +12,9 @@ from functools import partial
 import pytest
 from batch_toys import contents, items, place, records, tts, unbroken
 
-from tts_fm import batch, cli
-from tts_fm.batch import Options, model_digest, run
+from tts_fm.batch import run as batch
+from tts_fm.batch.run import Options, model_digest, run
+from tts_fm.cli import main as cli
 from tts_fm.errors import MissingDependency
 from tts_fm.synthesis import TTS
 
@@ -72,7 +73,7 @@ def test_model_digest(place):
 
 
 def test_command(place, tts, monkeypatch, capsys):
-    monkeypatch.setattr("tts_fm.commands.batch.load_tts", lambda args: tts)
+    monkeypatch.setattr("tts_fm.cli.batch.load_tts", lambda args: tts)
     line = ["batch", str(place / "list.jsonl"), "-o", str(place / "cli"), "--model", str(place / "model"), "--steps", "1", "--json"]
     assert cli.main(line) == 0
     out, err = capsys.readouterr()
@@ -89,7 +90,7 @@ def test_command(place, tts, monkeypatch, capsys):
 
 
 def test_first_interrupt_finishes_the_batch(place, tts, monkeypatch, capsys):
-    monkeypatch.setattr("tts_fm.commands.batch.load_tts", lambda args: tts)
+    monkeypatch.setattr("tts_fm.cli.batch.load_tts", lambda args: tts)
     real = batch.run
 
     def run_and_interrupt(items, out, load, options, digest, show, stop, hears):

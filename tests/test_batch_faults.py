@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from batch_toys import contents, items, never, place, records, tts, unbroken
 
-from tts_fm.audio import read_audio
-from tts_fm.batch import Options, run
-from tts_fm.lists import read_list
-from tts_fm.speaker import Stopped
+from tts_fm.audio.files import read_audio
+from tts_fm.batch.lists import read_list
+from tts_fm.batch.rounds import Stopped
+from tts_fm.batch.run import Options, run
 from tts_fm.synthesis import TTS
 
 

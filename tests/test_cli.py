@@ -15,7 +15,7 @@ import soundfile
 from cli_toys import FakeTTS, fake_tts, recording
 
 import tts_fm
-from tts_fm import cli
+from tts_fm.cli import main as cli
 
 ROOT = Path(__file__).parents[1]
 
@@ -99,7 +99,7 @@ def test_models_are_listed_with_their_sizes(fake, tmp_path, monkeypatch, capsys)
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"0" * 1_000_000)
     (folder / "config.json").write_text(json.dumps({"model": {"backbone": "dit", "dim": 384, "depth": 8, "text": "aligned"}}))
-    monkeypatch.setattr("tts_fm.commands.models.ASSETS", tmp_path / "assets")
+    monkeypatch.setattr("tts_fm.cli.models.ASSETS", tmp_path / "assets")
     assert cli.main(["models"]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0] == "builtin  dit 384 x 8, aligned text, 1.0 MB"
@@ -107,13 +107,13 @@ def test_models_are_listed_with_their_sizes(fake, tmp_path, monkeypatch, capsys)
 
 
 def test_doctor_tells_what_is_missing(fake, tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr("tts_fm.commands.models.ASSETS", tmp_path / "assets")
+    monkeypatch.setattr("tts_fm.cli.models.ASSETS", tmp_path / "assets")
     assert cli.main(["doctor", "--json"]) == 4
     report = json.loads(capsys.readouterr().out)
     findings = {f["name"]: f for f in report["findings"]}
     assert not report["ok"] and not findings["built-in model"]["ok"] and findings["voices"]["ok"]
     assert findings["torch"]["ok"] and findings["torchaudio"]["ok"] and "wav" in findings["audio formats"]["value"]
-    monkeypatch.setattr("tts_fm.commands.doctor.installed", lambda name: None)
+    monkeypatch.setattr("tts_fm.cli.doctor.installed", lambda name: None)
     assert cli.main(["doctor"]) == 5
     assert "FAIL  librosa" in capsys.readouterr().out
 
@@ -133,7 +133,7 @@ def test_convert_turns_a_pickle_into_safetensors(fake, tmp_path, capsys) -> None
 
 
 def test_eval_prints_the_table_and_fails_with_3(fake, tmp_path, monkeypatch, capsys) -> None:
-    from tts_fm import evaluate
+    from tts_fm.evaluate import report as evaluate
 
     lines = [{"id": name, "text": "one two", "ref_audio": "ref.wav"} for name in ("a", "b")]
     (tmp_path / "list.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -170,10 +170,10 @@ def test_a_tiny_model_speaks_from_the_command_line(tmp_path) -> None:
 
 def test_interrupt_is_130(tmp_path) -> None:
     code = (
-        "import signal, sys, time, tts_fm.commands.say as say\n"
+        "import signal, sys, time, tts_fm.cli.say as say\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job of a shell inherits that it is ignored
         "def wait(args):\n    print('ready', file=sys.stderr, flush=True); time.sleep(30)\n"
-        "say.run = wait\nfrom tts_fm.cli import main\nsys.exit(main(['say', 'x']))\n"
+        "say.run = wait\nfrom tts_fm.cli.main import main\nsys.exit(main(['say', 'x']))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stderr is not None and process.stderr.readline() == "ready\n"

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from cli_toys import FakeTTS, fake_tts, recording
 
-from tts_fm import cli
+from tts_fm.cli import main as cli
 
 
 @pytest.fixture
@@ -212,6 +212,6 @@ def test_a_missing_model_is_4_and_verbose_shows_the_traceback(fake, capsys) -> N
 
 def test_a_failed_write_leaves_the_old_file(fake, tmp_path, monkeypatch) -> None:
     (tmp_path / "a.wav").write_bytes(b"precious")
-    monkeypatch.setattr("tts_fm.audio._encode", lambda *a, **k: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr("tts_fm.audio.files._encode", lambda *a, **k: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     assert cli.main(["say", "x", "--voice", "amy", "-o", "a.wav"]) == 2
     assert (tmp_path / "a.wav").read_bytes() == b"precious" and leftovers(tmp_path) == ["a.wav"]

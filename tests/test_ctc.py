@@ -12,9 +12,9 @@ import torch
 from tiny_model import tiny_flow
 from train_worker import toy_config
 
-from tts_fm.batches import Item
-from tts_fm.ctc import WithCTC, ctc_loss
-from tts_fm.train import Trainer, noise_generator
+from tts_fm.data.batches import Item
+from tts_fm.train.ctc import WithCTC, ctc_loss
+from tts_fm.train.trainer import Trainer, noise_generator
 
 
 def test_the_loss_is_the_sum_over_all_readings():

@@ -10,8 +10,8 @@ import pytest
 from corpora import libritts_clip, make_corpus, tone
 
 from data_prep import libritts, ljspeech, make_libritts_tree, own_folder, shared, vctk
+from tts_fm.data.manifest import read_manifest
 from tts_fm.errors import ModelError
-from tts_fm.manifest import read_manifest
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 import soundfile
 from demo_toys import TEXT, EvenAligner, speech_like
 
-from tts_fm.audio import load
+from tts_fm.audio.files import load
+from tts_fm.demo.commands import OWN
 from tts_fm.demo.service import Run, Service, Stopped, until_stopped
-from tts_fm.demo.texts import OWN
 from tts_fm.settings import Settings
 
 pytest_plugins = ["demo_fixtures"]
@@ -114,7 +114,7 @@ def test_many_are_named_when_they_are_bad_and_tell_how_many_are_done(service):
 
 
 def test_an_edit_is_that_of_the_library_and_can_be_stopped(service, home):
-    from tts_fm.edit import edit
+    from tts_fm.edit.change import edit
 
     old, new, settings = "Hello there, my friend.", "Hello there, my brother.", service.settings(steps=2)
     edited = service.edit(str(home / "me.wav"), old, new, settings, FREE)

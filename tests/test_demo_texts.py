@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from demo_toys import speech_like
 
+from tts_fm.demo.commands import OWN, command_line, edit_line, parse_script, read_list
 from tts_fm.demo.figures import MARK, colours, speech_picture, steps_picture, table
-from tts_fm.demo.texts import OWN, command_line, edit_line, parse_script, read_list
 from tts_fm.settings import Settings
-from tts_fm.words import Word
+from tts_fm.text.word_times import Word
 
 
 def test_script_lines_keep_their_voice():

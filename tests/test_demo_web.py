@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 import soundfile
 
-from tts_fm.demo.texts import OWN
+from tts_fm.demo.commands import OWN
 
 pytest_plugins = ["demo_fixtures"]
 
 def test_help_imports_nothing_heavy():
-    code = ("import sys; from tts_fm.cli import main; assert main(['demo', '--help']) == 0; "
+    code = ("import sys; from tts_fm.cli.main import main; assert main(['demo', '--help']) == 0; "
             "bad = {'torch', 'gradio', 'librosa', 'numpy'} & set(sys.modules); assert not bad, bad")  # fmt: skip
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert shown.returncode == 0 and "--max-chars" in shown.stdout, shown.stderr
 
 
 def test_bad_options_are_one_line(capsys):
-    from tts_fm.cli import main
+    from tts_fm.cli.main import main
 
     pytest.importorskip("gradio")
     assert main(["demo", "--max-chars", "0"]) == 2

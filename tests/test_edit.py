@@ -11,10 +11,10 @@ import soundfile
 import torch
 from tiny_model import VOCAB, tiny_flow, tiny_tts_folder
 
-from tts_fm.audio import HOP, SAMPLE_RATE, log_mel
-from tts_fm.edit import EDGE, MARGIN, Edited, differences, edit, layout, read, word_ranges
+from tts_fm.audio.joints import FADE, splice
+from tts_fm.audio.mel import HOP, SAMPLE_RATE, log_mel
+from tts_fm.edit.change import EDGE, MARGIN, Edited, differences, edit, layout, read, word_ranges
 from tts_fm.settings import Settings
-from tts_fm.splice import FADE, splice
 from tts_fm.synthesis import TTS
 from tts_fm.text.tokens import PhonemeTokenizer
 
@@ -260,14 +260,14 @@ def test_progress_may_stop_it(tts, wave):
 
 @pytest.fixture
 def recording(tmp_path, monkeypatch, wave):
-    monkeypatch.setattr("tts_fm.align.Aligner.load", lambda folder=None: Even())
+    monkeypatch.setattr("tts_fm.edit.align.Aligner.load", lambda folder=None: Even())
     monkeypatch.setenv("TTS_FM_MODEL", str(tiny_tts_folder(tmp_path / "model")))
     soundfile.write(tmp_path / "talk.wav", wave, SAMPLE_RATE)
     return tmp_path / "talk.wav"
 
 
 def test_the_command_writes_what_is_edited_with_a_note(recording, capsys):
-    from tts_fm.cli import main
+    from tts_fm.cli.main import main
 
     out = recording.with_name("new.flac")
     assert main(["edit", str(recording), "--text", OLD, "--new", NEW, "-o", str(out), "--seed", "2"]) == 0
@@ -281,7 +281,7 @@ def test_the_command_writes_what_is_edited_with_a_note(recording, capsys):
 
 
 def test_the_command_refuses_in_one_line(recording, capsys):
-    from tts_fm.cli import main
+    from tts_fm.cli.main import main
 
     soundfile.write(recording.with_name("long.wav"), np.tile(speech_like(), 11), SAMPLE_RATE)
     faults = [

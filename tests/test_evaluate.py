@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from tts_fm import evaluate as ev
-from tts_fm import metrics as m
 from tts_fm.errors import MissingDependency, ModelError
+from tts_fm.evaluate import metrics as m
+from tts_fm.evaluate import report as ev
 
 RATE = 24_000
 
@@ -311,7 +311,7 @@ def test_missing_packages_are_named(monkeypatch):
 
 def test_import_is_light():
     heavy = "torch,librosa,jiwer,faster_whisper,resemblyzer,speechmos,pesq,pystoi,scipy".split(",")
-    code = f"import sys, tts_fm.evaluate; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, tts_fm.evaluate.report; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 

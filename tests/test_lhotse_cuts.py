@@ -10,7 +10,7 @@ import pytest
 from corpora import make_corpus, tone
 
 from data_prep import lhotse_cuts, libritts, shared
-from tts_fm.manifest import read_manifest, write_manifest
+from tts_fm.data.manifest import read_manifest, write_manifest
 
 lhotse = pytest.importorskip("lhotse")
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tts_fm import lists, voices
-from tts_fm.audio import write_audio
-from tts_fm.lists import ListError, check_id, clean_id, read_list
+from tts_fm import voices
+from tts_fm.audio.files import write_audio
+from tts_fm.batch import lists
+from tts_fm.batch.lists import ListError, check_id, clean_id, read_list
 from tts_fm.settings import Settings
 
 

@@ -16,9 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from recipes.libritts import evaluation, export, recipes, train  # noqa: E402
 from tts_fm.config import ModelConfig  # noqa: E402
-from tts_fm.corpus import ManifestItems, make_vocab  # noqa: E402
+from tts_fm.data.corpus import ManifestItems, make_vocab  # noqa: E402
+from tts_fm.data.manifest import Utterance, read_manifest, write_manifest  # noqa: E402
 from tts_fm.errors import ModelError  # noqa: E402
-from tts_fm.manifest import Utterance, read_manifest, write_manifest  # noqa: E402
 from tts_fm.model.flow_model import FlowModel  # noqa: E402
 
 SMALL = [

@@ -18,7 +18,7 @@ httpx = pytest.importorskip("httpx")
 
 from serve_toys import JSON, LONG, SPEECH, Running, alone, home, pcm_of, tts, two_voices  # noqa: E402
 
-from tts_fm.serve import ServeConfig, create_app  # noqa: E402
+from tts_fm.serve.run import ServeConfig, create_app  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,9 @@ httpx = pytest.importorskip("httpx")
 
 from serve_toys import home, tts, two_voices  # noqa: E402
 
-from tts_fm.serve import ServeConfig, config_from, create_app, listen, read_key  # noqa: E402
+from tts_fm.cli.serve import config_from  # noqa: E402
+from tts_fm.serve.config import ServeConfig, read_key  # noqa: E402
+from tts_fm.serve.run import create_app, listen  # noqa: E402
 
 
 def asgi(app, **headers):
@@ -54,7 +56,7 @@ def test_foreign_host_names_are_refused(tts):
 
 
 def options(*argv):
-    from tts_fm.cli import parse
+    from tts_fm.cli.main import parse
 
     return parse(["serve", *argv])
 

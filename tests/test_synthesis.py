@@ -12,9 +12,9 @@ import soundfile
 import torch
 from tiny_model import tiny_tts_folder
 
+from tts_fm.model.vocoder import Vocoder
 from tts_fm.settings import Settings
 from tts_fm.synthesis import TTS, Request, grouped
-from tts_fm.vocoder import Vocoder
 from tts_fm.voices import Voice
 
 TEXTS = ["Hello, Alice.", "The birch canoe slid on the smooth planks. It was late.", "Yes!"]
@@ -170,8 +170,8 @@ def test_model_from_the_hub(tmp_path, monkeypatch):
 
 def test_match(tts, voice):
     """The mean spectrum of what is said moves to the prompt's; words and their times stay."""
-    from tts_fm.audio import log_mel
-    from tts_fm.spectrum import loud
+    from tts_fm.audio.match import loud
+    from tts_fm.audio.mel import log_mel
 
     prompt = log_mel(torch.from_numpy(tts.voice(voice).wave)[None])[0]
     free, near = (tts.say("Hello there, one and all.", voice, match=match, steps=2) for match in (0.0, 1.0))

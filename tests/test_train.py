@@ -15,7 +15,7 @@ import torch
 from train_worker import Noise, toy_config, toy_trainer, work
 
 from tts_fm.config import TrainConfig
-from tts_fm.train import Diverged, forward_flops, learning_rate
+from tts_fm.train.trainer import Diverged, forward_flops, learning_rate
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +100,7 @@ def test_time_limit_and_second_run(tmp_path: Path):
 
 def test_the_loss_is_the_mean_over_the_global_batch(tmp_path: Path):
     """By hand: every hidden frame of all the batches of an update weighs the same."""
-    from tts_fm.train import noise_generator
+    from tts_fm.train.trainer import noise_generator
 
     trainer = toy_trainer(tmp_path, model={"dropout": 0.0}, accumulate=3)
     total, count = 0.0, 0
@@ -242,7 +242,7 @@ def test_global_random_state_is_left_alone(tmp_path: Path):
 
 
 def test_buckets_with_limits(tmp_path: Path):
-    from tts_fm.batches import Buckets
+    from tts_fm.data.batches import Buckets
 
     lengths = [96] * 10 + [900] * 10 + [2300]
     plain, square = Buckets(lengths, 4000, 0), Buckets(lengths, 4000, 0, widest=2300, quadratic=1000, most=8)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tts_fm import vocoder as v
-from tts_fm.audio import log_mel
+from tts_fm.audio.mel import log_mel
 from tts_fm.errors import ModelError
+from tts_fm.model import vocoder as v
 
 GOLDEN = Path(__file__).parent / "golden"
 

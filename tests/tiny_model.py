@@ -10,7 +10,7 @@ from tts_fm.checkpoint import save_flow_model
 from tts_fm.config import ModelConfig
 from tts_fm.model.duration import DurationModel, save_duration_model
 from tts_fm.model.flow_model import FlowModel
-from tts_fm.vocoder import Vocoder, save_vocoder
+from tts_fm.model.vocoder import Vocoder, save_vocoder
 
 SYMBOLS = ' !"(),.:;?abdefhijklmnprstuvwxzæðŋɐɑɒɔəɚɛɜɡɪɹɾʃʊʌʒʔˈˌθᵻ'
 TIED = ["e͡ɪ", "a͡ɪ", "o͡ʊ", "ə͡ʊ", "a͡ʊ", "ɔ͡ɪ", "t͡ʃ", "d͡ʒ", "iː", "uː", "ɑː", "ɔː", "ɜː", "ə͡l", "ɔː͡ɹ", "ɑː͡ɹ", "i͡ə", "ɛ͡ɹ", "ɪ͡ɹ"]

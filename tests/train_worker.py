@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from tiny_model import tiny_flow
 
-from tts_fm.batches import Item
 from tts_fm.config import TrainConfig
-from tts_fm.train import Trainer
+from tts_fm.data.batches import Item
+from tts_fm.train.trainer import Trainer
 
 
 class Noise:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tts_fm.cli import main
+from tts_fm.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,6 +1,6 @@
 """Text and a voice become speech: the whole inference path, in the order in which it happens.
 
-    text -> chunks (plan.py) -> frames for every symbol (duration model, or F5's byte ratio) -> mel (flow, prompt first) -> wave (vocoder)
+    text -> chunks (text/chunks.py) -> frames for every symbol (duration model, or F5's byte ratio) -> mel (flow, prompt first) -> wave (vocoder)
 
     from tts_fm import TTS
     TTS.load().say("Hello.", voice="ref.wav").save("hello.wav")
@@ -21,16 +21,18 @@ from typing import BinaryIO
 import numpy as np
 import torch
 
-from tts_fm.audio import FRAMES_PER_SECOND, HOP, SAMPLE_RATE, limit, log_mel, normalise_loudness, write_audio
+from tts_fm.audio.files import write_audio
+from tts_fm.audio.levels import limit, normalise_loudness
+from tts_fm.audio.match import matched
+from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP, SAMPLE_RATE, log_mel
 from tts_fm.checkpoint import load_flow_model, resolve
 from tts_fm.model.duration import DurationModel, byte_ratio_frames, load_duration_model, scale_to
 from tts_fm.model.flow_model import FlowModel
-from tts_fm.plan import ChunkPlan, plan_chunks
+from tts_fm.model.vocoder import GriffinLim, Vocoder, load_vocoder
 from tts_fm.settings import Settings
-from tts_fm.spectrum import matched
-from tts_fm.vocoder import GriffinLim, Vocoder, load_vocoder
+from tts_fm.text.chunks import ChunkPlan, plan_chunks
+from tts_fm.text.word_times import Word, word_times
 from tts_fm.voices import Voice, catalogue, get_voice
-from tts_fm.words import Word, word_times
 
 BUILTIN = Path(__file__).parent / "assets" / "builtin"
 EDGE_SILENCE = 0.16  # longest silence, seconds, that is kept after the speech of a chunk

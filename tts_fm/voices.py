@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tts_fm.audio import SAMPLE_RATE, load, write_audio
-from tts_fm.reference import check_reference
+from tts_fm.audio.files import load, write_audio
+from tts_fm.audio.mel import SAMPLE_RATE
+from tts_fm.audio.prompt import check_reference
 
 BUILTIN = Path(__file__).parent / "assets" / "voices"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")

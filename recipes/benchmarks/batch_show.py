@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tts_fm.audio import read_audio, write_audio
+from tts_fm.audio.files import read_audio, write_audio
 
 TOLERANCE = 4  # steps of 16 bit audio (1.2e-4) between two batch sizes
 FORMATS = {"txt": "wav", "jsonl": "flac", "tsv": "mp3", "lst": "wav", "ljspeech": "opus", "csv": "ogg", "toml": "flac"}
@@ -77,8 +77,8 @@ def write_lists(folder: Path, lines: int) -> dict[str, Path]:
 
 def speak_lists(lists: Path, out: Path, rest: list[str]) -> int:
     """`tts-fm batch` for every list, in this process, the model loaded once; the worst exit code."""
-    from tts_fm import cli
-    from tts_fm.commands import batch
+    from tts_fm.cli import batch
+    from tts_fm.cli import main as cli
 
     load = cache(lambda: real(held[0]))
     real, held = batch.load_tts, []

@@ -22,11 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from tts_fm.audio import read_audio
-from tts_fm.batch import Options, model_digest, run
+from tts_fm.audio.files import read_audio
+from tts_fm.batch.lists import Item, read_list
+from tts_fm.batch.run import Options, model_digest, run
 from tts_fm.errors import TtsFmError
-from tts_fm.evaluate import hardware
-from tts_fm.lists import Item, read_list
+from tts_fm.evaluate.report import hardware
 from tts_fm.settings import Settings
 from tts_fm.synthesis import TTS
 

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 if TYPE_CHECKING:
-    from tts_fm.batches import Batch
-    from tts_fm.corpus import ManifestItems
+    from tts_fm.data.batches import Batch
+    from tts_fm.data.corpus import ManifestItems
 
 
 def main() -> None:
@@ -35,9 +35,9 @@ def main() -> None:
     import torch
 
     from data_prep.libritts import prepare_libritts
-    from tts_fm.batches import Loader
     from tts_fm.config import TrainConfig
-    from tts_fm.corpus import ManifestItems, make_vocab
+    from tts_fm.data.batches import Loader
+    from tts_fm.data.corpus import ManifestItems, make_vocab
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -74,7 +74,7 @@ def training(items: ManifestItems, folder: Path, updates: int = 10) -> tuple[int
     """The same for updates of the recipe tiny on batches that are ready: no loading in it."""
     from recipes.libritts.recipes import get
     from recipes.libritts.train import build, settle
-    from tts_fm.train import Trainer
+    from tts_fm.train.trainer import Trainer
 
     recipe, vocab = settle(get("tiny"), items.utterances, folder / "run")
     trainer = Trainer(build(recipe, vocab), items, None, recipe.train, folder / "run")

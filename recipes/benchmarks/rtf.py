@@ -20,9 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tts_fm.audio import FRAMES_PER_SECOND, N_MELS
+from tts_fm.audio.mel import FRAMES_PER_SECOND, N_MELS
 from tts_fm.errors import TtsFmError
-from tts_fm.evaluate import hardware
+from tts_fm.evaluate.report import hardware
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tts_fm import TTS, metrics
+from tts_fm import TTS
+from tts_fm.evaluate import metrics
 
 SHORT = ["Hello.", "Yes!", "Tomorrow?", "No.", "Thank you.", "Good morning!", "Stop!", "Why not?", "Seven.", "Really?"]
 STEP = 480  # samples of a level measurement, 20 ms

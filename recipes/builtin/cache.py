@@ -40,7 +40,7 @@ def decode(root: Path, row: dict) -> tuple[np.ndarray, np.ndarray]:
     import soundfile
     import torch
 
-    from tts_fm.audio import SAMPLE_RATE, log_mel
+    from tts_fm.audio.mel import SAMPLE_RATE, log_mel
 
     torch.set_num_threads(1)
     wave, rate = soundfile.read(root / row["audio"], dtype="float32")

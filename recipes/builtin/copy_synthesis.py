@@ -19,17 +19,18 @@ from typing import Any
 
 import numpy as np
 
-from tts_fm import metrics
-from tts_fm.audio import MIN_SAMPLES, SAMPLE_RATE, load, log_mel, write_audio
+from tts_fm.audio.files import load, write_audio
+from tts_fm.audio.mel import MIN_SAMPLES, SAMPLE_RATE, log_mel
 from tts_fm.errors import ModelError, TtsFmError
-from tts_fm.evaluate import hardware, read_list
+from tts_fm.evaluate import metrics
+from tts_fm.evaluate.report import hardware, read_list
 
 MEASURES = ("pesq", "stoi", "dnsmos_original", "dnsmos_copy", "dnsmos_difference", "wer_original", "wer_copy", "similarity", "mel_l1")
 
 
 def open_vocoder(source: str) -> Any:
     """A vocoder folder, a .safetensors file, the last.pt of recipes/builtin/vocoder.py, or the word griffin-lim."""
-    from tts_fm.vocoder import GriffinLim, load_vocoder, vocoder_from_state
+    from tts_fm.model.vocoder import GriffinLim, load_vocoder, vocoder_from_state
 
     if source == "griffin-lim":
         return GriffinLim()

@@ -46,7 +46,7 @@ def export_flow(run: Path, out: Path, weights: str = "average") -> None:
 def export_vocoder(run: Path, out: Path) -> None:
     import torch
 
-    from tts_fm.vocoder import save_vocoder, vocoder_from_state
+    from tts_fm.model.vocoder import save_vocoder, vocoder_from_state
 
     state = torch.load(run / "last.pt", weights_only=True)["ema"]
     save_vocoder(out, state, vocoder_from_state(state).config, torch.float16)

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tts_fm.batches import Item
 from tts_fm.config import ModelConfig, TrainConfig
+from tts_fm.data.batches import Item
 
 UNKNOWN, SILENCE = "<unk>", "<sil>"  # speech without a transcript; silence before and after the symbols
 UNIT_FRAMES = 600 / 256  # mel frames in one 25 ms frame of the corpus
@@ -114,7 +114,7 @@ def main() -> None:
     import torch
 
     from tts_fm.model.flow_model import FlowModel
-    from tts_fm.train import Trainer
+    from tts_fm.train.trainer import Trainer
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)

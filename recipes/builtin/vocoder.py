@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tts_fm.audio import HOP, SAMPLE_RATE, log_mel
+from tts_fm.audio.mel import HOP, SAMPLE_RATE, log_mel
 
 CROP = 48  # mel frames of a training crop (0.51 s)
 

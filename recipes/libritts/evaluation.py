@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.libritts.scoring import MEASURES, append, score
-from tts_fm.manifest import Utterance, read_manifest
+from tts_fm.data.manifest import Utterance, read_manifest
 
 PROMPT = (3.0, 10.0)  # seconds of a prompt (F5-TTS's cross-sentence list: about 3 to 10)
 TARGET = (4.0, 10.0)
@@ -121,8 +121,8 @@ def speak(model: Path, items: Path, out: Path, shard: tuple[int, int] = (0, 1), 
     What it took (seconds, network forwards) and the settings are noted in <out>/spoken.<shard>.jsonl.
     """
     from tts_fm import TTS
-    from tts_fm.audio import write_audio
-    from tts_fm.evaluate import SpeakWith, read_list
+    from tts_fm.audio.files import write_audio
+    from tts_fm.evaluate.report import SpeakWith, read_list
 
     say, done = SpeakWith(TTS.load(model, device=device), seed=seed), 0
     out.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tts_fm.evaluate import ItemResult, Report
+from tts_fm.evaluate.report import ItemResult, Report
 
 PICTURES = 60
 WIDEST = 1500  # frames of a picture: 16 s
@@ -41,8 +41,9 @@ def png(grey: np.ndarray) -> bytes:
 
 def mel_picture(path: Path) -> str:
     """The log-mel of a file as a data URL, low bins below; empty for a file that cannot be read."""
-    from tts_fm.audio import MIN_SAMPLES, load
-    from tts_fm.corpus import mel_of
+    from tts_fm.audio.files import load
+    from tts_fm.audio.mel import MIN_SAMPLES
+    from tts_fm.data.corpus import mel_of
 
     try:
         wave = load(path)

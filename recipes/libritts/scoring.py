@@ -2,7 +2,7 @@
 
 Each shard appends what it measured to <speech>/scores.<shard>.jsonl; an item counts as done when its file, the ASR and the measures are
 the same as then. The shard that finds the list complete writes the report (JSON, and a page beside it). How an item is measured is
-tts_fm.evaluate's business, how it was spoken evaluation.py's.
+tts_fm.evaluate.report's business, how it was spoken evaluation.py's.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from recipes.libritts.report_page import write_page
-from tts_fm.audio import read_audio
-from tts_fm.evaluate import EvalItem, ItemResult, Transcribe, evaluate, read_list, summarise
-from tts_fm.metrics import Errors
+from tts_fm.audio.files import read_audio
+from tts_fm.evaluate.metrics import Errors
+from tts_fm.evaluate.report import EvalItem, ItemResult, Transcribe, evaluate, read_list, summarise
 
 MEASURES = ("wer", "sim", "dnsmos")
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def score(items: Path, speech: Path, report: Path, asr: Transcribe | str | None 
           shard: tuple[int, int] = (0, 1)) -> str:
     """Measure the items of this shard that are not measured yet; returns the table when the whole list is, else how far it is.
 
-    asr: as in tts_fm.evaluate. An item without a file counts as one in which nothing was said. Writes `report` (JSON) and a page of the
+    asr: as in tts_fm.evaluate.report. An item without a file counts as one in which nothing was said. Writes `report` (JSON) and a page of the
     same name, .html. ValueError, ModelError, MissingDependency.
     """
     listed = read_list(items)

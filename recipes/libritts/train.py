@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 from recipes.libritts.recipes import RECIPES, Recipe, get
 from tts_fm.config import ModelConfig, from_dict, to_dict
-from tts_fm.manifest import Utterance, read_manifest
+from tts_fm.data.manifest import Utterance, read_manifest
 
 if TYPE_CHECKING:
-    from tts_fm.corpus import ManifestItems
+    from tts_fm.data.corpus import ManifestItems
     from tts_fm.model.flow_model import FlowModel
-    from tts_fm.train import Trainer
+    from tts_fm.train.trainer import Trainer
 
 SETTINGS = "settings.json"
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def settle(recipe: Recipe, utterances: Sequence[Utterance], out: Path, vocab: Se
 
     ValueError when the run folder belongs to another network.
     """
-    from tts_fm.corpus import make_vocab
+    from tts_fm.data.corpus import make_vocab
 
     if (out / SETTINGS).is_file():
         kept = json.loads((out / SETTINGS).read_text("utf-8"))
@@ -99,8 +99,8 @@ def train(recipe: Recipe, manifest: Path, out: Path, until: float = math.inf, vo
     import torch
     from accelerate import PartialState
 
-    from tts_fm.corpus import ManifestItems
-    from tts_fm.train import Trainer
+    from tts_fm.data.corpus import ManifestItems
+    from tts_fm.train.trainer import Trainer
 
     state = PartialState(cpu=not torch.accelerator.is_available())
     recipe = recipe.for_processes(state.num_processes)
@@ -135,8 +135,8 @@ def pictures(trainer: Trainer, items: ManifestItems) -> Callable[[FlowModel, int
     (above), given the first three tenths of it; and how that sounds (Griffin-Lim: a run has no vocoder of its own)."""
     import torch
 
-    from tts_fm.audio import SAMPLE_RATE
-    from tts_fm.vocoder import GriffinLim
+    from tts_fm.audio.mel import SAMPLE_RATE
+    from tts_fm.model.vocoder import GriffinLim
 
     def show(model: FlowModel, step: int) -> None:
         item, patch = items[0], model.config.patch

@@ -1,15 +1,11 @@
-"""The demo's frame: pages in tabs, style, limits of the web server, and what `tts-fm demo` runs."""
+"""The demo's frame: pages in tabs, style, limits of the web server."""
 
 from __future__ import annotations
 
-import argparse
 import os
-import signal
-import sys
 from typing import TYPE_CHECKING, Any
 
 from tts_fm.errors import MissingDependency
-from tts_fm.options import load_tts, note
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -104,36 +100,3 @@ def theme() -> Any:
     }
     red = {f"button_cancel_background_fill{hover}{dark}": "#b3261e" for hover in ("", "_hover") for dark in ("", "_dark")}
     return Default(primary_hue="blue").set(**grey, **blue, **red, color_accent="*primary_600")
-
-
-def run(args: argparse.Namespace) -> int:
-    """`tts-fm demo`: load the model, serve the page until Ctrl-C. The command line tells what it raises."""
-    need_gradio()
-    from tts_fm.demo.service import Limits, Service
-
-    if args.max_chars < 1:
-        raise ValueError(f"--max-chars must be at least 1, got {args.max_chars}")
-    if args.auth is not None and (":" not in args.auth or args.auth.startswith(":")):
-        raise ValueError("--auth must be NAME:PASSWORD")
-    public = args.share or args.host not in ("127.0.0.1", "localhost", "::1")
-    model = args.model or os.environ.get("TTS_FM_MODEL") or None
-    service = Service(load_tts(args), Limits(characters=args.max_chars), model, shows_paths=not public)
-    os.environ["GRADIO_TEMP_DIR"] = str(service.uploads)  # uploads and players' copies; gone with the service
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that they are also when the process is ended
-    if public and not args.auth:
-        note("warning: anybody who can reach this address can use the page; --auth NAME:PASSWORD asks for a password")
-    try:
-        build(service).launch(
-            server_name=args.host,
-            server_port=args.port,
-            share=args.share,
-            inbrowser=args.open,
-            auth=tuple(args.auth.split(":", 1)) if args.auth else None,
-            quiet=args.quiet,
-            **launch_options(service),
-        )
-    except OSError as error:
-        raise ValueError(f"cannot serve at {args.host}:{args.port or 'a free port'} ({error}); try another --port or --host") from None
-    finally:
-        service.close()
-    return 0

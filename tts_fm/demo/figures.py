@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from tts_fm.words import Word
+    from tts_fm.text.word_times import Word
 
 INK, PAPER, WAVE, GRID, MARK = (34, 34, 40), (255, 255, 255), (41, 98, 160), (205, 208, 214), (255, 226, 160)
 # Anchors of a colour scale from dark violet to pale yellow, rising evenly in brightness (readable without colour vision).

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from tts_fm.demo.texts import OWN
+from tts_fm.demo.commands import OWN
 from tts_fm.settings import Settings
 
 if TYPE_CHECKING:
-    from tts_fm.align import Aligner
-    from tts_fm.edit import Edited
+    from tts_fm.edit.align import Aligner
+    from tts_fm.edit.change import Edited
     from tts_fm.synthesis import TTS, Chunk, Job, Request, Speech
     from tts_fm.voices import Voice
 
@@ -271,9 +271,9 @@ class Service:
 
     def edit(self, recording: str | None, text: str, new_text: str, settings: Settings, run: Run) -> Edited:
         """Change what is said in a recording from `text` to `new_text`; see edit.edit."""
-        from tts_fm.align import Aligner
-        from tts_fm.audio import load
-        from tts_fm.edit import LONGEST, edit
+        from tts_fm.audio.files import load
+        from tts_fm.edit.align import Aligner
+        from tts_fm.edit.change import LONGEST, edit
 
         if not recording:
             raise ValueError(f"there is no recording yet: upload or record up to {LONGEST:.0f} s of speech")
@@ -329,7 +329,8 @@ class Service:
 
     def save_wave(self, wave: np.ndarray, name: str, note: str) -> str:
         """Write (S,) samples as NAME.wav with the note that it was generated; returns the path."""
-        from tts_fm.audio import SAMPLE_RATE, write_audio
+        from tts_fm.audio.files import write_audio
+        from tts_fm.audio.mel import SAMPLE_RATE
 
         path = self.place() / f"{name}.wav"
         write_audio(path, wave, SAMPLE_RATE, "wav", {"software": "tts_fm", "comment": f"generated speech; {note}"})

@@ -12,11 +12,11 @@ from typing import Any
 
 import gradio as gr
 
+from tts_fm.demo.commands import LIST_TYPES, read_list
 from tts_fm.demo.figures import table
-from tts_fm.demo.parts import CONSENT, Meter, go_and_stop, good, sampling_inputs, status, voice_inputs, who, wire
 from tts_fm.demo.service import Service, until_stopped
-from tts_fm.demo.texts import LIST_TYPES, read_list
-from tts_fm.subtitles import subtitles
+from tts_fm.demo.widgets import CONSENT, Meter, go_and_stop, good, sampling_inputs, status, voice_inputs, who, wire
+from tts_fm.text.subtitles import subtitles
 
 FORMATS = ("wav", "flac", "mp3", "opus", "ogg")
 

@@ -8,11 +8,11 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
+from tts_fm.demo.commands import OWN, command_line
 from tts_fm.demo.figures import speech_picture, steps_picture, table
-from tts_fm.demo.parts import CONSENT, Meter, go_and_stop, good, picture, sampling_inputs, status, voice_inputs, who, wire
 from tts_fm.demo.service import Moment, Service, Take, until_stopped
-from tts_fm.demo.texts import OWN, command_line
-from tts_fm.subtitles import subtitles as subtitle_text
+from tts_fm.demo.widgets import CONSENT, Meter, go_and_stop, good, picture, sampling_inputs, status, voice_inputs, who, wire
+from tts_fm.text.subtitles import subtitles as subtitle_text
 
 EXAMPLE = "The birch canoe slid on the smooth planks."
 

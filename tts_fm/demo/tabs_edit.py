@@ -8,12 +8,12 @@ from typing import Any
 import gradio as gr
 import torch
 
-from tts_fm.audio import log_mel
+from tts_fm.audio.mel import log_mel
+from tts_fm.demo.commands import edit_line
 from tts_fm.demo.figures import speech_picture, table
-from tts_fm.demo.parts import CONSENT, Meter, go_and_stop, good, picture, recording_input, sampling_inputs, status, who, wire
 from tts_fm.demo.service import Service
-from tts_fm.demo.texts import edit_line
-from tts_fm.edit import LONGEST, Edited
+from tts_fm.demo.widgets import CONSENT, Meter, go_and_stop, good, picture, recording_input, sampling_inputs, status, who, wire
+from tts_fm.edit.change import LONGEST, Edited
 
 
 def build(service: Service) -> None:

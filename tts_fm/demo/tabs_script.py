@@ -9,13 +9,13 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from tts_fm.audio import SAMPLE_RATE
+from tts_fm.audio.mel import SAMPLE_RATE
+from tts_fm.demo.commands import OWN, Turn, parse_script
 from tts_fm.demo.figures import table
-from tts_fm.demo.parts import CONSENT, Meter, go_and_stop, good, recording_input, sampling_inputs, status, who, wire
 from tts_fm.demo.service import Service, until_stopped
-from tts_fm.demo.texts import OWN, Turn, parse_script
-from tts_fm.subtitles import subtitles as subtitle_text
+from tts_fm.demo.widgets import CONSENT, Meter, go_and_stop, good, recording_input, sampling_inputs, status, who, wire
 from tts_fm.synthesis import Speech, moved
+from tts_fm.text.subtitles import subtitles as subtitle_text
 from tts_fm.voices import Voice
 
 GUESTS = ("guest1", "guest2")

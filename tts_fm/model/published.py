@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tts_fm.audio import N_MELS
+from tts_fm.audio.mel import N_MELS
 from tts_fm.config import ModelConfig
 from tts_fm.errors import ModelError
 from tts_fm.model.layers import HEAD_DIM

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from tts_fm.audio import N_MELS
+from tts_fm.audio.mel import N_MELS
 from tts_fm.flow.coupling import seeded_pairs
 from tts_fm.flow.guidance import Scale, guided, guided_split
 from tts_fm.flow.solvers import TABLES, solve

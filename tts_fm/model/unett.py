@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tts_fm.audio import N_MELS
+from tts_fm.audio.mel import N_MELS
 from tts_fm.config import ModelConfig
 from tts_fm.model.dit import InputEmbedding, grouped, ungroup
 from tts_fm.model.layers import Attention, FeedForward, TimeEmbedding, masked, rotary_angles

@@ -1,0 +1,53 @@
+"""Altered voices and microphones: what the alterations of log-mels do, against waves that are so altered."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from tts_fm.audio.mel import log_mel
+from tts_fm.data.augment import envelope, equalised, revoiced, stretching
+
+
+def test_the_equaliser_is_a_filter():
+    """The curve that it adds to a log-mel of noise, as a filter of the wave, gives the same log-mel; half of the items have one."""
+    from librosa import mel_frequencies
+
+    noise = np.random.default_rng(0).normal(0, 0.1, 48_000)
+    mel = log_mel(torch.from_numpy(noise)[None])[0].numpy()
+    rng = np.random.default_rng(1)
+    curves = [equalised(mel, 3.0, rng) - mel for _ in range(60)]
+    some = [c for c in curves if c.any()]
+    assert 20 <= len(some) <= 40
+    assert 2.0 < np.std([20 / np.log(10) * c[50] for c in some]) < 4.0  # dB
+    frequencies = mel_frequencies(102, fmin=0, fmax=12_000, htk=True)[1:-1]
+    for curve in some[:3]:
+        assert np.allclose(curve, curve[:1], atol=1e-5)
+        gain = np.exp(np.interp(np.linspace(0, 12_000, 24_001), frequencies, curve[0]))
+        filtered = np.fft.irfft(np.fft.rfft(noise) * gain, 48_000)
+        found = log_mel(torch.from_numpy(filtered)[None])[0].numpy() - mel
+        assert np.abs(found - curve)[4:-4].mean() < 0.03 and np.abs(found - curve)[4:-4].max() < 0.4
+
+
+def test_stretching_multiplies_all_frequencies_and_the_envelope_keeps_formants():
+    """Of a vowel (pulses of 150 Hz through a resonance at 1200 Hz): the stretched mel is that of a vowel whose pitch and resonance are
+    stretched; the envelope alone has the resonance and no harmonics."""
+
+    def vowel(pitch: float, formant: float) -> np.ndarray:
+        time = np.arange(24_000) / 24_000
+        wave = sum(np.sin(2 * np.pi * pitch * n * time) / (1 + ((pitch * n - formant) / 200) ** 2) for n in range(1, 60))
+        return log_mel(torch.from_numpy(0.05 * wave)[None])[0].numpy()[10:-10]
+
+    plain, wanted = vowel(150, 1200), vowel(150 * 1.1, 1200 * 1.1)
+    low = slice(0, 60)
+    before, after = np.abs(plain - wanted)[:, low].mean(), np.abs(plain @ stretching(100, 1.1) - wanted)[:, low].mean()
+    assert after < 0.5 * before
+    smooth = (plain @ envelope(100)).mean(0)
+    assert abs(int(smooth.argmax()) - int(wanted[0].argmax())) < 8
+    assert np.abs(np.diff(smooth, 2)).max() < 0.3 * np.abs(np.diff(plain.mean(0), 2)).max()
+
+
+def test_one_item_of_four_keeps_its_voice():
+    mel = np.random.default_rng(0).normal(-4, 2, (30, 100)).astype(np.float32)
+    rng = np.random.default_rng(2)
+    assert 10 <= sum((revoiced(mel, 1.0, rng) == mel).all() for _ in range(80)) <= 30

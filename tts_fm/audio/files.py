@@ -1,0 +1,245 @@
+"""Audio files: read with checks before anything is decoded, resampled, and written whole or not at all.
+
+Files are read and written by libsndfile (soundfile) alone, so no ffmpeg is needed: WAV, FLAC, OGG (Vorbis or Opus), MP3, raw PCM16.
+Resampling is soxr's (VHQ): it needs no torch, takes any pair of rates at the same cost (torchaudio's kernel grows with rate / gcd) and is
+what librosa uses. Nothing here knows about speech: see prompt.py.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from tts_fm.audio.levels import limit
+from tts_fm.audio.mel import SAMPLE_RATE, as_wave
+from tts_fm.audio.ogg import steady
+
+#: format name -> (libsndfile container, subtype, rates the encoder takes or None for any, media type)
+FORMATS: dict[str, tuple[str, str, tuple[int, ...] | None, str]] = {
+    "wav": ("WAV", "PCM_16", None, "audio/wav"),
+    "flac": ("FLAC", "PCM_16", None, "audio/flac"),
+    "ogg": ("OGG", "VORBIS", None, "audio/ogg"),
+    "opus": ("OGG", "OPUS", (8000, 12000, 16000, 24000, 48000), "audio/ogg; codecs=opus"),
+    "mp3": ("MP3", "MPEG_LAYER_III", (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000), "audio/mpeg"),
+    "pcm": ("RAW", "PCM_16", None, "audio/pcm"),  # signed 16 bit, little endian, no header
+}
+METADATA_KEYS = ("title", "comment", "software", "artist", "copyright", "date", "album", "license", "tracknumber", "genre")
+MAX_CHANNELS = 8
+RATES = (4_000, 384_000)  # Hz, what a file may claim
+MAX_SAMPLES = 1 << 29  # frames x channels of one file: 3 h of 48 kHz mono, 2 GiB decoded
+READABLE = "give a WAV (PCM or float), FLAC, OGG, Opus or MP3 file"
+
+log = logging.getLogger(__name__)
+
+
+def _wav_problem(head: BinaryIO) -> str | None:
+    """Why a RIFF file is not let through to libsndfile (None = let through): only PCM and float tags, one fmt chunk."""
+    riff = head.read(12)
+    if riff[8:12] != b"WAVE":
+        return "is a RIFF file but not WAV"
+    seen = False
+    for _ in range(64):  # chunks before the samples
+        name, size = head.read(4), head.read(4)
+        if len(size) < 4:
+            return "ends before its samples"
+        length = struct.unpack("<I", size)[0]
+        if name == b"data":
+            return None if seen else "has no fmt chunk before its samples"
+        if name != b"fmt ":
+            head.seek(length + length % 2, io.SEEK_CUR)
+            continue
+        body = head.read(min(length, 40))
+        if seen or not 16 <= length <= 4096 or len(body) < min(length, 40):
+            return "has a damaged fmt chunk"
+        head.seek(length - len(body) + length % 2, io.SEEK_CUR)
+        seen = True
+        tag, bits = struct.unpack("<H", body[:2])[0], struct.unpack("<H", body[14:16])[0]
+        if tag == 0xFFFE and len(body) >= 40 and body[26:40] == b"\x00\x00\x00\x00\x10\x00\x80\x00\x00\xaa\x00\x38\x9b\x71":
+            tag = struct.unpack("<H", body[24:26])[0]
+        if (tag, bits) not in {(1, 8), (1, 16), (1, 24), (1, 32), (3, 32), (3, 64)}:
+            return f"has WAV format tag 0x{tag:04x} with {bits} bits, which is not read"
+    return "has too many chunks before its samples"
+
+
+def _check_magic(file: BinaryIO, name: str) -> None:
+    """Refuse what is not audio of a known container, by content and not by name, before libsndfile sees it."""
+    magic = file.read(16)
+    file.seek(0)
+    problem: str | None = None
+    if not magic:
+        problem = "is empty"
+    elif magic[:4] == b"RIFF":
+        problem = _wav_problem(file)
+        file.seek(0)
+    elif magic[4:8] == b"ftyp" or magic[:4] == b"\x1aE\xdf\xa3":
+        problem = "is MP4/M4A or WebM/Matroska, which libsndfile does not read"
+    elif not (magic[:4] in (b"fLaC", b"OggS") or magic[:3] == b"ID3" or (len(magic) > 1 and magic[0] == 0xFF and magic[1] & 0xE6 == 0xE2)):
+        problem = "is not audio of a known kind"
+    if problem:
+        raise ValueError(f"{name} {problem}; {READABLE}")
+
+
+def _check_header(sound: Any, name: str, max_seconds: float | None) -> int:
+    """Refuse by the header alone; returns the number of frames that may be decoded."""
+    rate, channels, frames = sound.samplerate, sound.channels, sound.frames
+    known = {"WAV", "WAVEX", "FLAC", "OGG", "MP3", "MPEG"}
+    if sound.format not in known or "ADPCM" in sound.subtype:
+        raise ValueError(f"{name} is {sound.format}/{sound.subtype}; {READABLE}")
+    if not RATES[0] <= rate <= RATES[1] or not 1 <= channels <= MAX_CHANNELS:
+        raise ValueError(f"{name} claims {rate} Hz and {channels} channels; {RATES[0]} to {RATES[1]} Hz and at most {MAX_CHANNELS} work")
+    if frames == 0:
+        raise ValueError(f"{name} holds no samples; {READABLE} with speech in it")
+    limit = MAX_SAMPLES // channels
+    if max_seconds is not None:
+        limit = min(limit, int(max_seconds * rate))
+    if limit < frames < 1 << 62:  # larger = not known from the header; counted while decoding
+        raise ValueError(f"{name} lasts {frames / rate:.1f} s, the limit is {limit / rate:.1f} s; cut it first")
+    return limit
+
+
+def _blocks(sound: Any, limit: int) -> Iterator[np.ndarray]:
+    """Mono blocks of at most limit + 1 frames in all, so that a lying header costs no memory."""
+    left = limit + 1
+    while left > 0:
+        block = sound.read(min(1 << 17, left), dtype="float32", always_2d=True)  # (frames, channels)
+        if not len(block):
+            return
+        left -= len(block)
+        yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
+
+
+def read_audio(source: str | os.PathLike[str] | bytes | BinaryIO, max_seconds: float | None = None) -> tuple[np.ndarray, int]:
+    """Decode an audio file (path, its bytes, or a seekable binary file): (S,) float32, channels averaged, and its own rate in Hz.
+
+    Checked in this order: magic bytes and WAV format tag; rate, channels and length in the header; the samples. ValueError, one line, for
+    anything that is missing, damaged, of another kind, longer than max_seconds, or not finite.
+    """
+    import soundfile
+
+    name = "the given audio" if isinstance(source, bytes) or hasattr(source, "read") else str(source)
+    try:
+        file: Any = io.BytesIO(source) if isinstance(source, bytes) else source if hasattr(source, "read") else open(source, "rb")
+    except (OSError, ValueError) as error:
+        reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        raise ValueError(f"cannot read {name}: {reason}; {READABLE}") from None
+    try:
+        _check_magic(file, name)
+        with soundfile.SoundFile(file) as sound:
+            rate = int(sound.samplerate)
+            limit = _check_header(sound, name, max_seconds)
+            parts = list(_blocks(sound, limit))
+    except (soundfile.LibsndfileError, OSError) as error:
+        reason = getattr(error, "error_string", None) or str(error).splitlines()[0]
+        raise ValueError(f"{name} is damaged or not audio ({reason.rstrip('.')}); {READABLE}") from None
+    finally:
+        if file is not source:
+            file.close()
+    wave = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    if len(wave) > limit:
+        raise ValueError(f"{name} lasts more than {limit / rate:.1f} s, the limit; cut it first")
+    if not len(wave):
+        raise ValueError(f"{name} holds no samples; {READABLE} with speech in it")
+    if not np.isfinite(wave).all():
+        raise ValueError(f"{name} holds samples that are not numbers (NaN or infinite); export it again as PCM")
+    return wave, rate
+
+
+def resample(wave: np.ndarray, old: int, new: int) -> np.ndarray:
+    """(S,) at old Hz -> (round(S new / old),) float32 at new Hz; the same array when the rates agree."""
+    if old == new:
+        return wave
+    import soxr
+
+    return np.asarray(soxr.resample(np.asarray(wave, np.float32), old, new, quality="VHQ"), np.float32)
+
+
+def load(source: str | os.PathLike[str] | bytes | BinaryIO, rate: int = SAMPLE_RATE, max_seconds: float | None = None) -> np.ndarray:
+    """read_audio, then resample: (S,) float32 mono at `rate` Hz."""
+    wave, own = read_audio(source, max_seconds)
+    return resample(wave, own, rate)
+
+
+# --- writing -----------------------------------------------------------------------------------------------------------------------
+
+
+def format_of(path: str | os.PathLike[str], default: str | None = None) -> str:
+    """The format named by a file's suffix ("a/b.MP3" -> "mp3"), or `default`; ValueError names the ones that work."""
+    suffix = Path(path).suffix.lower().lstrip(".")
+    suffix = {"oga": "ogg", "raw": "pcm", "wave": "wav"}.get(suffix, suffix)
+    if suffix in FORMATS:
+        return suffix
+    if default is not None:
+        return default
+    raise ValueError(f"{path}: no audio format is called {suffix!r}; name the file .{', .'.join(FORMATS)}, or give the format")
+
+
+def _encode(file: Any, wave: np.ndarray, rate: int, format: str, metadata: Mapping[str, str]) -> None:
+    import soundfile
+
+    container, subtype, rates, _ = FORMATS[format]
+    if rates and rate not in rates:
+        best = min((r for r in rates if r >= rate), default=rates[-1])
+        wave, rate = resample(wave, rate, best), best
+    peak = float(np.abs(wave).max())
+    if peak > 1:
+        log.info("peak %.2f is above full scale and was limited", peak)
+        wave = limit(wave, rate)
+    raw = {"endian": "LITTLE"} if container == "RAW" else {}
+    with soundfile.SoundFile(file, "w", rate, 1, subtype, format=container, **raw) as sound:
+        for key, value in metadata.items() if container != "RAW" else ():
+            setattr(sound, key, "".join(c for c in str(value) if c >= " ")[:1000])
+        for start in range(0, len(wave), 1 << 15):  # libsndfile's Vorbis encoder overflows its stack on long blocks
+            sound.write(wave[start : start + (1 << 15)])
+    if container == "OGG":
+        steady(file)  # the same audio is the same file
+
+
+def write_audio(
+    target: str | os.PathLike[str] | BinaryIO, wave: Any, rate: int, format: str | None = None, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a mono wave (S,), numpy or torch, to a path or an open binary file (which need not be seekable).
+
+    format: one of FORMATS; by default the path's suffix, "wav" for a file object. WAV, FLAC and pcm are 16 bit. Opus and MP3 are resampled
+    to the next rate their encoder takes. Samples beyond [-1, 1] are limited (see limit), never clipped. metadata: METADATA_KEYS -> text,
+    kept in the container (raw pcm has none). A path is written as `<name>.part`, then renamed; on failure nothing stays. ValueError for
+    bad arguments, OSError when the file cannot be written.
+    """
+    import soundfile
+
+    is_file = hasattr(target, "write")
+    format = format.lower() if format is not None else "wav" if is_file else format_of(target)  # type: ignore[arg-type]
+    if format not in FORMATS:
+        raise ValueError(f"unknown audio format {format!r}; one of {', '.join(FORMATS)} works")
+    metadata = metadata or {}
+    if unknown := set(metadata) - set(METADATA_KEYS):
+        raise ValueError(f"unknown metadata {', '.join(sorted(unknown))}; {', '.join(METADATA_KEYS)} work")
+    if not isinstance(rate, int | np.integer) or not RATES[0] <= rate <= RATES[1]:
+        raise ValueError(f"rate is {rate!r}; {RATES[0]} to {RATES[1]} Hz works")
+    wave = as_wave(wave)
+    if is_file:
+        memory = io.BytesIO()
+        _encode(memory, wave, int(rate), format, metadata)
+        target.write(memory.getvalue())  # type: ignore[union-attr]
+        return
+    path = Path(target)  # type: ignore[arg-type]
+    part = path.with_name(path.name + ".part")
+    if path.is_dir():
+        raise IsADirectoryError(f"cannot write {path}: it is a folder; name a file in it")
+    try:
+        part.unlink(missing_ok=True)
+        with open(part, "x+b") as file:  # x: never through a link that somebody put there
+            _encode(file, wave, int(rate), format, metadata)
+        os.replace(part, path)
+    except (OSError, soundfile.LibsndfileError) as error:
+        reason = getattr(error, "strerror", None) or getattr(error, "error_string", None) or str(error).splitlines()[0]
+        raise OSError(f"cannot write {path}: {reason}; give a path in an existing, writable folder with free space") from error
+    finally:
+        if os.path.lexists(part):
+            part.unlink()

@@ -1,0 +1,34 @@
+"""A list of texts becomes a folder of audio, once: killed at any point it goes on to the same files.
+
+lists.py and forms.py read the list, run.py plans and spreads the work, rounds.py speaks a round of it, journal.py writes down what
+happened. It knows nothing of the command line.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tts_fm.lazy import offer
+
+if TYPE_CHECKING:
+    from tts_fm.batch.forms import FORMS as FORMS
+    from tts_fm.batch.journal import Record as Record
+    from tts_fm.batch.lists import Item as Item
+    from tts_fm.batch.lists import ListError as ListError
+    from tts_fm.batch.lists import check_id as check_id
+    from tts_fm.batch.lists import clean_id as clean_id
+    from tts_fm.batch.lists import read_list as read_list
+    from tts_fm.batch.rounds import FORMATS as FORMATS
+    from tts_fm.batch.rounds import Options as Options
+    from tts_fm.batch.rounds import Stopped as Stopped
+    from tts_fm.batch.run import Progress as Progress
+    from tts_fm.batch.run import model_digest as model_digest
+
+NAMES = {
+    "forms": "FORMS",
+    "journal": "Record",
+    "lists": "Item ListError check_id clean_id read_list",
+    "rounds": "FORMATS Options Stopped",
+    "run": "Progress model_digest",
+}
+__getattr__, __dir__, __all__ = offer(__name__, NAMES)

@@ -1,0 +1,165 @@
+"""The command `tts-fm`: a table of verbs, how their arguments are read, and what becomes of their errors.
+
+A verb lives in its own module, as `add_parser(subparsers)`: it makes a parser (options.new_verb) whose default `run` is a function of the
+parsed arguments that returns an exit code (None = 0). Only the module of the verb that is called is imported, so the help is instant.
+Exit codes: 0 done; 1 a bug of ours; 2 wrong usage or input; 3 some items failed; 4 a model or data file; 5 a missing package; 130
+interrupted. stdout holds the result alone (audio, a path, JSON); everything else goes to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from tts_fm import __version__
+from tts_fm.cli.common import Parser, note
+from tts_fm.errors import TtsFmError
+
+# verb -> (its module, one line of help). A verb whose module is not part of this install is not shown.
+VERBS: dict[str, tuple[str, str]] = {
+    "say": ("tts_fm.cli.say", "speak a text"),
+    "batch": ("tts_fm.cli.batch", "speak a list of texts into a folder"),
+    "edit": ("tts_fm.cli.edit", "change words in a recording"),
+    "voices": ("tts_fm.cli.voice", "list the named voices"),
+    "voice": ("tts_fm.cli.voice", "add, remove or list named voices"),
+    "models": ("tts_fm.cli.models", "list the built-in and the downloaded models"),
+    "eval": ("tts_fm.cli.eval", "measure a voice on a list: WER, speaker similarity, DNSMOS, real-time factor"),
+    "align": ("tts_fm.cli.align", "put phone and word times into a manifest"),
+    "convert": ("tts_fm.cli.convert", "turn published .pt or vocoder weights into safetensors"),
+    "demo": ("tts_fm.cli.demo", "open the demo in a browser"),
+    "serve": ("tts_fm.cli.serve", "run an OpenAI-compatible speech server"),
+    "doctor": ("tts_fm.cli.doctor", "check this install and say what is missing"),
+    "version": ("tts_fm.cli.models", "print the version"),
+}
+EPILOG = """tts-fm VERB --help explains a verb.
+  tts-fm say "The birch canoe slid on the smooth planks." -o canoe.wav
+  tts-fm say -f letter.txt --ref-audio me.wav --subtitles srt -o letter.mp3
+"""
+
+
+def present_verbs() -> dict[str, tuple[str, str]]:
+    """The part of VERBS whose modules are there; nothing is imported for it."""
+    return {verb: entry for verb, entry in VERBS.items() if find_spec(entry[0]) is not None}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (default: this process's) and return its exit code."""
+    verbose = 0
+    try:
+        args = parse(with_dashes(sys.argv[1:] if argv is None else argv))
+        verbose = getattr(args, "verbose", 0)
+        _set_up(verbose)
+        code = args.run(args) or 0
+        sys.stdout.flush()
+        return int(code)
+    except SystemExit as stop:  # argparse: after help, or a usage error that it has told
+        return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 2
+    except KeyboardInterrupt:
+        note("interrupted")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's own last flush is quiet
+        return 141
+    except Exception as error:
+        if verbose:
+            traceback.print_exc()
+        return told(error)
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Read the arguments with the parser of the one verb that is called; SystemExit for help and for wrong usage."""
+    parser = Parser(prog="tts-fm", description="Text and a few seconds of a voice become speech.", epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"tts-fm {__version__}")
+    subparsers = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb")
+    verbs = present_verbs()
+    called = next((a for a in argv if not a.startswith("-")), None)
+    if called in verbs:
+        importlib.import_module(verbs[called][0]).add_parser(subparsers)
+    for verb, (_, line) in verbs.items():
+        if verb not in subparsers.choices:
+            subparsers.add_parser(verb, help=line)
+    if called is None and not set(argv) & {"-h", "--help", "--version"}:
+        parser.print_help(sys.stderr)
+        raise SystemExit(2)
+    if called is not None and called not in subparsers.choices:
+        near = difflib.get_close_matches(called, verbs, n=1)
+        parser.error(f"there is no verb {called!r}; " + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(verbs)}"))
+    args, left = parser.parse_known_args(argv)
+    if left:
+        _refuse(subparsers.choices[args.verb], left)
+    return args
+
+
+def _refuse(parser: argparse.ArgumentParser, left: list[str]) -> None:
+    """Usage error for arguments that nothing took: the nearest option, or that a text needs quotes."""
+    first = left[0]
+    if not first.startswith("-"):
+        parser.error(f"unexpected argument {first!r}; put a text with spaces in quotes")
+    known = [s for s in parser._option_string_actions if s.startswith("--")]
+    near = difflib.get_close_matches(first.split("=")[0], known, n=1)
+    parser.error(f"there is no option {first.split('=')[0]}" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+def with_dashes(argv: Sequence[str]) -> list[str]:
+    """--ref_audio=my_file.wav -> --ref-audio=my_file.wav; only the names of long options before a bare -- are touched."""
+    done = list(argv)
+    for i, argument in enumerate(argv):
+        if argument == "--":
+            break
+        name, equals, value = argument.partition("=")
+        if name.startswith("--") and " " not in name:
+            done[i] = name.replace("_", "-") + equals + value
+    return done
+
+
+def _set_up(verbose: int) -> None:
+    """Log to stderr: warnings, with -v also what happens, with -vv everything; other packages' Python warnings only with -v."""
+    level = os.environ.get("TTS_FM_LOG", "").upper()
+    if verbose or level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        level = ("WARNING", "INFO", "DEBUG")[min(verbose, 2)]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(name)s: %(message)s" if verbose else "%(message)s"))
+    logger = logging.getLogger("tts_fm")
+    logger.handlers[:] = [handler]
+    logger.setLevel(level)
+    if not verbose and not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
+def told(error: Exception) -> int:
+    """Tell an error in one line (a list with many faults: one line each) and return its exit code."""
+    text = str(error).strip()
+    if isinstance(error, TtsFmError):
+        note(f"error: {text}")
+        return error.exit_code
+    if isinstance(error, UnicodeError):
+        note(f"error: this is not UTF-8 text ({error}); save it as UTF-8")
+        return 2
+    if isinstance(error, ValueError):
+        note(f"error: {text}")
+        return 2
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename is not None else ""
+        note(f"error: {where}{error.strerror or text or type(error).__name__}")
+        return 2
+    first = (text.splitlines() or [""])[0]
+    if isinstance(error, ImportError) and not (error.name or "").startswith("tts_fm"):
+        note(f"error: a package is missing or does not load: {first}; tts-fm doctor shows what is installed")
+        return 5
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        note("error: not enough memory; give a shorter text, or --device cpu")
+        return 1
+    note(f"error: unexpected {type(error).__name__}: {first}; this is a bug: run it again with -v and report what it prints")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,186 @@
+"""`tts-fm say`: one text, one voice, one file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from tts_fm.cli.common import (
+    OUTPUT_FORMATS,
+    SPEAKING,
+    Output,
+    add_model_options,
+    add_speaking_options,
+    load_tts,
+    must_be_file,
+    new_verb,
+    note,
+    result,
+    result_json,
+    settings_from,
+)
+
+MOST_BYTES = 1 << 20  # of text that are read; the limit in characters is plan.LONGEST_TEXT
+PATIENCE = 2.0  # seconds of silence before a progress bar appears
+EXAMPLES = """examples:
+  tts-fm say "The birch canoe slid on the smooth planks." -o canoe.wav
+  tts-fm say "Hello!" --ref-audio me.wav --steps 16 --seed 3 -o hello.mp3
+  echo "From a pipe." | tts-fm say - -o - | aplay
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """The parser of the verb."""
+    parser = new_verb(subparsers, "say", "speak a text", epilog=EXAMPLES)
+    parser.add_argument("text", nargs="?", metavar="TEXT", help="what to say; - reads standard input. May hold [word](/ipa/), <break 0.5s>")
+    parser.add_argument("-f", "--file", metavar="FILE", help="read the text from a UTF-8 file (- for standard input)")
+    parser.add_argument("-o", "--output", "--out", default="out.wav", metavar="FILE", help="- for standard output (default: out.wav)")
+    parser.add_argument("--format", choices=OUTPUT_FORMATS, help="default: by the suffix of the output, wav for standard output")
+    parser.add_argument("--subtitles", choices=("srt", "vtt"), help="also write subtitles beside the audio")
+    parser.add_argument("--json", action="store_true", help="print what was done as JSON, instead of the path")
+    voice = parser.add_argument_group("voice")
+    voice.add_argument("--voice", metavar="NAME", help="a named voice (tts-fm voices lists them)")
+    voice.add_argument("-r", "--ref-audio", metavar="FILE", help="speak like this recording (3 to 12 s). Ask its owner first")
+    voice.add_argument("--ref-text", metavar="TEXT", help="what is said in the recording (some models need it)")
+    add_speaking_options(parser)
+    add_model_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check everything that can be checked without the model, then load it and speak."""
+    from tts_fm.voices import get_voice
+
+    text = text_from(args)
+    overrides = settings_from(args)
+    output = Output(args.output, args.format, f".{args.subtitles}" if args.subtitles else None)
+    if args.json and output.path is None:
+        raise ValueError("--json and -o - both want standard output; give -o a file name")
+    voice = get_voice(voice_from(args), args.ref_text)
+    tts = load_tts(args)
+    with ProgressBar(args.quiet) as bar:
+        speech = tts.say(text, voice, on_progress=bar.update, **overrides)
+    output.write(speech)
+    if output.extra is not None:
+        from tts_fm.text.subtitles import subtitles
+
+        output.write_extra(subtitles(speech.chunks, args.subtitles))
+    if args.json:
+        result_json(facts(speech, output))
+    elif output.path is not None:
+        result(str(output.path))
+    if not args.quiet:
+        tell(speech, output)
+    return 0
+
+
+def text_from(args: argparse.Namespace) -> str:
+    """TEXT, --file or standard input. ValueError when there is none or more than one, or nothing in it."""
+    if args.text is not None and args.file is not None:
+        raise ValueError("give the text or --file, not both")
+    if args.text is None and args.file is None:
+        raise ValueError('nothing to say: give a text in quotes, -f FILE, or - to read standard input; for instance tts-fm say "Hello."')
+    if args.file == "-" or (args.file is None and args.text == "-"):
+        text, where = _decoded(sys.stdin.buffer.read(MOST_BYTES + 1), "standard input"), "standard input"
+    elif args.file is not None:
+        must_be_file(args.file, "text file")
+        with open(args.file, "rb") as file:
+            text, where = _decoded(file.read(MOST_BYTES + 1), args.file), args.file
+    else:
+        text, where = args.text, "the text"
+    if not text.strip():
+        raise ValueError(f"nothing to say: {where} is empty")
+    return text
+
+
+def _decoded(data: bytes, where: str) -> str:
+    if len(data) > MOST_BYTES:
+        raise ValueError(f"{where} has more than {MOST_BYTES:,} bytes; split it: 100,000 characters at a time can be spoken")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+
+
+def voice_from(args: argparse.Namespace) -> str | None:
+    """What names the voice: None = the default one."""
+    if args.voice is not None and args.ref_audio is not None:
+        raise ValueError("give --voice or --ref-audio, not both")
+    if args.ref_text is not None and args.ref_audio is None:
+        raise ValueError("--ref-text is what is said in the recording; give that with --ref-audio")
+    if args.ref_audio is None:
+        return args.voice
+    must_be_file(args.ref_audio, "recording")
+    return str(Path(args.ref_audio).absolute())  # a path in any case, never the name of a voice
+
+
+class ProgressBar:
+    """A bar on stderr, when that is a terminal and the work takes longer than PATIENCE."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.bar: Any = None
+
+    def __enter__(self) -> ProgressBar:
+        return self
+
+    def update(self, step: int, steps: int, spoken: int, chunks: int) -> None:
+        """As TTS.say calls it."""
+        from tqdm import tqdm
+
+        if self.bar is None:
+            look: dict[str, Any] = {"desc": "speaking", "bar_format": "{desc} {percentage:3.0f}% |{bar}| {elapsed}", "leave": False}
+            self.bar = tqdm(total=1, delay=PATIENCE, disable=True if self.quiet else None, file=sys.stderr, **look)
+        self.bar.total = max(1, steps * chunks)
+        self.bar.update(max(0, min(self.bar.total, spoken * steps + step) - self.bar.n))
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def unknown_symbols(speech: Any) -> dict[str, int]:
+    """Symbols of the text that the model does not have -> how often."""
+    counts: dict[str, int] = {}
+    for chunk in speech.chunks:
+        for symbol, number in chunk.unknown.items():
+            counts[symbol] = counts.get(symbol, 0) + number
+    return counts
+
+
+def facts(speech: Any, output: Output) -> dict[str, Any]:
+    """What --json prints."""
+    s = speech.settings
+    return {
+        "file": str(output.path),
+        "subtitles": None if output.extra is None else str(output.extra),
+        "seconds": round(speech.seconds, 4),
+        "rate": speech.rate,
+        "voice": speech.voice,
+        "settings": {name: getattr(s, name) for name in SPEAKING},
+        "compute_seconds": round(speech.compute_seconds, 4),
+        "rtf": round(speech.compute_seconds / max(speech.seconds, 1e-9), 4),
+        "forwards": speech.forwards,
+        "chunks": [{"text": c.text, "start": round(c.start, 3), "seconds": round(c.seconds, 3)} for c in speech.chunks],
+        "words": [{"text": w.text, "start": round(w.start, 3), "end": round(w.end, 3)} for w in speech.words],
+        "unknown": unknown_symbols(speech),
+        "warnings": list(speech.warnings),
+    }
+
+
+def tell(speech: Any, output: Output) -> None:
+    """The summary on stderr: length, speed, seed; every warning; every symbol that was left out."""
+    rtf = speech.compute_seconds / max(speech.seconds, 1e-9)
+    s = speech.settings
+    how = f"voice {speech.voice}, seed {s.seed}, {s.steps} {s.method} steps, cfg {s.cfg}"
+    note(f"{speech.seconds:.2f} s of speech in {speech.compute_seconds:.2f} s (RTF {rtf:.2f}); {how}")
+    if output.extra is not None:
+        note(f"subtitles: {output.extra}")
+    for warning in speech.warnings:
+        note(f"warning: {warning}")
+    unknown = unknown_symbols(speech)
+    if unknown and not any("does not know" in w for w in speech.warnings):
+        shown = ", ".join(f"{symbol!r} ({count}x)" for symbol, count in sorted(unknown.items()))
+        note(f"warning: the model does not know {shown}; left out")

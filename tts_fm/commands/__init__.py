@@ -1,1 +1,0 @@
-"""The verbs of the command line that are not a room of their own; cli.VERBS names them."""

@@ -1,0 +1,165 @@
+"""From utterances to batches: buckets of similar length, a collate that pads, and an order that a resumed run repeats exactly.
+
+B batch, T mel frames, N symbols. A batch is fixed by (seed, epoch, index) alone, so the whole state of the data is one step number.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tts_fm.config import TrainConfig
+from tts_fm.data.augment import equalised, revoiced
+from tts_fm.data.infill import draw_infill, hide_prompt_symbols, turn
+
+
+@dataclass(frozen=True)
+class Item:
+    """One utterance as the networks see it."""
+
+    mel: np.ndarray  # (T, 100) log-mel
+    ids: np.ndarray  # (N,) symbols
+    durations: np.ndarray | None = None  # (N,) mel frames of each symbol, where they are known
+    prompt: int = 0  # frames at the start that always are the prompt, such as another utterance of the voice; 0 = a part is drawn
+
+
+class Items(Protocol):
+    """What the trainer reads: lengths up front, items on demand."""
+
+    frames: Sequence[int]
+    unknown: int | None  # the symbol that stands for "speech without a transcript"; None where the text form has none
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> Item: ...
+
+
+@dataclass
+class Batch:
+    """Padded tensors. Masks are True where there is something: mask (a real frame), hidden (to be spoken, enters the loss)."""
+
+    mel: Tensor  # (B, T, 100)
+    mask: Tensor  # (B, T) bool
+    hidden: Tensor  # (B, T) bool
+    ids: Tensor  # (B, N) int64, -1 = padding
+    durations: Tensor | None  # (B, N) float32
+    drop_audio: Tensor  # (B,) bool
+    drop_text: Tensor  # (B,) bool
+
+
+class Buckets:
+    """Utterances grouped by length. Every bucket has one padded length and one batch size, so that few tensor shapes occur.
+
+    budget: frames in a batch. widest: longest utterance taken, in frames; longer ones are counted in `too_long`, never dropped unsaid.
+    quadratic: an utterance of T frames costs T + T^2 / quadratic of the budget. most: items in a batch. 0 = not used, for both.
+    """
+
+    def __init__(self, frames: Sequence[int], budget: int, seed: int, widest: int = 1600, growth: float = 1.2, quadratic: int = 0,
+                 most: int = 0) -> None:
+        lengths = np.asarray(frames)
+        edges = [96]
+        while edges[-1] < min(widest, int(lengths.max(initial=1))):
+            edges.append(-(-int(edges[-1] * growth) // 32) * 32)
+        self.budget, self.seed, self.edges = budget, seed, edges
+        self.too_long = int((lengths > edges[-1]).sum())
+        which = np.searchsorted(edges, lengths)
+        self.members = [np.flatnonzero(which == k) for k in range(len(edges))]
+        costs = [edge + edge * edge // quadratic if quadratic else edge for edge in edges]
+        self.sizes = [max(1, min(budget // cost, most or budget)) for cost in costs]
+        self.per_epoch = sum(-(-len(m) // s) for m, s in zip(self.members, self.sizes, strict=True))
+
+    def epoch(self, number: int) -> list[tuple[int, np.ndarray]]:
+        """The batches of one epoch in order: (padded length, utterance numbers). A short last batch is filled from the bucket's start."""
+        rng = np.random.default_rng((self.seed, number))
+        batches = []
+        for edge, size, members in zip(self.edges, self.sizes, self.members, strict=True):
+            order = rng.permutation(members)
+            for at in range(0, len(order), size):
+                chosen = order[at : at + size]
+                batches.append((edge, np.resize(np.concatenate([chosen, order]), size)))
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def collate(items: Sequence[Item], length: int, config: TrainConfig, rng: np.random.Generator, unknown: int | None) -> Batch:
+    """Pad items to `length` frames and draw what is hidden in each of them."""
+    size = len(items)
+    mel = np.zeros((size, length, items[0].mel.shape[1]), np.float32)
+    mask, hidden = np.zeros((size, length), bool), np.zeros((size, length), bool)
+    drops = np.zeros((2, size), bool)
+    texts = []
+    for b, item in enumerate(items):
+        frames = len(item.mel)
+        plan = draw_infill(frames, config, rng)
+        speech, ids, durations, start = item.mel, item.ids, item.durations, plan.start
+        end = frames if item.prompt else plan.end
+        if item.prompt:
+            start = item.prompt
+        elif unknown is not None and durations is not None:
+            if plan.turned:
+                speech, ids, durations, start = turn(speech, ids, durations, start, unknown)
+            elif plan.hide_prompt_text:
+                ids, durations = hide_prompt_symbols(ids, durations, start, unknown)
+        speech = revoiced(speech, config.revoice, rng) if config.revoice else speech
+        mel[b, :frames] = equalised(speech, config.equalise, rng) if config.equalise else speech
+        mask[b, :frames], hidden[b, start:end] = True, True
+        drops[:, b] = plan.drop_audio, plan.drop_text
+        texts.append((ids, durations))
+    symbols, times = pad_texts(texts, multiple=32)
+    drop_audio, drop_text = torch.from_numpy(drops)
+    return Batch(torch.from_numpy(mel), torch.from_numpy(mask), torch.from_numpy(hidden), symbols, times, drop_audio, drop_text)
+
+
+def pad_texts(texts: Sequence[tuple[np.ndarray, np.ndarray | None]], multiple: int = 1) -> tuple[Tensor, Tensor | None]:
+    """Pad (ids, durations) pairs to (B, N), ids with -1 and durations with 0; N is rounded up to `multiple`."""
+    longest = -(-max(len(ids) for ids, _ in texts) // multiple) * multiple
+    ids = torch.full((len(texts), longest), -1, dtype=torch.int64)
+    timed = texts[0][1] is not None
+    durations = torch.zeros(len(texts), longest) if timed else None
+    for b, (symbols, times) in enumerate(texts):
+        ids[b, : len(symbols)] = torch.as_tensor(symbols)
+        if durations is not None and times is not None:
+            durations[b, : len(times)] = torch.as_tensor(times, dtype=torch.float32)
+    return ids, durations
+
+
+class Loader:
+    """Batches by number: `loader[number]` is the same batch in every run with the same seed, and in every process that asks for it."""
+
+    def __init__(self, items: Items, config: TrainConfig) -> None:
+        self.items, self.config = items, config
+        self.buckets = Buckets(items.frames, config.batch_frames, config.seed, config.longest_frames, quadratic=config.quadratic_frames,
+                               most=config.most_items)
+        self._epoch: tuple[int, list[tuple[int, np.ndarray]]] = (-1, [])
+
+    def stream(self, numbers: Iterable[int], workers: int = 0) -> Iterator[Batch]:
+        """The batches `numbers`, in that order; with workers > 0 prepared ahead by so many processes."""
+        if not workers:
+            return (self[number] for number in numbers)
+        start = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"  # a fork of running threads may hang
+        how: dict[str, Any] = {"num_workers": workers, "prefetch_factor": 4, "collate_fn": _same, "worker_init_fn": _quiet,
+                               "multiprocessing_context": start}
+        return iter(torch.utils.data.DataLoader(self, batch_size=None, sampler=numbers, **how))  # type: ignore[arg-type]
+
+    def __getitem__(self, step: int) -> Batch:
+        number, at = divmod(step, self.buckets.per_epoch)
+        if self._epoch[0] != number:
+            self._epoch = (number, self.buckets.epoch(number))
+        length, chosen = self._epoch[1][at]
+        rng = np.random.default_rng((self.config.seed, 1, step))
+        return collate([self.items[int(i)] for i in chosen], length, self.config, rng, self.items.unknown)
+
+
+def _same(batch: Batch) -> Batch:
+    return batch
+
+
+def _quiet(_: int) -> None:
+    """A stop that is sent to the whole process group is the trainer's business: it finishes its update and ends its workers."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,35 @@
+"""Recordings with their words: align.py finds when each word is said, change.py speaks other words into the recording.
+
+It knows a voice model and an aligner, and nothing of lists, servers or pages.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tts_fm.lazy import offer
+
+if TYPE_CHECKING:
+    from tts_fm.edit.align import BUILTIN as BUILTIN
+    from tts_fm.edit.align import DOUBTFUL as DOUBTFUL
+    from tts_fm.edit.align import FLOOR as FLOOR
+    from tts_fm.edit.align import STATES as STATES
+    from tts_fm.edit.align import Aligner as Aligner
+    from tts_fm.edit.align import Alignment as Alignment
+    from tts_fm.edit.align import align_utterance as align_utterance
+    from tts_fm.edit.align import is_pause as is_pause
+    from tts_fm.edit.align import quiet_frames as quiet_frames
+    from tts_fm.edit.align import whole_words as whole_words
+    from tts_fm.edit.change import MARGIN as MARGIN
+    from tts_fm.edit.change import Edited as Edited
+    from tts_fm.edit.change import differences as differences
+    from tts_fm.edit.change import edit as edit
+    from tts_fm.edit.change import layout as layout
+    from tts_fm.edit.change import read as read
+    from tts_fm.edit.change import word_ranges as word_ranges
+
+NAMES = {
+    "align": "Aligner Alignment BUILTIN DOUBTFUL FLOOR STATES align_utterance is_pause quiet_frames whole_words",
+    "change": "Edited MARGIN differences edit layout read word_ranges",
+}
+__getattr__, __dir__, __all__ = offer(__name__, NAMES)

@@ -1,0 +1,93 @@
+"""`tts-fm serve`: the voice model behind an HTTP server that OpenAI's clients can talk to.
+
+    tts-fm serve                                       on http://127.0.0.1:8000, for this machine alone
+    TTS_FM_API_KEY=... tts-fm serve --host 0.0.0.0     for others: behind a proxy that speaks TLS
+
+    POST /v1/audio/speech   {"input", "voice", "response_format": mp3|opus|flac|wav|pcm|ogg, "speed", ...}: see /openapi.json
+    GET  /v1/audio/voices, /v1/models, /health, /metrics
+
+The model is loaded once, one thread owns it, and concurrent requests share exact batches (serve/worker.py). Clients name stored voices;
+they cannot upload, or point to, a recording. At INFO no text is logged. FastAPI and uvicorn come with the extra `serve`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from tts_fm.errors import MissingDependency
+from tts_fm.serve.config import ServeConfig
+from tts_fm.settings import Settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from tts_fm.synthesis import TTS
+
+log = logging.getLogger(__name__)
+
+
+def need_extra() -> None:
+    """Raise MissingDependency where the extra `serve` is not installed."""
+    try:
+        import fastapi  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise MissingDependency(f'the server needs {error.name or "fastapi"}: pip install "tts-fm[serve]"') from None
+
+
+def create_app(tts: TTS, config: ServeConfig | None = None) -> FastAPI:
+    """The ASGI application around a loaded TTS, for uvicorn or any other server. Raises MissingDependency."""
+    need_extra()
+    from tts_fm.serve.app import build
+
+    return build(tts, (config or ServeConfig()).check())
+
+
+def serve(tts: TTS, config: ServeConfig, sock: socket.socket, tell: Callable[[str], None] | None = None) -> None:
+    """Answer on a bound socket until SIGINT or SIGTERM; requests that have begun get 30 s to end. tell: where to say the address."""
+    app = create_app(tts, config)
+    import uvicorn
+
+    if config.public and config.api_key is None:
+        log.warning("anyone who can reach %s can use this server: set an API key (TTS_FM_API_KEY), or listen on 127.0.0.1", config.host)
+    host, port = sock.getsockname()[:2]
+    if tell is not None:
+        tell(f"listening on http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)")
+    options: dict[str, Any] = {
+        "log_config": None, "access_log": False, "server_header": False, "proxy_headers": False, "ws": "none", "backlog": 256,
+        "timeout_graceful_shutdown": 30, "timeout_keep_alive": 30, "limit_concurrency": 8 * config.max_queue + 64,
+    }  # fmt: skip
+    warm_up(app)
+    try:
+        uvicorn.Server(uvicorn.Config(app, **options)).run(sockets=[sock])
+    finally:
+        app.state.engine.stop()
+
+
+def warm_up(app: FastAPI) -> None:
+    """Let the worker speak a word, so that the first client does not wait for what is loaded at first use."""
+    from tts_fm.synthesis import Request
+
+    engine = app.state.engine
+    if engine.tts.voices():
+        engine.submit(Request("Hello.", settings=Settings(steps=1)), lambda kind, value: None, timeout=60)
+
+
+def listen(config: ServeConfig) -> socket.socket:
+    """The bound socket, so that a taken port is noticed before the model is loaded. Raises ValueError."""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    sock = socket.socket(family)
+    try:
+        if os.name != "nt":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((config.host, config.port))
+        sock.set_inheritable(True)
+    except OSError as error:
+        sock.close()
+        reason = error.strerror or error
+        raise ValueError(f"cannot listen on {config.host}:{config.port}: {reason}; give another --port or --host") from None
+    return sock

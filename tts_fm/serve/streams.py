@@ -1,0 +1,178 @@
+"""Answers that carry audio: a whole file, a WAV or PCM stream, or server-sent events; each says that it is generated.
+
+A stream's WAV header is exact: how many samples will follow is known once the request is planned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import logging
+import struct
+import time
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from starlette.responses import Response
+
+from tts_fm.audio.files import FORMATS
+from tts_fm.audio.mel import SAMPLE_RATE
+from tts_fm.serve.worker import Engine, Ticket, Timeout
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from tts_fm.synthesis import Request, Speech
+
+log = logging.getLogger(__name__)
+BLOCK = 1 << 15  # bytes in one piece of a stream
+SEND_SECONDS = 60.0  # in which a client must take one piece
+
+
+class Gone(Exception):
+    """The client went away."""
+
+
+class Line:
+    """The asynchronous end of a ticket: what the engine emits, awaited while watching whether the client is still there."""
+
+    def __init__(self, receive: Receive) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.news: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+        self.ticket: Ticket | None = None
+        self._gone = asyncio.ensure_future(self._watch(receive))
+
+    def join(self, engine: Engine, request: Request, timeout: float, streamed: bool | None) -> None:
+        """Submit the request; raises as Engine.submit."""
+        self.ticket = engine.submit(request, self._emit, timeout, streamed)
+
+    def _emit(self, kind: str, value: Any) -> None:
+        try:
+            self.loop.call_soon_threadsafe(self.news.put_nowait, (kind, value))
+        except RuntimeError:  # the loop is closed: the server is ending
+            if self.ticket is not None:
+                self.ticket.cancel()
+
+    async def _watch(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async def next(self, wanted: str | None = None) -> tuple[str, Any]:
+        """The next thing that the engine says (with `wanted`, of that kind). Raises what it failed with, Gone or Timeout."""
+        assert self.ticket is not None
+        while True:
+            get = asyncio.ensure_future(self.news.get())
+            patience = max(0.0, self.ticket.deadline + 2.0 - time.monotonic())
+            try:
+                await asyncio.wait({get, self._gone}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+                if not get.done():
+                    self.ticket.cancel()
+                    raise Gone if self._gone.done() else Timeout("the request took longer than it may; send less text, or try again later")
+                kind, value = get.result()
+            finally:
+                get.cancel()
+            if kind == "error":
+                raise value
+            if wanted in (None, kind):
+                return kind, value
+
+    def close(self) -> None:
+        """Nobody listens any more."""
+        self._gone.cancel()
+        if self.ticket is not None:
+            self.ticket.cancel()
+
+
+class Stream(Response):
+    """Sends pieces as they come; if they fail midway the connection is broken off, so that no client takes a part for the whole."""
+
+    def __init__(self, pieces: AsyncIterator[bytes], media_type: str, headers: dict[str, str], line: Line) -> None:
+        self.pieces, self.line = pieces, line
+        super().__init__(None, 200, headers, media_type)
+        self.raw_headers = [(name, value) for name, value in self.raw_headers if name != b"content-length"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def patient(message: Any) -> None:
+            async with asyncio.timeout(SEND_SECONDS):
+                await send(message)
+
+        try:
+            await patient({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            async for piece in self.pieces:
+                await patient({"type": "http.response.body", "body": piece, "more_body": True})
+            await patient({"type": "http.response.body", "body": b"", "more_body": False})
+        except (Gone, OSError, TimeoutError):
+            log.info("a client went away before the end of its stream")
+        except Exception as error:  # noqa: BLE001 - the status is sent already
+            log.warning("a stream was broken off: %s", type(error).__name__)
+        finally:
+            self.line.close()
+            await self.pieces.aclose()  # type: ignore[attr-defined]
+
+
+def note(voice: str, settings: Any) -> dict[str, str]:
+    """The metadata of a stream, as Speech.save writes it into files."""
+    how = f"voice {voice}, seed {settings.seed}, steps {settings.steps}, cfg {settings.cfg}"
+    return {"software": "tts_fm", "comment": f"generated speech; {how}"}
+
+
+def encode(speech: Speech, format: str) -> bytes:
+    """A whole file."""
+    file = io.BytesIO()
+    speech.save(file, format)
+    return file.getvalue()
+
+
+def pcm(wave: np.ndarray) -> bytes:
+    """(S,) float in [-1, 1] -> 16 bit little endian, rounded as libsndfile does."""
+    return np.clip(np.rint(wave * 32767.0), -32768, 32767).astype("<i2").tobytes()
+
+
+def wav_header(samples: int, metadata: dict[str, str]) -> bytes:
+    """The head of a 16 bit mono WAV of so many samples, with its metadata as a LIST chunk."""
+    info = b"INFO"
+    for name, key in ((b"ISFT", "software"), (b"ICMT", "comment")):
+        text = metadata[key].encode("ascii", "replace") + b"\0"
+        info += name + struct.pack("<I", len(text)) + text + b"\0" * (len(text) % 2)
+    head = b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, SAMPLE_RATE, 2 * SAMPLE_RATE, 2, 16)
+    head += b"LIST" + struct.pack("<I", len(info)) + info + b"data" + struct.pack("<I", 2 * samples)
+    return b"RIFF" + struct.pack("<I", len(head) + 2 * samples) + head
+
+
+async def audio_pieces(line: Line, format: str, samples: int, metadata: dict[str, str], first: Any, done: Any) -> AsyncIterator[bytes]:
+    """WAV or PCM bytes, chunk by chunk; `first` is the chunk that was waited for already. done(seconds of audio) at the end."""
+    sent = 0
+    if format == "wav":
+        yield wav_header(samples, metadata)
+    kind, chunk = "chunk", first
+    while kind == "chunk":
+        data = pcm(chunk.wave)
+        sent += len(data) // 2
+        for at in range(0, len(data), BLOCK):
+            yield data[at : at + BLOCK]
+        kind, chunk = await line.next()
+    if sent != samples:
+        log.error("a stream of %d samples has %d", samples, sent)
+    done(sent / SAMPLE_RATE)
+
+
+async def sse(pieces: AsyncIterator[bytes], characters: int) -> AsyncIterator[bytes]:
+    """OpenAI's speech events around audio bytes."""
+    try:
+        async for piece in pieces:
+            yield _event({"type": "speech.audio.delta", "audio": base64.b64encode(piece).decode()})
+        usage = {"input_tokens": characters, "output_tokens": 0, "total_tokens": characters}  # characters: this model has no tokens
+        yield _event({"type": "speech.audio.done", "usage": usage})
+    finally:
+        await pieces.aclose()  # type: ignore[attr-defined]
+
+
+def _event(value: dict[str, Any]) -> bytes:
+    return f"data: {json.dumps(value)}\n\n".encode()
+
+
+def media_type(format: str) -> str:
+    return FORMATS[format][3]

@@ -1,0 +1,344 @@
+"""The one thread that owns the model: it plans requests, batches the chunks of concurrent ones, and hands audio out chunk by chunk.
+
+Work is cut into chunks of a few seconds of speech. In every round the chunk that has waited longest is spoken, together with the chunks of
+like length that fit beside it into one exact batch (TTS.speak: nobody's audio depends on a neighbour's). A request that has just been
+served goes to the back of the line, so a long text holds nobody up for longer than one round, and a short one never starves.
+
+It knows threads, not HTTP: a Ticket is a request's end of the line, and its callback is called from the worker's thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import itertools
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tts_fm.audio.levels import limit
+from tts_fm.audio.mel import HOP, SAMPLE_RATE
+from tts_fm.errors import TtsFmError
+from tts_fm.serve.metrics import Metrics
+
+if TYPE_CHECKING:
+    from tts_fm.settings import Settings
+    from tts_fm.synthesis import TTS, Chunk, Job, Request
+
+log = logging.getLogger(__name__)
+
+
+class QueueFull(TtsFmError):
+    """There is no room for another request; `retry_after` seconds from now there should be."""
+
+    def __init__(self, waiting: int, retry_after: int) -> None:
+        super().__init__(f"{waiting} requests are waiting, which is the limit; try again in about {retry_after} s")
+        self.retry_after = retry_after
+
+
+class Timeout(TtsFmError):
+    """The request took longer than it may."""
+
+
+class Stopped(TtsFmError):
+    """The server is shutting down, or its model has failed."""
+
+
+class _Abandoned(Exception):
+    """Raised inside the solver when nobody waits for the batch any more."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is known of an answer before any of it is spoken."""
+
+    chunks: int
+    samples: int
+    settings: Settings  # with the model's defaults filled in
+    warnings: tuple[str, ...]
+
+
+@dataclass(eq=False)
+class Ticket:
+    """One request in the line. `emit(kind, value)` is called in the worker's thread: first ("planned", Outlook), then
+    ("chunk", Chunk) for each one if `streamed`, then ("done", Speech), or ("done", None) if streamed; or, at any point, as the last,
+    ("error", exception)."""
+
+    request: Request
+    streamed: bool | None  # None = streamed if it has more than one chunk
+    emit: Callable[[str, Any], None]
+    deadline: float  # time.monotonic()
+    cancelled: bool = False
+    jobs: list[Job] = field(default_factory=list)
+    chunks: dict[int, Chunk] = field(default_factory=dict)
+    turn: int = 0  # its place in the line; smaller is sooner
+    began: float = 0.0
+    start: float = 0.0  # seconds of audio that were streamed
+
+    def cancel(self) -> None:
+        """Nobody wants the answer any more; what is being computed for it alone is given up at the solver's next step."""
+        self.cancelled = True
+
+    @property
+    def dead(self) -> bool:
+        return self.cancelled or time.monotonic() > self.deadline
+
+
+class Engine:
+    """See the module docstring. `submit` from any thread; `stop` once."""
+
+    def __init__(self, tts: TTS, metrics: Metrics, max_queue: int = 64, max_active: int = 16, batch_frames: int = 6000,
+                 max_audio_seconds: float = 1800.0) -> None:
+        self.tts, self.metrics = tts, metrics
+        self.max_queue, self.max_active, self.batch_frames, self.max_audio_seconds = max_queue, max_active, batch_frames, max_audio_seconds
+        self._waiting: deque[Ticket] = deque()
+        self._active: list[Ticket] = []
+        self._turns = itertools.count()
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._pace, self._spent = 1.0, 0.0  # seconds of work for one request, a moving average; and since the last one ended
+        self.beat = time.monotonic()  # of the last sign of life
+        metrics.gauge("queue_length", "Requests that wait for their first turn.", lambda: len(self._waiting))
+        metrics.gauge("requests_active", "Requests whose chunks are being spoken.", lambda: len(self._active))
+
+    # ---- from other threads ----------------------------------------------------------------------------------------------------
+
+    def submit(self, request: Request, emit: Callable[[str, Any], None], timeout: float, streamed: bool | None = None) -> Ticket:
+        """Join the line. Raises QueueFull or Stopped."""
+        ticket = Ticket(request, streamed, emit, time.monotonic() + timeout, began=time.monotonic())
+        with self._wake:
+            if self._stopping:
+                raise Stopped("the server is shutting down")
+            if len(self._waiting) >= self.max_queue:
+                for gone in [t for t in self._waiting if t.cancelled]:
+                    self._waiting.remove(gone)
+            if len(self._waiting) >= self.max_queue:
+                waiting = len(self._waiting)
+                raise QueueFull(waiting, min(60, max(1, round(self._pace * (waiting + len(self._active))))))
+            self._waiting.append(ticket)
+            if self._thread is None:
+                self.beat = time.monotonic()
+                self._thread = threading.Thread(target=self._run, name="tts-fm-engine", daemon=True)
+                self._thread.start()
+            self._wake.notify()
+        return ticket
+
+    def stop(self, timeout: float = 10.0) -> None:
+        """End the thread; requests that are still in the line fail with Stopped."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+
+    @property
+    def alive(self) -> bool:
+        """False once the thread has ended, or has made no step for five minutes although there is work."""
+        if self._stopping or (self._thread is not None and not self._thread.is_alive()):
+            return False
+        return not (self._waiting or self._active) or time.monotonic() - self.beat < 300
+
+    @property
+    def queued(self) -> int:
+        return len(self._waiting)
+
+    # ---- the worker's thread ---------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while True:
+                with self._wake:
+                    while not (self._stopping or self._waiting or self._active):
+                        self._wake.wait()
+                    if self._stopping:
+                        break
+                self.beat = time.monotonic()
+                self._admit()
+                self._sweep()
+                if self._active:
+                    self._round()
+        finally:
+            with self._wake:
+                self._stopping = True
+                left = [*self._waiting, *self._active]
+                self._waiting.clear()
+                self._active.clear()
+            for ticket in left:
+                self._fail(ticket, Stopped("the server is shutting down"))
+
+    def _admit(self) -> None:
+        """Plan waiting requests until one batch is full; the rest can wait, and cost nothing while it does."""
+        while len(self._active) < self.max_active and sum(t.jobs[0].frames for t in self._active) < self.batch_frames:
+            with self._wake:
+                if not self._waiting:
+                    return
+                ticket = self._waiting.popleft()
+            if ticket.dead:
+                self._bury(ticket)
+                continue
+            try:
+                ticket.jobs = self.tts.plan(ticket.request)
+                seconds = samples_of(ticket.jobs) / SAMPLE_RATE
+                if seconds > self.max_audio_seconds:
+                    raise ValueError(f"this would be {seconds:.0f} s of audio; the limit is {self.max_audio_seconds:.0f} s: send less text")
+            except Exception as error:  # noqa: BLE001 - one bad request must not end the thread
+                self._fail(ticket, error)
+                continue
+            if ticket.streamed is None:
+                ticket.streamed = len(ticket.jobs) > 1
+            ticket.turn = next(self._turns)
+            self._active.append(ticket)
+            ticket.emit("planned", outlook(ticket.jobs))
+
+    def _sweep(self) -> None:
+        for ticket in [t for t in self._active if t.dead]:
+            self._active.remove(ticket)
+            self._bury(ticket)
+
+    def _round(self) -> None:
+        """Speak one batch and hand it out."""
+        group = self._choose()
+        began = time.perf_counter()
+        try:
+            spoken = self._speak(group)
+        except _Abandoned:
+            return
+        except Exception as error:  # noqa: BLE001
+            if len(group) == 1:
+                self._drop(group[0][0], error)
+                return
+            log.warning("a batch of %d failed (%s); its chunks are spoken one by one", len(group), type(error).__name__)
+            spoken = self._one_by_one(group)
+        self.metrics.observe("batch_chunks", len(spoken))
+        spent = time.perf_counter() - began
+        self._spent += spent
+        self.metrics.count("compute_seconds_total", spent)
+        for (ticket, job), chunk in spoken:
+            if ticket in self._active:  # a failed neighbour chunk of the same request may have removed it
+                self._deliver(ticket, job, chunk)
+        return_memory()
+
+    def _choose(self) -> list[tuple[Ticket, Job]]:
+        """The next chunk of whoever has waited longest, and those that make one batch with it, in the order of the line."""
+        line = sorted(self._active, key=lambda t: t.turn)
+        first = line[0].jobs[0]
+        group, taken = [(line[0], first)], {(id(line[0]), first.index)}
+        for rank in range(max(len(t.jobs) for t in line)):
+            for ticket in line:
+                if rank >= len(ticket.jobs) or (rank == 0 and ticket is line[0]):
+                    continue
+                job = ticket.jobs[rank]
+                if (job.shape, job.settings.solver_key()) != (first.shape, first.settings.solver_key()):
+                    continue
+                if ticket.streamed and rank and (id(ticket), job.index - 1) not in taken:
+                    continue  # what is heard first comes first
+                if first.shape[0] * (len(group) + 1) > self.batch_frames:
+                    return group
+                group.append((ticket, job))
+                taken.add((id(ticket), job.index))
+        return group
+
+    def _speak(self, group: list[tuple[Ticket, Job]]) -> list[tuple[tuple[Ticket, Job], Chunk]]:
+        def watch(*_: int) -> None:
+            self.beat = time.monotonic()
+            if self._stopping or all(ticket.dead for ticket, _ in group):
+                raise _Abandoned
+
+        return list(zip(group, self.tts.speak([job for _, job in group], watch), strict=True))
+
+    def _one_by_one(self, group: list[tuple[Ticket, Job]]) -> list[tuple[tuple[Ticket, Job], Chunk]]:
+        spoken = []
+        for pair in group:
+            if pair[0] not in self._active:
+                continue
+            try:
+                spoken += self._speak([pair])
+            except _Abandoned:
+                continue
+            except Exception as error:  # noqa: BLE001
+                self._drop(pair[0], error)
+        return spoken
+
+    def _deliver(self, ticket: Ticket, job: Job, chunk: Chunk) -> None:
+        import numpy as np
+
+        from tts_fm.synthesis import moved
+
+        chunk.mel = np.zeros((0, chunk.mel.shape[1]), np.float32)  # nobody asks for it here, and it is as large as the audio
+        ticket.jobs = [other for other in ticket.jobs if other is not job]
+        ticket.turn = next(self._turns)
+        self.metrics.count("audio_seconds_total", chunk.seconds)
+        try:
+            if ticket.streamed:
+                chunk = moved(chunk, ticket.start)
+                ticket.start += chunk.seconds
+                chunk.wave = limit(chunk.wave, SAMPLE_RATE)
+                ticket.emit("chunk", chunk)
+            else:
+                ticket.chunks[job.index] = chunk
+            if ticket.jobs:
+                return
+            self._active.remove(ticket)
+            speech = None
+            if not ticket.streamed:
+                chunks = [ticket.chunks[i] for i in range(job.total)]
+                speech = self.tts.finish(job, chunks, time.monotonic() - ticket.began)
+            self._pace, self._spent = 0.8 * self._pace + 0.2 * self._spent, 0.0
+            ticket.emit("done", speech)
+        except Exception as error:  # noqa: BLE001
+            self._drop(ticket, error)
+
+    def _drop(self, ticket: Ticket, error: Exception) -> None:
+        if ticket in self._active:
+            self._active.remove(ticket)
+        self._fail(ticket, error)
+
+    def _bury(self, ticket: Ticket) -> None:
+        if ticket.cancelled:
+            self.metrics.count("cancelled_total")
+        else:
+            self.metrics.count("timeouts_total")
+            self._fail(ticket, Timeout("the request took longer than it may; send less text, or try again when the server is less busy"))
+
+    def _fail(self, ticket: Ticket, error: Exception) -> None:
+        """Report; what the error says may quote the text, so only its kind and place are logged."""
+        if not isinstance(error, ValueError | TtsFmError):
+            self.metrics.count("errors_total")
+            log.error("a request failed: %s at %s", type(error).__name__, place(error))
+            log.debug("the failure in full", exc_info=error)
+        ticket.jobs, ticket.chunks = [], {}
+        try:
+            ticket.emit("error", error)
+        except Exception:  # noqa: BLE001 - its event loop is gone
+            log.debug("an error found nobody to hear it", exc_info=True)
+
+
+def return_memory() -> None:
+    """Give freed memory back to the system, where the C library is glibc: batches of ever other sizes leave holes that it would keep."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def samples_of(jobs: list[Job]) -> int:
+    """Samples that these chunks will have, pauses included: the vocoder makes (T - 1) hops of T frames."""
+    return sum((job.frames - len(job.prompt) - 1) * HOP + round(job.plan.pause * SAMPLE_RATE) for job in jobs)
+
+
+def outlook(jobs: list[Job]) -> Outlook:
+    """The same warnings as the finished Speech will have."""
+    unknown = sorted({symbol for job in jobs for symbol in job.plan.unknown})
+    warnings = [*jobs[0].voice.warnings, *([f"the model does not know {' '.join(unknown)}; left out"] if unknown else [])]
+    return Outlook(len(jobs), samples_of(jobs), jobs[0].settings, tuple(warnings))
+
+
+def place(error: BaseException) -> str:
+    """Where an error was raised, "file:line"."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "?" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
