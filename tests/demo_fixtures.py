@@ -27,6 +27,9 @@ def home(tmp_path_factory):
 def service(home, tmp_path_factory):
     from tts_fm.synthesis import TTS
 
-    made = Service(TTS.load(tiny_tts_folder(tmp_path_factory.mktemp("model"))), Limits(characters=400, lines=5, list_characters=200))
+    made = Service(
+        TTS.load(tiny_tts_folder(tmp_path_factory.mktemp("model"))),
+        Limits(characters=400, lines=5, list_characters=200),
+    )
     yield made
     made.close()

@@ -20,7 +20,9 @@ def speech_like(seconds: float = 3.0, rate: int = 24_000) -> np.ndarray:
     """(S,) float32: a buzz in syllables, which passes the checks of a reference recording."""
     time = np.arange(int(seconds * rate)) / rate
     buzz = sum(np.sin(2 * np.pi * 120 * k * time) / k for k in range(1, 20))
-    return (0.2 * buzz * np.clip(np.sin(2 * np.pi * 3 * time), 0, 1) * (0.6 + 0.4 * np.sin(4 * time))).astype(np.float32)
+    return (0.2 * buzz * np.clip(np.sin(2 * np.pi * 3 * time), 0, 1) * (0.6 + 0.4 * np.sin(4 * time))).astype(
+        np.float32
+    )
 
 
 def store_voices(folder: Path, names: tuple[str, ...] = ("ann", "bob")) -> None:

@@ -1,6 +1,7 @@
 """Closed forms for the tests of tts_fm/flow: distributions whose flow under a Gaussian path is known exactly.
 
-Nothing here calls the code under test, except for a path's coefficients where a test hands the path in (they are checked by jvp).
+Nothing here calls the code under test, except for a path's coefficients where a test hands the path in (they are
+checked by jvp).
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from torch import Tensor
 
 
 class Gaussian:
-    """Data Normal(mean, std^2) in every coordinate, straight path with sigma_min 0: marginal velocity and exact flow map."""
+    """Data Normal(mean, std^2) in every coordinate, straight path with sigma_min 0: marginal velocity and exact flow
+    map.
+    """
 
     def __init__(self, mean: float = 1.5, std: float = 0.5) -> None:
         self.mean, self.std = mean, std

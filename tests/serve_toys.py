@@ -17,7 +17,10 @@ from tts_fm.serve.run import ServeConfig, create_app, listen
 from tts_fm.synthesis import TTS
 from tts_fm.voices import add_voice
 
-LONG = "The birch canoe slid on the smooth planks. Glue the sheet to the dark blue background. It is easy to tell the depth of a well. " * 3
+LONG = (
+    "The birch canoe slid on the smooth planks. Glue the sheet to the dark blue background. It is easy to tell the "
+    "depth of a well. " * 3
+)
 SPEECH = "/v1/audio/speech"
 JSON = {"content-type": "application/json"}
 

@@ -1,4 +1,6 @@
-"""Forced alignment: the path against every path there is, word spans, real clips with known times, the verb, and a recipe on its output."""
+"""Forced alignment: the path against every path there is, word spans, real clips with known times, the verb, and a
+recipe on its output.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,7 @@ def toy(dilations: tuple[int, ...] = (1, 2)) -> AlignerModel:
         return AlignerModel(TOY, dim=16, dilations=dilations).eval()
 
 
-# --- network ---------------------------------------------------------------------------------------------------------------------------
+# --- network
 
 
 def test_padding_never_changes_a_frame():
@@ -80,7 +82,7 @@ def test_wrong_mels(shape: tuple[int, ...]):
         AlignerModel(["a"])
 
 
-# --- path ------------------------------------------------------------------------------------------------------------------------------
+# --- path
 
 
 def emission(frames: int, seed: int) -> torch.Tensor:
@@ -88,7 +90,9 @@ def emission(frames: int, seed: int) -> torch.Tensor:
     return torch.cat([torch.full((frames, 1), BLANK_LOG), logs], dim=1)
 
 
-@pytest.mark.parametrize(("units", "seed"), [(["a", "b"], 0), (["n", "n", "a"], 1), (["a", " ", "b"], 2), (["ˈ", "a", ","], 3), (["a"], 4)])
+@pytest.mark.parametrize(
+    ("units", "seed"), [(["a", "b"], 0), (["n", "n", "a"], 1), (["a", " ", "b"], 2), (["ˈ", "a", ","], 3), (["a"], 4)]
+)
 def test_the_path_is_the_best_of_all_paths(units: list[str], seed: int):
     frames, logs = 12, emission(12, seed)
     got, score = Aligner(toy())._path(logs, units)
@@ -100,10 +104,18 @@ def test_the_path_is_the_best_of_all_paths(units: list[str], seed: int):
     for edges in itertools.combinations(range(1, frames), len(units) + 1):
         if min(np.diff(edges)) < STATES:
             continue
-        parts = [silence[: edges[0]], *(c[a:b] for c, a, b in zip(columns, edges, edges[1:], strict=False)), silence[edges[-1] :]]
+        parts = [
+            silence[: edges[0]],
+            *(c[a:b] for c, a, b in zip(columns, edges, edges[1:], strict=False)),
+            silence[edges[-1] :],
+        ]
         value = sum(float(np.maximum(p, FLOOR).sum()) for p in parts)
         if value > best:
-            best, best_edges, mean = value, edges, float(np.concatenate([np.maximum(p, FLOOR) for p in parts[1:-1]]).mean())
+            best, best_edges, mean = (
+                value,
+                edges,
+                float(np.concatenate([np.maximum(p, FLOOR) for p in parts[1:-1]]).mean()),
+            )
     assert tuple(got) == best_edges and score == pytest.approx(mean, abs=1e-5)
 
 
@@ -114,7 +126,7 @@ def test_a_phone_that_the_aligner_lacks_has_the_times_of_its_kin():
     assert len(aligner._path(logs, ["b", "ǂ", "a"])[0]) == 4
 
 
-# --- words -----------------------------------------------------------------------------------------------------------------------------
+# --- words
 
 
 @pytest.mark.parametrize(
@@ -122,7 +134,8 @@ def test_a_phone_that_the_aligner_lacks_has_the_times_of_its_kin():
     [
         ("ab cd", [(0, 2), (3, 5)], [(0, 2), (3, 5)]),
         ("abx ycd", [(0, 2), (5, 7)], [(0, 3), (4, 7)]),  # phones that nobody claims go to the word they touch
-        ("ab xy cd", [(0, 2), (8, 0), (6, 8)], [(0, 2), (3, 5), (6, 8)]),  # a word that was not recognised takes what stands between
+        # a word that was not recognised takes what stands between
+        ("ab xy cd", [(0, 2), (8, 0), (6, 8)], [(0, 2), (3, 5), (6, 8)]),
         ("abx cd", [(0, 2), (6, 0), (4, 6)], [(0, 2), (2, 3), (4, 6)]),  # "at a", said as one
         ("xy ab", [(5, 0), (3, 5)], [(0, 2), (3, 5)]),
         ("ab", [(0, 2), (2, 0)], [(0, 2), (0, 0)]),  # nothing is left for it
@@ -139,7 +152,7 @@ def test_quiet_frames():
     assert not quiet_frames(np.full((60, 100), -3.0)).any()
 
 
-# --- the shipped aligner ---------------------------------------------------------------------------------------------------------------
+# --- the shipped aligner
 
 
 def test_it_is_small():
@@ -181,9 +194,13 @@ def test_pauses_and_silence_are_no_part_of_words(aligner: Aligner):
     before = aligner.align(wave, "Grace paid eighteen dollars for books.").words
     gap = round((before[0].end + before[1].start) / 2 * 24_000)
     still = np.zeros(24_000, np.float32)
-    after = aligner.align(np.concatenate([still, wave[:gap], still, wave[gap:]]), "Grace paid eighteen dollars for books.").words
+    after = aligner.align(
+        np.concatenate([still, wave[:gap], still, wave[gap:]]), "Grace paid eighteen dollars for books."
+    ).words
     for k, (a, b) in enumerate(zip(before, after, strict=True)):
-        assert b.start == pytest.approx(a.start + 1 + (k > 0), abs=0.12) and b.end == pytest.approx(a.end + 1 + (k > 0), abs=0.12)
+        assert b.start == pytest.approx(a.start + 1 + (k > 0), abs=0.12) and b.end == pytest.approx(
+            a.end + 1 + (k > 0), abs=0.12
+        )
 
 
 @pytest.mark.parametrize(
@@ -223,7 +240,7 @@ def test_threads_find_the_same(aligner: Aligner):
     assert len(found) == 3 and found[0] == found[1] == found[2]
 
 
-# --- the verb --------------------------------------------------------------------------------------------------------------------------
+# --- the verb
 
 
 def corpus(tmp_path: Path, *more: dict) -> Path:
@@ -232,7 +249,10 @@ def corpus(tmp_path: Path, *more: dict) -> Path:
     for line in (DATA / "manifest.jsonl").read_text("utf-8").splitlines():
         row = json.loads(line)
         shutil.copy(DATA / row["audio"], tmp_path / row["audio"])
-        rows.append({key: row[key] for key in ("id", "audio", "text", "speaker", "seconds", "lang")} | {"split": "train", "x_own": 1})
+        rows.append(
+            {key: row[key] for key in ("id", "audio", "text", "speaker", "seconds", "lang")}
+            | {"split": "train", "x_own": 1}
+        )
     text = "\n" + "".join(json.dumps(row) + "\n" for row in [*rows, *more])
     (tmp_path / "m.jsonl").write_text(text, "utf-8")
     return tmp_path / "m.jsonl"
@@ -262,8 +282,10 @@ def recipes_train(tmp_path: Path, manifest: Path) -> None:
     pytest.importorskip("accelerate")
     from recipes.libritts import recipes, train
 
-    small = ["train.steps=2", "train.warmup=1", "train.decay=1", "train.batch_frames=400", "train.log_every=1", "train.workers=0",
-             "train.bf16=false", "model.dim=64", "model.heads=1", "model.depth=1", "model.text_dim=16", "model.text_layers=1"]  # fmt: skip
+    small = ["train.steps=2", "train.warmup=1", "train.decay=1", "train.batch_frames=400", "train.log_every=1",
+    "train.workers=0",
+             "train.bf16=false", "model.dim=64", "model.heads=1", "model.depth=1", "model.text_dim=16",
+             "model.text_layers=1"]  # fmt: skip
     reached = train.train(recipes.get("f5_small_aligned", small), manifest, tmp_path / "run")
     losses = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert reached == 2 and any(np.isfinite(row["loss"]) for row in losses if "loss" in row)
@@ -283,7 +305,12 @@ def test_bad_lines_are_named_and_left_out(tmp_path: Path, capsys: pytest.Capture
     assert main(["align", str(manifest), "-o", str(out), "--json", "--workers", "2"]) == 3
     said = capsys.readouterr()
     assert json.loads(said.out) == {"aligned": 3, "left_out": 4, "out": str(out)}
-    for line, fault in ((5, "gone: "), (6, "long: the text has"), (7, "other: the text is not what is said"), (8, "short: ")):
+    for line, fault in (
+        (5, "gone: "),
+        (6, "long: the text has"),
+        (7, "other: the text is not what is said"),
+        (8, "short: "),
+    ):
         assert f"left out: {manifest}:{line}: {fault}" in said.err
     assert "4 of 7 lines were left out" in said.err
     rows = read_manifest(out, audio=True)  # from another folder, the audio is still found

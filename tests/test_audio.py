@@ -1,4 +1,6 @@
-"""The mel against torch.stft + librosa's filters and the golden file; files of every format; loudness and limiter against BS.1770."""
+"""The mel against torch.stft + librosa's filters and the golden file; files of every format; loudness and limiter
+against BS.1770.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def tone(seconds: float = 1.0, rate: int = RATE, hz: float = 440.0, peak: float 
     return (peak * np.sin(2 * np.pi * hz * t) * (0.6 + 0.4 * np.sin(2 * np.pi * 1.5 * t))).astype(np.float32)
 
 
-def wav_header(tag: int, bits: int, frames: int = 8, channels: int = 1, rate: int = RATE, extra: bytes = b"", fmts: int = 1) -> bytes:
+def wav_header(
+    tag: int, bits: int, frames: int = 8, channels: int = 1, rate: int = RATE, extra: bytes = b"", fmts: int = 1
+) -> bytes:
     block = channels * max(bits // 8, 1)
     fmt = struct.pack("<HHIIHH", tag, channels, rate, (rate * block) & 0xFFFFFFFF, block, bits) + extra
     chunks = (b"fmt " + struct.pack("<I", len(fmt)) + fmt) * fmts + b"data" + struct.pack("<I", frames * block)
@@ -40,7 +44,9 @@ def test_mel_is_stft_times_librosa_filters():
     from librosa.filters import mel
 
     wave = torch.randn(2, 7001, generator=torch.Generator().manual_seed(1)) * torch.tensor([[0.3], [0.001]])
-    spec = torch.stft(wave, 1024, 256, window=torch.hann_window(1024), center=True, pad_mode="reflect", return_complex=True).abs()
+    spec = torch.stft(
+        wave, 1024, 256, window=torch.hann_window(1024), center=True, pad_mode="reflect", return_complex=True
+    ).abs()
     basis = torch.from_numpy(mel(sr=24000, n_fft=1024, n_mels=100, htk=True, norm=None))
     truth = (basis @ spec).clamp(min=1e-5).log().transpose(1, 2)
     got = audio.log_mel(wave)
@@ -69,7 +75,9 @@ def test_mel_says_what_it_takes():
 def test_round_trip(format: str, rate: int, tmp_path: Path):
     wave = tone(rate=rate)
     path = tmp_path / f"a.{format}"
-    audio.write_audio(path, wave, rate, metadata={"title": "Hallå", "comment": "made by tts_fm\nseed 1", "software": "tts_fm"})
+    audio.write_audio(
+        path, wave, rate, metadata={"title": "Hallå", "comment": "made by tts_fm\nseed 1", "software": "tts_fm"}
+    )
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
     if format == "pcm":
         data = np.frombuffer(path.read_bytes(), "<i2") / 32767
@@ -154,7 +162,8 @@ BAD = {
     "wav cut in its header": wav_header(1, 16)[:30],
     "two fmt chunks": wav_header(1, 16, fmts=2) + bytes(16),
     "12 bits": wav_header(1, 12) + bytes(16),
-    "extensible with a foreign guid": wav_header(0xFFFE, 16, extra=struct.pack("<HHI", 22, 16, 4) + b"\x11" * 16) + bytes(16),
+    "extensible with a foreign guid": wav_header(0xFFFE, 16, extra=struct.pack("<HHI", 22, 16, 4) + b"\x11" * 16)
+    + bytes(16),
     "zero rate": wav_header(1, 16, rate=0) + bytes(16),
     "huge rate": wav_header(1, 16, rate=4_000_000_000) + bytes(16),
     "many channels": wav_header(1, 16, channels=500) + bytes(8000),
@@ -288,7 +297,8 @@ def test_true_peak_is_below_the_ceiling(ceiling: float):
     rng = np.random.default_rng(0)
     waves = [
         rng.standard_normal(RATE).astype(np.float32) * np.repeat(rng.random(10), RATE // 10).astype(np.float32),
-        np.sin(2 * np.pi * 6000 * np.arange(RATE) / RATE + np.pi / 4).astype(np.float32) * 1.3,  # peaks fall between samples
+        # peaks fall between samples
+        np.sin(2 * np.pi * 6000 * np.arange(RATE) / RATE + np.pi / 4).astype(np.float32) * 1.3,
         np.eye(1, 999, 500, dtype=np.float32)[0] * 5,
         np.array([3.0], np.float32),
     ]

@@ -28,7 +28,10 @@ def test_noise_keeps_its_power_through_a_joint():
     rng = np.random.default_rng(0)
     power = []
     for _ in range(40):
-        wave, spoken = rng.normal(0, 0.1, 100 * HOP).astype(np.float32), rng.normal(0, 0.1, 100 * HOP).astype(np.float32)
+        wave, spoken = (
+            rng.normal(0, 0.1, 100 * HOP).astype(np.float32),
+            rng.normal(0, 0.1, 100 * HOP).astype(np.float32),
+        )
         result, _ = splice(wave, spoken, [Place(40, 60, 40, 20)])
         power.append(np.square(result[40 * HOP - FADE : 40 * HOP]).mean())
     assert np.mean(power) == pytest.approx(0.01, rel=0.1)
@@ -39,7 +42,10 @@ def test_noise_keeps_its_power_through_a_joint():
     [
         ([Place(0, 40, 0, 50)], [slice(40 * HOP + FADE, None)]),  # the beginning is new
         ([Place(60, 101, 60, 20)], [slice(0, 60 * HOP - FADE)]),  # the end is new
-        ([Place(20, 30, 20, 30), Place(50, 70, 70, 5)], [slice(0, 20 * HOP - FADE), slice(30 * HOP + FADE, 50 * HOP - FADE)]),
+        (
+            [Place(20, 30, 20, 30), Place(50, 70, 70, 5)],
+            [slice(0, 20 * HOP - FADE), slice(30 * HOP + FADE, 50 * HOP - FADE)],
+        ),
     ],
 )
 def test_what_is_kept_is_kept_to_the_sample(places, kept):
@@ -55,6 +61,8 @@ def test_what_is_kept_is_kept_to_the_sample(places, kept):
 
 def test_what_is_new_is_never_louder_than_full_scale():
     result, _ = splice(
-        tone(100 * HOP, 0.0, level=0.99), tone(100 * HOP, 0.0, level=0.99) * np.linspace(1, 3, 100 * HOP), [Place(40, 60, 40, 20)]
+        tone(100 * HOP, 0.0, level=0.99),
+        tone(100 * HOP, 0.0, level=0.99) * np.linspace(1, 3, 100 * HOP),
+        [Place(40, 60, 40, 20)],
     )
     assert np.abs(result).max() <= 1

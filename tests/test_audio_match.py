@@ -27,7 +27,9 @@ def mel_of(wave: np.ndarray) -> torch.Tensor:
 
 
 def test_a_filter_is_undone(wave):
-    """The same words through a filter of 9 dB up and down, made in the frequency domain of the wave, with the wave as prompt."""
+    """The same words through a filter of 9 dB up and down, made in the frequency domain of the wave, with the wave as
+    prompt.
+    """
     spectrum = np.fft.rfft(wave)
     decibels = 9 * np.sin(np.linspace(0, 6, len(spectrum)) ** 1.3)
     truth, speech = mel_of(wave), mel_of(np.fft.irfft(spectrum * 10 ** (decibels / 20), len(wave)))
@@ -49,7 +51,9 @@ def test_flattened_movement_comes_back(wave):
 
 
 def test_mixed_coefficients_come_back():
-    """Cepstral coefficients through a symmetric positive matrix: its inverse is the least change that gives them their covariance again."""
+    """Cepstral coefficients through a symmetric positive matrix: its inverse is the least change that gives them their
+    covariance again.
+    """
     truth = mel_of(np.concatenate([load(path) for path in sorted(VOICES.glob("*.flac"))]))
     basis = torch.from_numpy(dct(np.eye(100), norm="ortho")[:, :TOGETHER]).float()
     turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(TOGETHER, TOGETHER)))

@@ -31,7 +31,8 @@ def test_good_reference(tmp_path: Path):
     ref = check_reference(path, "  What is said\nhere, in four seconds. ")
     assert ref.text == "What is said here, in four seconds." and ref.warnings == []
     assert ref.wave.dtype == np.float32 and ref.seconds == len(ref.wave) / RATE
-    assert 3.88 + 0.2 - 0.03 <= ref.seconds <= 3.88 + 0.2 + 0.03  # 3.88 s from first to last burst, 100 ms kept at each side
+    # 3.88 s from first to last burst, 100 ms kept at each side
+    assert 3.88 + 0.2 - 0.03 <= ref.seconds <= 3.88 + 0.2 + 0.03
     assert abs(audio.loudness(ref.wave, RATE) - TARGET_LUFS) < 0.1
 
 
@@ -39,7 +40,11 @@ def test_arrays_files_and_bytes_agree(tmp_path: Path):
     wave = speech(3, 44100)
     memory = io.BytesIO()
     audio.write_audio(memory, wave, 44100, "wav")
-    refs = [check_reference(memory.getvalue()), check_reference(io.BytesIO(memory.getvalue())), check_reference(wave, rate=44100)]
+    refs = [
+        check_reference(memory.getvalue()),
+        check_reference(io.BytesIO(memory.getvalue())),
+        check_reference(wave, rate=44100),
+    ]
     refs.append(check_reference(np.round(wave * 32767).astype(np.int16), rate=44100))
     for ref in refs[1:]:
         assert ref.wave.shape == refs[0].wave.shape and np.abs(ref.wave - refs[0].wave).max() < 1e-3
@@ -96,9 +101,18 @@ def test_bad_files(tmp_path: Path):
     fmt = struct.pack("<HHIIHH", 1, 1, RATE, 2 * RATE, 2, 16)
     long = 7200 * RATE * 2
     with open(tmp_path / "long.wav", "wb") as file:  # two hours, sparse
-        file.write(b"RIFF" + struct.pack("<I", 36 + long) + b"WAVEfmt " + struct.pack("<I", 16) + fmt + b"data" + struct.pack("<I", long))
+        file.write(
+            b"RIFF"
+            + struct.pack("<I", 36 + long)
+            + b"WAVEfmt "
+            + struct.pack("<I", 16)
+            + fmt
+            + b"data"
+            + struct.pack("<I", long)
+        )
         file.truncate(44 + long)
-    for name, match in (("empty.wav", "empty"), ("one.wav", "0.00 s"), ("cut.flac", "damaged|no samples"), ("no.wav", "cannot read"),
+    for name, match in (("empty.wav", "empty"), ("one.wav", "0.00 s"), ("cut.flac", "damaged|no samples"),
+    ("no.wav", "cannot read"),
                         ("long.wav", "7200.0 s, the limit is 600.0 s")):  # fmt: skip
         with pytest.raises(ValueError, match=match) as error:
             check_reference(tmp_path / name)

@@ -20,7 +20,9 @@ from tts_fm.batch.run import Options, rounds, run
 
 
 def test_folder(unbroken, items):
-    assert {p.name for p in unbroken.iterdir()} == {f"item{k}.{s}" for k in range(12) for s in ("flac", "srt")} | {"results.jsonl"}
+    assert {p.name for p in unbroken.iterdir()} == {f"item{k}.{s}" for k in range(12) for s in ("flac", "srt")} | {
+        "results.jsonl"
+    }
     done = records(unbroken)
     assert [r["id"] for r in done] == [item.id for item in items] and {r["status"] for r in done} == {"ok"}
     for record in done:
@@ -46,7 +48,9 @@ def test_rerun_does_nothing(items, unbroken):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a forked child")
 def test_killed_at_any_moment(place, tts, items, unbroken):
-    """Three kills -9 at random moments, leftovers of half-written files, then one run to the end: the same folder bit for bit."""
+    """Three kills -9 at random moments, leftovers of half-written files, then one run to the end: the same folder bit
+    for bit.
+    """
     out, options, draw = place / "killed", Options(batch=3, format="flac", subtitles="srt"), random.Random()
     for _ in range(3):
         child = os.fork()
@@ -87,11 +91,18 @@ def test_killed_after(done, place, tts, items, unbroken):
 
 def test_shards(place, tts, items, unbroken):
     for index in (0, 1):
-        run(items, place / "shards", lambda: tts, Options(batch=3, format="flac", subtitles="srt", shard=(index, 2)), "m")
+        run(
+            items,
+            place / "shards",
+            lambda: tts,
+            Options(batch=3, format="flac", subtitles="srt", shard=(index, 2)),
+            "m",
+        )
     assert contents(place / "shards") == contents(unbroken)
     both = records(place / "shards", "results.0-of-2.jsonl") + records(place / "shards", "results.1-of-2.jsonl")
     assert sorted(both, key=lambda r: r["id"]) == sorted(records(unbroken), key=lambda r: r["id"])
-    assert run(items, place / "shards", never, Options(batch=3, format="flac", subtitles="srt"), "m").skipped == 12  # seen by a whole run
+    # seen by a whole run
+    assert run(items, place / "shards", never, Options(batch=3, format="flac", subtitles="srt"), "m").skipped == 12
 
 
 def test_other_batch_size(place, tts, items, unbroken):
@@ -104,7 +115,10 @@ def test_other_batch_size(place, tts, items, unbroken):
 def test_rounds_depend_on_nothing_but_the_list(items):
     mixed = random.Random(1).sample(items, len(items))
     assert [[i.id for i in r] for r in rounds(items, 4)] == [[i.id for i in r] for r in rounds(mixed, 4)]
-    assert Counter(i.id for r in rounds(items, 5) for i in r) == Counter(i.id for i in items) and max(map(len, rounds(items, 5))) == 5
+    assert (
+        Counter(i.id for r in rounds(items, 5) for i in r) == Counter(i.id for i in items)
+        and max(map(len, rounds(items, 5))) == 5
+    )
 
 
 def test_what_is_done_again(place, tts, items, unbroken):
@@ -122,7 +136,9 @@ def test_what_is_done_again(place, tts, items, unbroken):
     (out / "item4.wav").unlink()
     (out / "item5.wav").write_bytes(b"RIFF")
     assert redo() == ["item4", "item5"]
-    (place / "changed.jsonl").write_text((place / "list.jsonl").read_text().replace('"item7", "text": "Hello', '"item7", "text": "Hullo'))
+    (place / "changed.jsonl").write_text(
+        (place / "list.jsonl").read_text().replace('"item7", "text": "Hello', '"item7", "text": "Hullo')
+    )
     assert redo(read_list(place / "changed.jsonl").items) == ["item7"]
     assert len(redo(model="another")) == 12
     assert len(redo(options=Options(batch=3, overwrite=True), model="another")) == 12
@@ -149,14 +165,21 @@ def test_two_runs_at_once_are_refused(place, tts, items):
 def test_formats_repeat(format, place, tts, items):
     for name in ("one", "two"):
         run(items[:2], place / f"{format}-{name}", lambda: tts, Options(format=format), "m")
-    assert contents(place / f"{format}-one") == contents(place / f"{format}-two") and len(contents(place / f"{format}-one")) == 2
+    assert (
+        contents(place / f"{format}-one") == contents(place / f"{format}-two")
+        and len(contents(place / f"{format}-one")) == 2
+    )
 
 
 def test_several_voices_in_one_text(place, tts):
     (place / "f5.toml").write_text(
-        'ref_audio = "me.wav"\ngen_text = "One. [two] Two. [main] Three."\noutput_file = "play.wav"\n[voices.two]\nref_audio = "me.wav"\n'
+        'ref_audio = "me.wav"\ngen_text = "One. [two] Two. [main] Three."\noutput_file = '
+        '"play.wav"\n[voices.two]\nref_audio = "me.wav"\n'
     )
-    assert run(read_list(place / "f5.toml").items, place / "play", lambda: tts, Options(subtitles="vtt"), "m").exit_code == 0
+    assert (
+        run(read_list(place / "f5.toml").items, place / "play", lambda: tts, Options(subtitles="vtt"), "m").exit_code
+        == 0
+    )
     (record,) = records(place / "play")
     cues = (place / "play" / "play.vtt").read_text()
     assert record["chunks"] == 3 and [cues.count(w) for w in ("One.", "Two.", "Three.")] == [1, 1, 1]

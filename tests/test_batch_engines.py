@@ -42,7 +42,9 @@ def test_ray_engine(place, tts, items, unbroken, monkeypatch):
     """The engine's own part, on a stand-in for Ray."""
     killed, ray = [], types.ModuleType("ray")
     ray.is_initialized = lambda: True
-    ray.remote = lambda **how: lambda kind: type("Made", (), {"remote": staticmethod(lambda *given: Actor(kind(*given)))})
+    ray.remote = lambda **how: (
+        lambda kind: type("Made", (), {"remote": staticmethod(lambda *given: Actor(kind(*given)))})
+    )
     ray.wait = lambda refs, timeout: (refs[:1], refs[1:])
     ray.get = lambda ref: ref.value
     ray.kill = killed.append
@@ -74,7 +76,17 @@ def test_model_digest(place):
 
 def test_command(place, tts, monkeypatch, capsys):
     monkeypatch.setattr("tts_fm.cli.batch.load_tts", lambda args: tts)
-    line = ["batch", str(place / "list.jsonl"), "-o", str(place / "cli"), "--model", str(place / "model"), "--steps", "1", "--json"]
+    line = [
+        "batch",
+        str(place / "list.jsonl"),
+        "-o",
+        str(place / "cli"),
+        "--model",
+        str(place / "model"),
+        "--steps",
+        "1",
+        "--json",
+    ]
     assert cli.main(line) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["spoken"] == 12 and "12/12 done, 0 failed" in err
@@ -82,7 +94,9 @@ def test_command(place, tts, monkeypatch, capsys):
     assert cli.main([*line, "--batch", "0"]) == 2
     assert "batch must be 1 to 1024" in capsys.readouterr().err
     (place / "bad.txt").write_text("fine\n...\n!")
-    assert cli.main(["batch", str(place / "bad.txt"), "-o", str(place / "no"), "--ref-audio", str(place / "me.wav")]) == 2
+    assert (
+        cli.main(["batch", str(place / "bad.txt"), "-o", str(place / "no"), "--ref-audio", str(place / "me.wav")]) == 2
+    )
     err = capsys.readouterr().err
     assert "bad.txt:2: " in err and "bad.txt:3: " in err and "Traceback" not in err and not (place / "no").exists()
     assert cli.main([*line[:-2], "--dry-run"]) == 2  # --steps without its value
@@ -103,6 +117,20 @@ def test_first_interrupt_finishes_the_batch(place, tts, monkeypatch, capsys):
 
     monkeypatch.setattr(batch, "run", run_and_interrupt)
     handler = signal.getsignal(signal.SIGINT)
-    assert cli.main(["batch", str(place / "list.jsonl"), "-o", str(place / "int"), "--model", str(place / "model"), "--batch", "4"]) == 130
+    assert (
+        cli.main(
+            [
+                "batch",
+                str(place / "list.jsonl"),
+                "-o",
+                str(place / "int"),
+                "--model",
+                str(place / "model"),
+                "--batch",
+                "4",
+            ]
+        )
+        == 130
+    )
     assert len(records(place / "int")) == 4 and signal.getsignal(signal.SIGINT) is handler
     assert "run the same line again" in capsys.readouterr().err

@@ -36,7 +36,11 @@ def test_a_failing_item_harms_no_other(where, place, tts, items, unbroken, monke
         again = run(items, out, never, Options(batch=3, format="flac"), "m")
         assert (again.skipped, again.failed, again.exit_code) == (10, 2, 3)
     told = {r["id"]: r for r in records(out)}
-    assert told["item5"]["status"] == "failed" and "no memory for bee" in told["item5"]["error"] and told["item5"]["file"] is None
+    assert (
+        told["item5"]["status"] == "failed"
+        and "no memory for bee" in told["item5"]["error"]
+        and told["item5"]["file"] is None
+    )
     for k in range(12):
         if k not in (5, 11):
             a, b = (read_audio(folder / f"item{k}.flac")[0] for folder in (unbroken, out))
@@ -101,7 +105,9 @@ def test_links_are_replaced_not_followed(place, tts, items):
 def test_verify_takes_the_best_seed(place, tts, items):
     heard = iter(["nothing", "hello", "hello there", "never asked"])
     listing = [item for item in items if item.id == "item1"]
-    progress = run(listing, place / "verify", lambda: tts, Options(verify=3), "m", hears=lambda: lambda wave, rate: next(heard))
+    progress = run(
+        listing, place / "verify", lambda: tts, Options(verify=3), "m", hears=lambda: lambda wave, rate: next(heard)
+    )
     (record,) = records(place / "verify")
     assert progress.exit_code == 0 and (record["tries"], record["wer"]) == (3, 0.0) and record["seed"] != 0
     assert next(heard) == "never asked" and len(record["warnings"]) == 1  # of the short reference

@@ -1,4 +1,6 @@
-"""The voice that ships: it is there, small enough, and speaks offline. How well it speaks is measured by `make eval`."""
+"""The voice that ships: it is there, small enough, and speaks offline. How well it speaks is measured by `make
+eval`.
+"""
 
 from __future__ import annotations
 

@@ -167,7 +167,11 @@ def test_convert(tmp_path, key):
     weights = load_file(F5)
     if key == "model_state_dict":
         weights = {k.removeprefix("ema_model."): v for k, v in weights.items()}
-    state = {key: weights | {"initted": torch.tensor(True), "step": torch.tensor(5)}, "optimizer_state_dict": {"lr": 0.1}, "update": 7}
+    state = {
+        key: weights | {"initted": torch.tensor(True), "step": torch.tensor(5)},
+        "optimizer_state_dict": {"lr": 0.1},
+        "update": 7,
+    }
     torch.save(state, tmp_path / "m.pt")
     out = convert_pt(tmp_path / "m.pt", tmp_path / "m.safetensors")
     assert sorted(load_file(out)) == sorted(k for k in load_file(F5) if "inv_freq" not in k)
@@ -185,7 +189,12 @@ def test_convert_runs_no_code(tmp_path, monkeypatch):
     torch.save({"model_state_dict": Trap()}, "bad.pt")
     torch.save({"weights": torch.ones(2)}, "other.pt")
     Path("broken.pt").write_bytes(b"PK not a zip")
-    for name, says in (("bad", "plain weights"), ("other", "no F5 or E2"), ("broken", "plain weights"), ("missing", "no model at")):
+    for name, says in (
+        ("bad", "plain weights"),
+        ("other", "no F5 or E2"),
+        ("broken", "plain weights"),
+        ("missing", "no model at"),
+    ):
         with pytest.raises(ModelError, match=says):
             convert_pt(f"{name}.pt", "out.safetensors")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.pt", "broken.pt", "other.pt"]
@@ -194,7 +203,10 @@ def test_convert_runs_no_code(tmp_path, monkeypatch):
 
 
 def test_import_needs_no_torch():
-    code = "import sys, tts_fm, tts_fm.checkpoint; assert 'torch' not in sys.modules; print(tts_fm.__version__); tts_fm.load_flow_model"
+    code = (
+        "import sys, tts_fm, tts_fm.checkpoint; assert 'torch' not in sys.modules; "
+        "print(tts_fm.__version__); tts_fm.load_flow_model"
+    )
     here = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=here)
     assert run.returncode == 0 and run.stdout.strip() == "0.1.0", run.stderr

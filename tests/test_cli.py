@@ -25,7 +25,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeTTS]:
     return fake_tts(monkeypatch, tmp_path)
 
 
-# --- the other verbs -----------------------------------------------------------------------------------------------------------------
+# --- the other verbs
 
 
 def test_help_lists_the_verbs_and_a_wrong_one_is_told(capsys) -> None:
@@ -84,7 +84,9 @@ def test_voices_are_added_listed_and_removed(fake, tmp_path, capsys) -> None:
     assert "bob" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", ["add ../evil ref.wav", "add x none.wav", "remove nobody", "add x ref.wav --lang de"])
+@pytest.mark.parametrize(
+    "arguments", ["add ../evil ref.wav", "add x none.wav", "remove nobody", "add x ref.wav --lang de"]
+)
 def test_bad_voices(fake, capsys, arguments) -> None:
     assert cli.main(["voice", *arguments.split()]) == 2
     out, err = capsys.readouterr()
@@ -92,13 +94,17 @@ def test_bad_voices(fake, capsys, arguments) -> None:
 
 
 def test_models_are_listed_with_their_sizes(fake, tmp_path, monkeypatch, capsys) -> None:
-    file = Path(os.environ["TTS_FM_CACHE"]) / "hf" / "SWivid" / "F5-TTS" / "main" / "F5TTS_v1_Base" / "model.safetensors"
+    file = (
+        Path(os.environ["TTS_FM_CACHE"]) / "hf" / "SWivid" / "F5-TTS" / "main" / "F5TTS_v1_Base" / "model.safetensors"
+    )
     file.parent.mkdir(parents=True)
     file.write_bytes(b"0" * 2_500_000)
     folder = tmp_path / "assets" / "builtin"
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"0" * 1_000_000)
-    (folder / "config.json").write_text(json.dumps({"model": {"backbone": "dit", "dim": 384, "depth": 8, "text": "aligned"}}))
+    (folder / "config.json").write_text(
+        json.dumps({"model": {"backbone": "dit", "dim": 384, "depth": 8, "text": "aligned"}})
+    )
     monkeypatch.setattr("tts_fm.cli.models.ASSETS", tmp_path / "assets")
     assert cli.main(["models"]) == 0
     out = capsys.readouterr().out.splitlines()
@@ -141,18 +147,26 @@ def test_eval_prints_the_table_and_fails_with_3(fake, tmp_path, monkeypatch, cap
 
     def run(items, speak, asr, out, **how):
         seen.update(how, items=items, asr=asr, out=out, options=speak.options)
-        return SimpleNamespace(table=lambda: "WER 0.1", overall=SimpleNamespace(failed=seen.get("fail", 0), items=2), to_dict=dict)
+        return SimpleNamespace(
+            table=lambda: "WER 0.1", overall=SimpleNamespace(failed=seen.get("fail", 0), items=2), to_dict=dict
+        )
 
     monkeypatch.setattr(evaluate, "evaluate", run)
     assert cli.main(["eval", "list.jsonl", "--steps", "4", "--measures", "wer", "--asr", "tiny"]) == 0
     assert capsys.readouterr().out == "WER 0.1\n"
-    assert seen["measures"] == ["wer"] and seen["asr"] == "tiny" and seen["options"] == {"steps": 4} and len(seen["items"]) == 2
+    assert (
+        seen["measures"] == ["wer"]
+        and seen["asr"] == "tiny"
+        and seen["options"] == {"steps": 4}
+        and len(seen["items"]) == 2
+    )
     seen["fail"] = 1
     assert cli.main(["eval", "list.jsonl", "-q"]) == 3
     assert cli.main(["eval", "nowhere.jsonl"]) == 4
 
 
-# --- the real thing, in processes of its own -----------------------------------------------------------------------------------------
+# --- the real thing, in processes of its own
+# -----------------------------------------------------------------------------------------
 
 
 def test_a_tiny_model_speaks_from_the_command_line(tmp_path) -> None:
@@ -160,8 +174,21 @@ def test_a_tiny_model_speaks_from_the_command_line(tmp_path) -> None:
 
     folder = tiny_tts_folder(tmp_path / "model")
     recording(tmp_path / "ref.wav")
-    command = [sys.executable, "-m", "tts_fm", "say", "Hello there.", "-m", str(folder), "-r", str(tmp_path / "ref.wav"), "--json"]
-    run = subprocess.run([*command, "-o", str(tmp_path / "a.wav"), "--device", "cpu"], capture_output=True, text=True, cwd=ROOT)
+    command = [
+        sys.executable,
+        "-m",
+        "tts_fm",
+        "say",
+        "Hello there.",
+        "-m",
+        str(folder),
+        "-r",
+        str(tmp_path / "ref.wav"),
+        "--json",
+    ]
+    run = subprocess.run(
+        [*command, "-o", str(tmp_path / "a.wav"), "--device", "cpu"], capture_output=True, text=True, cwd=ROOT
+    )
     assert run.returncode == 0, run.stderr
     facts = json.loads(run.stdout)
     assert soundfile.info(tmp_path / "a.wav").duration == pytest.approx(facts["seconds"], abs=1e-3)
@@ -171,7 +198,8 @@ def test_a_tiny_model_speaks_from_the_command_line(tmp_path) -> None:
 def test_interrupt_is_130(tmp_path) -> None:
     code = (
         "import signal, sys, time, tts_fm.cli.say as say\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job of a shell inherits that it is ignored
+        # a background job of a shell inherits that it is ignored
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def wait(args):\n    print('ready', file=sys.stderr, flush=True); time.sleep(30)\n"
         "say.run = wait\nfrom tts_fm.cli.main import main\nsys.exit(main(['say', 'x']))\n"
     )

@@ -29,7 +29,7 @@ def leftovers(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir() if p.name != "ref.wav")
 
 
-# --- say: the good cases -------------------------------------------------------------------------------------------------------------
+# --- say: the good cases
 
 
 def test_say_writes_the_file_and_prints_its_path_alone(fake, tmp_path, capsys) -> None:
@@ -44,14 +44,38 @@ def test_say_writes_the_file_and_prints_its_path_alone(fake, tmp_path, capsys) -
 
 def test_zero_is_a_value_and_what_is_not_given_is_not_passed(fake) -> None:
     assert cli.main(["say", "x", "--voice", "amy", "--cfg", "0", "--sway", "0", "--seed", "0"]) == 0
-    assert {k: v for k, v in fake.asked[-1].items() if k not in ("text", "voice")} == {"cfg": 0.0, "sway": 0.0, "seed": 0}
+    assert {k: v for k, v in fake.asked[-1].items() if k not in ("text", "voice")} == {
+        "cfg": 0.0,
+        "sway": 0.0,
+        "seed": 0,
+    }
     assert cli.main(["say", "x", "--voice", "amy"]) == 0
     assert set(fake.asked[-1]) == {"text", "voice"}
 
 
 def test_all_options_reach_the_model(fake) -> None:
-    line = "say x --voice amy --steps 4 --cfg 2 --method heun --sway -0.5 --seed 7 --speed 1.5 --duration 2 --lang en-gb --loudness -20"
-    assert cli.main([*line.split(), "--model", "m", "--dtype", "bfloat16", "--device", "cpu", "--variant", "e2", "--vocab", "v.txt"]) == 0
+    line = (
+        "say x --voice amy --steps 4 --cfg 2 --method heun --sway -0.5 --seed 7 --speed 1.5 --duration 2 "
+        "--lang en-gb --loudness -20"
+    )
+    assert (
+        cli.main(
+            [
+                *line.split(),
+                "--model",
+                "m",
+                "--dtype",
+                "bfloat16",
+                "--device",
+                "cpu",
+                "--variant",
+                "e2",
+                "--vocab",
+                "v.txt",
+            ]
+        )
+        == 0
+    )
     asked = fake.asked[-1]
     assert [asked[k] for k in ("steps", "cfg", "method", "sway", "seed", "speed")] == [4, 2.0, "heun", -0.5, 7, 1.5]
     assert [asked[k] for k in ("duration", "lang", "loudness")] == [2.0, "en-gb", -20.0]
@@ -97,7 +121,13 @@ def test_json_says_what_was_done(fake, capsys) -> None:
     assert cli.main(["say", "x", "--voice", "amy", "-o", "a.mp3", "--json", "--seed", "5"]) == 0
     out, err = capsys.readouterr()
     facts = json.loads(out)
-    assert (facts["file"], facts["seconds"], facts["rate"], facts["voice"], facts["rtf"]) == ("a.mp3", 1.0, 24_000, "amy", 0.25)
+    assert (facts["file"], facts["seconds"], facts["rate"], facts["voice"], facts["rtf"]) == (
+        "a.mp3",
+        1.0,
+        24_000,
+        "amy",
+        0.25,
+    )
     assert facts["settings"]["seed"] == 5 and facts["settings"]["steps"] == 8 and facts["unknown"] == {"ж": 2}
     assert facts["words"][1] == {"text": "world", "start": 0.5, "end": 0.9}
     assert "ж" in err and "2" in err
@@ -124,7 +154,8 @@ def test_a_link_stays_and_a_device_is_not_replaced(fake, tmp_path) -> None:
     assert not Path("/dev/null").is_file()
 
 
-# --- say: bad input. Each is one line, with its exit code, and the model is not loaded for what can be seen without it ----------------
+# --- say: bad input. Each is one line, with its exit code, and the model is not loaded for what can be seen without it
+# ----------------
 
 
 BAD = [
@@ -212,6 +243,8 @@ def test_a_missing_model_is_4_and_verbose_shows_the_traceback(fake, capsys) -> N
 
 def test_a_failed_write_leaves_the_old_file(fake, tmp_path, monkeypatch) -> None:
     (tmp_path / "a.wav").write_bytes(b"precious")
-    monkeypatch.setattr("tts_fm.audio.files._encode", lambda *a, **k: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        "tts_fm.audio.files._encode", lambda *a, **k: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
     assert cli.main(["say", "x", "--voice", "amy", "-o", "a.wav"]) == 2
     assert (tmp_path / "a.wav").read_bytes() == b"precious" and leftovers(tmp_path) == ["a.wav"]

@@ -1,4 +1,6 @@
-"""The CTC reader: its loss against a sum over all readings, a toy that learns to be legible, weights that never leave the training."""
+"""The CTC reader: its loss against a sum over all readings, a toy that learns to be legible, weights that never leave
+the training.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from tts_fm.train.trainer import Trainer, noise_generator
 
 
 def test_the_loss_is_the_sum_over_all_readings():
-    """Two texts, 4 and 3 positions: minus the logarithm of the probability of every path that collapses to the text, by enumeration."""
+    """Two texts, 4 and 3 positions: minus the logarithm of the probability of every path that collapses to the text, by
+    enumeration.
+    """
     logits = torch.randn(2, 4, 4, generator=torch.Generator().manual_seed(0))
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]], dtype=torch.bool)
     texts, blank = [[0, 2], [1, 1]], 3
@@ -58,7 +62,9 @@ class Bands:
 
 def toy(folder: Path, text: str = "average", backbone: str = "dit", **changes) -> Trainer:
     shape = {"text": text, "backbone": backbone, "depth": 2, "shared_adaln": backbone == "dit", "text_frame_layers": 0}
-    config = toy_config(**({"learning_rate": 3e-3, "valid_every": 1000, "save_every": 1000, "log_every": 1, "ctc": 1.0} | changes))
+    config = toy_config(
+        **({"learning_rate": 3e-3, "valid_every": 1000, "save_every": 1000, "log_every": 1, "ctc": 1.0} | changes)
+    )
     return Trainer(tiny_flow(**shape), Bands(), None, config, folder)
 
 
@@ -91,7 +97,11 @@ def test_a_resumed_run_is_exact_and_the_weights_stay_behind(tmp_path: Path):
     ends = [torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("whole", "parts")]
     for key in ("model", "average", "reader"):
         assert all(torch.allclose(ends[0][key][name], value, atol=1e-6) for name, value in ends[1][key].items()), key
-    assert list(ends[0]["model"]) == list(ends[0]["average"]) == list(tiny_flow(text="average", depth=2, text_frame_layers=0).state_dict())
+    assert (
+        list(ends[0]["model"])
+        == list(ends[0]["average"])
+        == list(tiny_flow(text="average", depth=2, text_frame_layers=0).state_dict())
+    )
     with pytest.raises(ValueError, match="another model"):
         toy(tmp_path / "whole", ctc=0.0)
 
@@ -103,5 +113,7 @@ def test_off_is_as_it_was(tmp_path: Path):
     off, faint = (torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("off", "faint"))
     assert "reader" not in off and "reader" in faint
     assert all(torch.allclose(off["model"][k], v, atol=1e-5) for k, v in faint["model"].items())
-    rows = [[json.loads(line) for line in (tmp_path / n / "log.jsonl").read_text().splitlines()] for n in ("off", "faint")]
+    rows = [
+        [json.loads(line) for line in (tmp_path / n / "log.jsonl").read_text().splitlines()] for n in ("off", "faint")
+    ]
     assert [r["loss"] for r in rows[0]] == pytest.approx([r["loss"] for r in rows[1]], rel=1e-5)

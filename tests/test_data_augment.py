@@ -10,7 +10,9 @@ from tts_fm.data.augment import envelope, equalised, revoiced, stretching
 
 
 def test_the_equaliser_is_a_filter():
-    """The curve that it adds to a log-mel of noise, as a filter of the wave, gives the same log-mel; half of the items have one."""
+    """The curve that it adds to a log-mel of noise, as a filter of the wave, gives the same log-mel; half of the items
+    have one.
+    """
     from librosa import mel_frequencies
 
     noise = np.random.default_rng(0).normal(0, 0.1, 48_000)
@@ -30,12 +32,14 @@ def test_the_equaliser_is_a_filter():
 
 
 def test_stretching_multiplies_all_frequencies_and_the_envelope_keeps_formants():
-    """Of a vowel (pulses of 150 Hz through a resonance at 1200 Hz): the stretched mel is that of a vowel whose pitch and resonance are
-    stretched; the envelope alone has the resonance and no harmonics."""
+    """Of a vowel (pulses of 150 Hz through a resonance at 1200 Hz): the stretched mel is that of a vowel whose pitch
+    and resonance are stretched; the envelope alone has the resonance and no harmonics."""
 
     def vowel(pitch: float, formant: float) -> np.ndarray:
         time = np.arange(24_000) / 24_000
-        wave = sum(np.sin(2 * np.pi * pitch * n * time) / (1 + ((pitch * n - formant) / 200) ** 2) for n in range(1, 60))
+        wave = sum(
+            np.sin(2 * np.pi * pitch * n * time) / (1 + ((pitch * n - formant) / 200) ** 2) for n in range(1, 60)
+        )
         return log_mel(torch.from_numpy(0.05 * wave)[None])[0].numpy()[10:-10]
 
     plain, wanted = vowel(150, 1200), vowel(150 * 1.1, 1200 * 1.1)

@@ -26,10 +26,13 @@ def test_mels_are_those_of_audio(samples: int):
 
 @pytest.mark.parametrize(
     ("name", "rate", "channels", "subtype"),
-    [("a.wav", 24_000, 1, "PCM_16"), ("b.wav", 24_000, 2, "PCM_16"), ("c.wav", 16_000, 1, "PCM_16"), ("d.wav", 24_000, 1, "FLOAT"),
+    [("a.wav", 24_000, 1, "PCM_16"), ("b.wav", 24_000, 2, "PCM_16"), ("c.wav", 16_000, 1, "PCM_16"),
+    ("d.wav", 24_000, 1, "FLOAT"),
      ("e.wav", 24_000, 1, "PCM_24"), ("f.flac", 24_000, 1, "PCM_16")],
 )  # fmt: skip
-def test_every_file_is_read_as_audio_reads_it(tmp_path: Path, monkeypatch, name: str, rate: int, channels: int, subtype: str):
+def test_every_file_is_read_as_audio_reads_it(
+    tmp_path: Path, monkeypatch, name: str, rate: int, channels: int, subtype: str
+):
     wave = np.random.default_rng(0).uniform(-1, 1, (3001, channels)).astype(np.float32)
     soundfile.write(tmp_path / name, wave, rate, subtype=subtype)
     slow = []

@@ -19,7 +19,9 @@ UNITS = {"units": ["h", "a"], "unit_frames": [30, 40], "lead_frames": 5, "tail_f
 
 def lines(tmp_path: Path, *rows: object) -> Path:
     path = tmp_path / "m.jsonl"
-    path.write_text("".join((row if isinstance(row, str) else json.dumps(row, ensure_ascii=False)) + "\n" for row in rows), "utf-8")
+    path.write_text(
+        "".join((row if isinstance(row, str) else json.dumps(row, ensure_ascii=False)) + "\n" for row in rows), "utf-8"
+    )
     return path
 
 
@@ -124,10 +126,20 @@ def test_nothing_half_written(tmp_path: Path):
 
 def test_statistics():
     rows = [
-        from_row(ROW | {"id": str(i), "seconds": 1.0 + i, "split": "valid" if i == 4 else "train", "speaker": str(i % 2)}) for i in range(5)
+        from_row(
+            ROW | {"id": str(i), "seconds": 1.0 + i, "split": "valid" if i == 4 else "train", "speaker": str(i % 2)}
+        )
+        for i in range(5)
     ]
     found = statistics(rows)
     assert set(found) == {"all", "train", "valid"}
-    assert (found["all"].utterances, found["all"].speakers, found["all"].median, found["all"].longest) == (5, 2, 3.0, 5.0)
-    assert found["all"].hours == pytest.approx(15 / 3600) and found["all"].characters_per_second == pytest.approx(60 / 15)
+    assert (found["all"].utterances, found["all"].speakers, found["all"].median, found["all"].longest) == (
+        5,
+        2,
+        3.0,
+        5.0,
+    )
+    assert found["all"].hours == pytest.approx(15 / 3600) and found["all"].characters_per_second == pytest.approx(
+        60 / 15
+    )
     assert found["train"].symbols == len(set(ROW["text"])) and "5 utterances" in found["all"].line()

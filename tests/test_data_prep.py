@@ -117,7 +117,12 @@ def test_vctk(tmp_path: Path):
                 (home / "txt" / speaker).mkdir(parents=True, exist_ok=True)
                 (home / "txt" / speaker / f"{stem}.txt").write_text("Please call Stella.\n")
     found = vctk.prepare_vctk(tmp_path, tmp_path / "m.jsonl", valid_speakers=["p225"], jobs=1)
-    assert [(u.id, u.split) for u in found] == [("p225_001", "valid"), ("p225_002", "valid"), ("p300_001", "train"), ("p300_002", "train")]
+    assert [(u.id, u.split) for u in found] == [
+        ("p225_001", "valid"),
+        ("p225_002", "valid"),
+        ("p300_001", "train"),
+        ("p300_002", "train"),
+    ]
     with pytest.raises(ValueError, match="p999"):
         vctk.find(tmp_path, valid_speakers=["p999"])
 
@@ -128,7 +133,11 @@ def test_own_folder(tmp_path: Path):
         tone(home / f"{name}.wav").with_suffix(".txt").write_text("Guten Tag, wie geht es?\n")
     (home / "README.txt").write_text("not a transcript")
     found = own_folder.prepare_own_folder(home, tmp_path / "m.jsonl", lang="de", jobs=1)
-    assert [(u.id, u.speaker, u.lang) for u in found] == [("anna-a b", "anna", "de"), ("anna-c", "anna", "de"), ("bert-c", "bert", "de")]
+    assert [(u.id, u.speaker, u.lang) for u in found] == [
+        ("anna-a b", "anna", "de"),
+        ("anna-c", "anna", "de"),
+        ("bert-c", "bert", "de"),
+    ]
     (home / "l.csv").write_text('audio_file|text|speaker\nanna/c.wav|He said "no, | x\n', "utf-8")
     (home / "l.tsv").write_text("audio\ttext\tsplit\nanna/c.wav\ta, b\tvalid\nbert/c.wav\tc\t\n", "utf-8")
     (home / "l.jsonl").write_text('{"audio": "anna/c.wav", "text": "Hi", "id": "k", "speaker": "z"}\n', "utf-8")
@@ -151,14 +160,24 @@ def test_own_folder(tmp_path: Path):
 
 def test_tree_in_libritts_layout(tmp_path: Path):
     rows = [
-        {"id": f"{s}{i}", "audio": str(tone(tmp_path / f"{s}{i}.wav", rate=16_000)), "text": f"Clip {i}.", "speaker": s, "seconds": 1.0}
+        {
+            "id": f"{s}{i}",
+            "audio": str(tone(tmp_path / f"{s}{i}.wav", rate=16_000)),
+            "text": f"Clip {i}.",
+            "speaker": s,
+            "seconds": 1.0,
+        }
         for s in "abc"
         for i in range(12)
     ]
     (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, rows)))
     assert make_libritts_tree.make_tree(tmp_path / "in.jsonl", tmp_path, speakers=2, clips=24) == 24
     found = libritts.prepare_libritts(tmp_path, tmp_path / "m.jsonl", jobs=1)
-    assert len(found) == 24 and len({u.speaker for u in found}) == 2 and {u.split for u in found} == {"train", "valid", "test"}
+    assert (
+        len(found) == 24
+        and len({u.speaker for u in found}) == 2
+        and {u.split for u in found} == {"train", "valid", "test"}
+    )
     with pytest.raises(ValueError, match="exists already"):
         make_libritts_tree.make_tree(tmp_path / "in.jsonl", tmp_path, 2, 4)
     with pytest.raises(ValueError, match="3 speakers, 9 were"):

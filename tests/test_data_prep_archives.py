@@ -1,4 +1,6 @@
-"""Archives that lie, a server that breaks: nothing unsafe is written, nothing damaged is taken, what was interrupted goes on."""
+"""Archives that lie, a server that breaks: nothing unsafe is written, nothing damaged is taken, what was interrupted
+goes on.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +86,7 @@ def test_bombs_and_wrong_archives(tmp_path: Path, monkeypatch, corpus: Path):
     assert list((tmp_path / "root").iterdir()) == []
 
 
-# --- download ----------------------------------------------------------------------------------------------------------------------
+# --- download
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -121,8 +123,15 @@ def server(corpus: Path, tmp_path: Path, monkeypatch):
     if shutil.which("openssl"):
         key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
         subprocess.run(
-            ["openssl", *"req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1".split(),
-             "-keyout", key, "-out", certificate],
+            [
+                "openssl",
+                *"req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1".split(),
+                *"-addext subjectAltName=IP:127.0.0.1".split(),
+                "-keyout",
+                key,
+                "-out",
+                certificate,
+            ],
             check=True,
             capture_output=True,
         )
@@ -143,7 +152,9 @@ def server(corpus: Path, tmp_path: Path, monkeypatch):
 
 
 def download(server, root: Path, kind: str) -> int:
-    return shared.run(libritts.main, ["download", str(root), "--parts", "dev-clean", "--mirror", f"{server.url}/{kind}"])
+    return shared.run(
+        libritts.main, ["download", str(root), "--parts", "dev-clean", "--mirror", f"{server.url}/{kind}"]
+    )
 
 
 def test_download_and_prepare(server, tmp_path: Path):
@@ -198,6 +209,10 @@ def test_published_facts():
             and len(libritts.archive(part).sha256 or "") == 64
         )
     assert libritts.archive("dev-clean", restored=True).url == "https://www.openslr.org/resources/141/dev_clean.tar.gz"
-    assert list(libritts.RESTORED_MD5) == list(libritts.PARTS) and {len(md5) for md5 in libritts.RESTORED_MD5.values()} == {32}
+    assert list(libritts.RESTORED_MD5) == list(libritts.PARTS) and {
+        len(md5) for md5 in libritts.RESTORED_MD5.values()
+    } == {32}
     torchaudio = pytest.importorskip("torchaudio.datasets.libritts")
-    assert {f"http://www.openslr.org/resources/60/{p}.tar.gz": libritts.PARTS[p][3] for p in libritts.PARTS} == torchaudio._CHECKSUMS
+    assert {
+        f"http://www.openslr.org/resources/60/{p}.tar.gz": libritts.PARTS[p][3] for p in libritts.PARTS
+    } == torchaudio._CHECKSUMS

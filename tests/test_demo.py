@@ -147,7 +147,8 @@ def test_two_sessions_at_once_get_what_they_would_get_alone(service):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"steps": 1}, {"steps": 33}, {"steps": 2.5}, {"steps": float("nan")}, {"cfg": float("nan")}, {"cfg": -1}, {"seed": -1}, {"seed": 0.5},
+    [{"steps": 1}, {"steps": 33}, {"steps": 2.5}, {"steps": float("nan")}, {"cfg": float("nan")}, {"cfg": -1},
+    {"seed": -1}, {"seed": 0.5},
      {"speed": 0}, {"speed": float("inf")}, {"method": "magic"}],
 )  # fmt: skip
 def test_numbers_out_of_range_are_refused(service, wrong):

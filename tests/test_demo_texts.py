@@ -18,7 +18,12 @@ from tts_fm.text.word_times import Word
 
 def test_script_lines_keep_their_voice():
     turns = parse_script("[ann] Hello.\nMore.\n\n [bob]Bye.\n[word](/w/) stays.", ["ann", "bob"])
-    assert [(t.voice, t.text) for t in turns] == [("ann", "Hello."), ("ann", "More."), ("bob", "Bye."), ("bob", "[word](/w/) stays.")]
+    assert [(t.voice, t.text) for t in turns] == [
+        ("ann", "Hello."),
+        ("ann", "More."),
+        ("bob", "Bye."),
+        ("bob", "[word](/w/) stays."),
+    ]
     assert turns[2].where == "line 4"
     with pytest.raises(ValueError, match="line 1: there is no voice 'eve'.*\nline 2: .*'dan'"):
         parse_script("[eve] a\n[dan] b", ["ann"])
@@ -75,7 +80,8 @@ def test_pictures():
     assert colours(low)[-1, 0].sum() > colours(low)[0, 0].sum()  # low frequencies at the bottom
     picture = speech_picture(speech_like(2), low, [Word("hello", 0.1, 0.5), Word("x" * 200, 0.6, 0.7)])
     assert picture.size == (800, 350)
-    marked = np.asarray(speech_picture(speech_like(2), low, marks=[(0.5, 1.0)]))[1]  # the second row of pixels, above the wave
+    # the second row of pixels, above the wave
+    marked = np.asarray(speech_picture(speech_like(2), low, marks=[(0.5, 1.0)]))[1]
     assert (marked[[150, 450]] == 255).all() and (marked[300] == MARK).all()
     assert speech_picture(np.zeros(0, np.float32), np.zeros((0, 100))).size == (800, 350)
     assert steps_picture([low] * 4, list("abcd")).size[0] == 1000
@@ -92,8 +98,16 @@ def shell_words(line: str) -> list[str]:
 
 def test_command_lines_round_trip_through_the_shell():
     text = "It's \"five\" $(o'clock); `ls` & -n\nnext"
-    argv = shell_words(command_line(text, OWN, Settings(steps=7, cfg=0.0, seed=5, method="heun", speed=1.25, lang="en-gb"), "what I said"))
-    assert argv[:2] == ["say", text] and argv[argv.index("--cfg") + 1] == "0" and argv[argv.index("--ref-text") + 1] == "what I said"
+    argv = shell_words(
+        command_line(
+            text, OWN, Settings(steps=7, cfg=0.0, seed=5, method="heun", speed=1.25, lang="en-gb"), "what I said"
+        )
+    )
+    assert (
+        argv[:2] == ["say", text]
+        and argv[argv.index("--cfg") + 1] == "0"
+        and argv[argv.index("--ref-text") + 1] == "what I said"
+    )
     assert command_line("-5 degrees", "ann", Settings(steps=2, cfg=1.0)).endswith("-o speech.wav -- '-5 degrees'")
     argv = shell_words(edit_line("It's -5.", "-6, it's", Settings(steps=2, cfg=1.0)))
     assert argv[:4] == ["edit", "my-recording.wav", "--text", "It's -5."] and argv[4] == "--new=-6, it's"

@@ -15,6 +15,7 @@ from tts_fm.demo.commands import OWN
 
 pytest_plugins = ["demo_fixtures"]
 
+
 def test_help_imports_nothing_heavy():
     code = ("import sys; from tts_fm.cli.main import main; assert main(['demo', '--help']) == 0; "
             "bad = {'torch', 'gradio', 'librosa', 'numpy'} & set(sys.modules); assert not bad, bad")  # fmt: skip
@@ -52,7 +53,9 @@ SAMPLING = (2, 1.0, "euler", 1.0, 0, "")
 def test_api_clone(client, home):
     from gradio_client import handle_file
 
-    said, wav, picture, subtitles, command, chunks, words = client.predict("Hello there.", "ann", None, "", *SAMPLING, api_name="/clone")
+    said, wav, picture, subtitles, command, chunks, words = client.predict(
+        "Hello there.", "ann", None, "", *SAMPLING, api_name="/clone"
+    )
     assert "s of speech" in said and "--voice ann" in command and "Hello there." in chunks and "<td>Hello</td>" in words
     wave, rate = soundfile.read(wav)
     assert rate == 24_000 and 0 < np.abs(wave).max() < 1
@@ -67,7 +70,11 @@ def test_api_errors_say_what_to_do_and_one_session_knows_nothing_of_another(clie
     from gradio_client import Client
     from gradio_client.exceptions import AppError
 
-    for text, voice, words in (("", "ann", "empty"), ("Hi.", OWN, "upload or record"), ("?!", "ann", "at least one word")):
+    for text, voice, words in (
+        ("", "ann", "empty"),
+        ("Hi.", OWN, "upload or record"),
+        ("?!", "ann", "at least one word"),
+    ):
         with pytest.raises(AppError, match=words):
             client.predict(text, voice, None, "", *SAMPLING, api_name="/clone")
     with pytest.raises(AppError):
@@ -83,7 +90,9 @@ def test_api_script_and_batch(client, home, tmp_path):
     from gradio_client.exceptions import AppError
 
     script = "[ann] Hello.\n[guest1] Good day.\n[bob] Bye."
-    said, wav, _, turns = client.predict(script, handle_file(home / "me.wav"), "", None, "", 0.5, *SAMPLING, api_name="/script")
+    said, wav, _, turns = client.predict(
+        script, handle_file(home / "me.wav"), "", None, "", 0.5, *SAMPLING, api_name="/script"
+    )
     assert "3 of 3 turns" in said and turns.count("<tr>") == 4 and soundfile.info(wav).duration > 1
     with pytest.raises(AppError, match="no recording of guest2"):
         client.predict("[guest2] Hi.", None, "", None, "", 0.5, *SAMPLING, api_name="/script")

@@ -1,4 +1,6 @@
-"""Durations: the byte-ratio rule against hand-worked numbers, exact batching, floors and caps, pace from the prompt, files."""
+"""Durations: the byte-ratio rule against hand-worked numbers, exact batching, floors and caps, pace from the prompt,
+files.
+"""
 
 from __future__ import annotations
 
@@ -78,13 +80,18 @@ def test_padding_and_neighbours_change_nothing() -> None:
     for b, (n, t) in enumerate(zip(sizes, prompts, strict=True)):
         alone = model(ids[b : b + 1, :n], mel[b : b + 1, :t] if t else None)
         torch.testing.assert_close(together[b, :n], alone[0], atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(spoken[b, :n], model.durations(ids[b : b + 1, :n], mel[b : b + 1, :t])[0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            spoken[b, :n], model.durations(ids[b : b + 1, :n], mel[b : b + 1, :t])[0], atol=1e-5, rtol=1e-5
+        )
         assert (together[b, n:] == 0).all() and (spoken[b, n:] == 0).all()
 
 
 def test_the_prompt_matters_and_gradients_reach_everything() -> None:
     model = tiny()
-    ids, mel = ids_of("<sil>", "ˈ", "a", "b", " ", "uː", "."), torch.randn(1, 60, 100, generator=torch.Generator().manual_seed(0))
+    ids, mel = (
+        ids_of("<sil>", "ˈ", "a", "b", " ", "uː", "."),
+        torch.randn(1, 60, 100, generator=torch.Generator().manual_seed(0)),
+    )
     assert not torch.allclose(model(ids, mel), model(ids, mel + 1), atol=1e-4)
     both = model(ids.repeat(2, 1), mel.repeat(2, 1, 1), torch.tensor([60, 0]))
     both.sum().backward()
@@ -95,7 +102,9 @@ def test_floors_and_caps() -> None:
     ids = ids_of("<sil>", "ˈ", "a", " ", "t͡ʃ", ",", "<unk>", "b")
     long, short = saying(300.0).durations(ids)[0], saying(0.2).durations(ids)[0]
     pause, phone = 1.5 * 93.75, 0.5 * 93.75
-    torch.testing.assert_close(long, torch.tensor([pause, phone, phone, pause, pause, pause, 300.0, pause]), atol=1e-2, rtol=1e-4)
+    torch.testing.assert_close(
+        long, torch.tensor([pause, phone, phone, pause, pause, pause, 300.0, pause]), atol=1e-2, rtol=1e-4
+    )
     torch.testing.assert_close(short, torch.tensor([0.2, 0.2, 1.5, 0.2, 1.5, 0.2, 0.2, 1.5]), atol=1e-4, rtol=1e-3)
 
 
@@ -122,7 +131,9 @@ def test_scale_to_hits_the_total_in_proportion(frames: list[float], total: float
 
 def test_scale_to_each_item_and_bad_totals() -> None:
     frames = torch.tensor([[1.0, 3.0, 0.0], [2.0, 2.0, 2.0]])
-    torch.testing.assert_close(scale_to(frames, torch.tensor([8.0, 3.0])), torch.tensor([[2.0, 6.0, 0.0], [1.0, 1.0, 1.0]]))
+    torch.testing.assert_close(
+        scale_to(frames, torch.tensor([8.0, 3.0])), torch.tensor([[2.0, 6.0, 0.0], [1.0, 1.0, 1.0]])
+    )
     for bad in (-1.0, math.nan):
         with pytest.raises(ValueError):
             scale_to(frames, bad)
@@ -175,7 +186,9 @@ def test_damaged_files(tmp_path) -> None:
 
 
 def test_it_learns_that_pace_comes_from_the_prompt() -> None:
-    """Prompts whose energy flickers fast or slowly stand for durations 4 and 12: a held-out phase of the flicker must tell them apart."""
+    """Prompts whose energy flickers fast or slowly stand for durations 4 and 12: a held-out phase of the flicker must
+    tell them apart.
+    """
     model, generator = tiny(), torch.Generator().manual_seed(3)
     ids = ids_of("<sil>", "a", "b", " ", "uː", ".").repeat(8, 1)
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)

@@ -32,7 +32,9 @@ class Even:
         self.asked.append((text, lang))
         units = planned(text).units
         size = (len(wave) / HOP - 2 * self.edge) / len(units)
-        return SimpleNamespace(units=units, frames=[size] * len(units), lead=self.edge, tail=self.edge, score=self.score, words=[])
+        return SimpleNamespace(
+            units=units, frames=[size] * len(units), lead=self.edge, tail=self.edge, score=self.score, words=[]
+        )
 
 
 def planned(text: str):
@@ -64,7 +66,7 @@ def changed(old: str, new: str) -> list[tuple[str, str]]:
     return [(" ".join(a.words[slice(*s.words)]), " ".join(b.words[slice(*s.new_words)])) for s in found]
 
 
-# ---- what changes ----------------------------------------------------------------------------------------------------------------------
+# ---- what changes
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,9 @@ def test_only_words_that_differ_change(new, truth):
 
 
 def test_what_is_too_short_between_two_changes_changes_too():
-    assert changed("Take one of my red apples home now.", "Take two of his red apples home now.") == [("one of my", "two of his")]
+    assert changed("Take one of my red apples home now.", "Take two of his red apples home now.") == [
+        ("one of my", "two of his")
+    ]
 
 
 def test_units_of_a_stretch_lie_between_the_spaces_around_it():
@@ -104,7 +108,7 @@ def test_words_own_their_stress_and_their_marks():
     assert first >= last  # a word that is not heard has no units
 
 
-# ---- what stays ------------------------------------------------------------------------------------------------------------------------
+# ---- what stays
 
 
 def test_the_recording_stays_to_the_sample_outside_of_the_change(tts, wave):
@@ -113,7 +117,9 @@ def test_the_recording_stays_to_the_sample_outside_of_the_change(tts, wave):
     begin, end = round(span.start * SAMPLE_RATE), round((result.seconds - span.end) * SAMPLE_RATE)
     assert (span.old, span.new) == ("smooth", "rough")
     np.testing.assert_array_equal(result.wave[: begin - FADE - 24], wave[: begin - FADE - 24])
-    np.testing.assert_array_equal(result.wave[len(result.wave) - end + FADE + 24 :], wave[len(wave) - end + FADE + 24 :])
+    np.testing.assert_array_equal(
+        result.wave[len(result.wave) - end + FADE + 24 :], wave[len(wave) - end + FADE + 24 :]
+    )
     assert result.wave.dtype == np.float32 and np.abs(result.wave).max() <= 1
     assert [w.text for w in result.words] == NEW.strip(".").split()
     assert all(a.end <= b.start for a, b in zip(result.words[:-1], result.words[1:], strict=True))
@@ -162,7 +168,9 @@ def test_new_words_keep_the_pace_of_the_speaker(tts, wave):
     assert long > 1.4 * short and quick.end - quick.start < short
 
 
-@pytest.mark.parametrize("new", ["My birch canoe slid on the smooth planks.", "The birch canoe slid on the smooth table."])
+@pytest.mark.parametrize(
+    "new", ["My birch canoe slid on the smooth planks.", "The birch canoe slid on the smooth table."]
+)
 def test_changes_at_the_ends_of_a_recording_without_silence(tts, wave, new):
     result = edit(tts, wave, OLD, new, aligner=Even(edge=0.0))
     first = new.startswith("My")
@@ -188,11 +196,14 @@ def test_whatever_words_change_everything_has_its_place(tts, wave):
         result, knots = splice(wave, np.zeros((len(whole) - 1) * HOP, np.float32), places)
         assert np.all(np.diff([a for a, _ in knots]) >= 0) and np.all(np.diff([b for _, b in knots]) >= 0)
         assert abs(len(result) - (len(whole) - 1) * HOP) < HOP + len(places) * 330
-        kept = sum(max(0, b - a) for a, b in zip([0, *[p.last for p in places]], [*[p.first for p in places], len(mel)], strict=True))
+        kept = sum(
+            max(0, b - a)
+            for a, b in zip([0, *[p.last for p in places]], [*[p.first for p in places], len(mel)], strict=True)
+        )
         assert int(given.sum()) == kept
 
 
-# ---- what is refused -------------------------------------------------------------------------------------------------------------------
+# ---- what is refused
 
 
 @pytest.mark.parametrize(
@@ -255,7 +266,7 @@ def test_progress_may_stop_it(tts, wave):
     assert seen == [(0, 5, 0, 1)]
 
 
-# ---- the command -----------------------------------------------------------------------------------------------------------------------
+# ---- the command
 
 
 @pytest.fixture
@@ -274,7 +285,11 @@ def test_the_command_writes_what_is_edited_with_a_note(recording, capsys):
     shown = capsys.readouterr()
     assert shown.out.strip() == str(out) and "'smooth' is now 'rough'" in shown.err
     with soundfile.SoundFile(out) as file:
-        assert file.samplerate == SAMPLE_RATE and "edited recording, generated speech at" in file.comment and "seed 2" in file.comment
+        assert (
+            file.samplerate == SAMPLE_RATE
+            and "edited recording, generated speech at" in file.comment
+            and "seed 2" in file.comment
+        )
     assert main(["edit", str(recording), "--text", OLD, "--new", NEW, "-o", str(out), "--json", "-q"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["changes"][0]["new"] == "rough" and len(told["words"]) == 8

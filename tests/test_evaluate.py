@@ -1,4 +1,6 @@
-"""Spelling by tables, error counts by hand, intervals by closed form and coverage, whole reports with a fake voice and a fake ear."""
+"""Spelling by tables, error counts by hand, intervals by closed form and coverage, whole reports with a fake voice and
+a fake ear.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +91,8 @@ def test_interval_matches_theory_and_covers():
     rng = np.random.default_rng(3)
     values = rng.normal(0, 1, 400)
     f = m.figure(values)
-    assert (f.high - f.low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.1)  # the normal approximation of a mean of 400
+    # the normal approximation of a mean of 400
+    assert (f.high - f.low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.1)
     hits = 0
     for _ in range(100):
         f = m.figure(rng.exponential(1.0, 60), draws=300)
@@ -97,7 +100,7 @@ def test_interval_matches_theory_and_covers():
     assert 85 <= hits <= 100
 
 
-# --- whole reports -------------------------------------------------------------------------------------------------------------------
+# --- whole reports
 
 
 @pytest.fixture
@@ -156,7 +159,9 @@ def test_report(listed, tmp_path):
     assert sorted(p.name for p in (tmp_path / "wav").iterdir()) == ["a.wav", "b.wav", "c.wav", "d.wav"]
     stored = json.loads((tmp_path / "new" / "report.json").read_text(encoding="utf-8"))
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["report.json"]
-    assert stored["about"]["asr"] == "fake ear" and stored["about"]["forwards"] == 14 and stored["about"]["model"] == "toy"
+    assert (
+        stored["about"]["asr"] == "fake ear" and stored["about"]["forwards"] == 14 and stored["about"]["model"] == "toy"
+    )
     assert "cores" in stored["about"]["hardware"] and stored["overall"]["wer"] == o.wer._asdict()
     assert stored["items"][1]["words"] == {"substitutions": 1, "deletions": 0, "insertions": 0, "length": 2}
     table = report.table()
@@ -193,7 +198,9 @@ def test_measures_are_checked(listed):
     with pytest.raises(ValueError, match="no items"):
         ev.evaluate([], speak, Ear())
     report = ev.evaluate(listed, speak, measures=[])
-    assert report.overall.wer is None and report.overall.rtf.value == pytest.approx(0.2) and report.about["asr"] == "none"
+    assert (
+        report.overall.wer is None and report.overall.rtf.value == pytest.approx(0.2) and report.about["asr"] == "none"
+    )
 
 
 def test_speak_with(listed):
@@ -204,14 +211,23 @@ def test_speak_with(listed):
     class Tts:
         def say(self, text, voice, ref_text, **options):
             asked.append((text, voice, ref_text, options))
-            settings = SimpleNamespace(steps=4, method="euler", cfg=2.0, temperature=1.0, match=0.0, sway=-1.0, seed=0, speed=1.0)
-            return SimpleNamespace(wave=np.ones(80, np.float32), rate=8000, forwards=16, chunks=[1, 2], settings=settings)
+            settings = SimpleNamespace(
+                steps=4, method="euler", cfg=2.0, temperature=1.0, match=0.0, sway=-1.0, seed=0, speed=1.0
+            )
+            return SimpleNamespace(
+                wave=np.ones(80, np.float32), rate=8000, forwards=16, chunks=[1, 2], settings=settings
+            )
 
     report = ev.evaluate(listed, ev.SpeakWith(Tts(), steps=4), measures=[], about={"model": "toy"})
     first = listed.parent / "prompts" / "af_kore.flac"
     assert asked[0] == ("The cat sat.", str(first), "Hello.", {"item": "a", "steps": 4}) and asked[1][2] is None
     assert report.items[0].seconds == 0.01 and report.items[0].compute > 0
-    assert {k: report.about[k] for k in ("forwards", "steps", "cfg", "model")} == {"forwards": 8, "steps": 4, "cfg": 2.0, "model": "toy"}
+    assert {k: report.about[k] for k in ("forwards", "steps", "cfg", "model")} == {
+        "forwards": 8,
+        "steps": 4,
+        "cfg": 2.0,
+        "model": "toy",
+    }
     ev.SpeakWith(Tts(), ref_text=False)(ev.read_list(listed)[0])
     assert asked[-1][2] is None
 
@@ -250,11 +266,13 @@ def test_missing_and_empty_lists(tmp_path):
         ev.read_list(tmp_path / "latin.jsonl")
 
 
-# --- recipes -------------------------------------------------------------------------------------------------------------------------
+# --- recipes
 
 
 def recipe(name):
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "recipes" / "builtin" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(
+        name, Path(__file__).parents[1] / "recipes" / "builtin" / f"{name}.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -262,7 +280,9 @@ def recipe(name):
 
 def test_asr_is_assembled(tmp_path, monkeypatch):
     asr = recipe("asr")
-    for name, files in zip(asr.PACKAGES, ({"model.bin.00": b"ab", "config.json": b"{}"}, {"model.bin.01": b"cd"}), strict=True):
+    for name, files in zip(
+        asr.PACKAGES, ({"model.bin.00": b"ab", "config.json": b"{}"}, {"model.bin.01": b"cd"}), strict=True
+    ):
         (tmp_path / name / "data").mkdir(parents=True)
         (tmp_path / name / "__init__.py").write_text("raise SystemExit")  # must not be imported
         for file, content in files.items():
@@ -279,7 +299,9 @@ def test_asr_is_assembled(tmp_path, monkeypatch):
 
 def test_copy_synthesis_choice_and_summary(tmp_path):
     copy = recipe("copy_synthesis")
-    rows = [{"audio": f"{i}.wav", "text": str(i), "split": "valid" if i % 2 else "train", "seconds": 2.0} for i in range(20)]
+    rows = [
+        {"audio": f"{i}.wav", "text": str(i), "split": "valid" if i % 2 else "train", "seconds": 2.0} for i in range(20)
+    ]
     (tmp_path / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
     assert [text for _, text in copy.corpus_clips(tmp_path, "valid", 5)] == ["1", "5", "9", "13", "17"]
     with pytest.raises(ValueError, match="10 clips of split 'valid'"):
@@ -293,7 +315,7 @@ def test_copy_synthesis_choice_and_summary(tmp_path):
         copy.open_vocoder(str(tmp_path / "none.pt"))
 
 
-# --- packages ------------------------------------------------------------------------------------------------------------------------
+# --- packages
 
 
 def test_missing_packages_are_named(monkeypatch):
@@ -301,7 +323,8 @@ def test_missing_packages_are_named(monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)  # an import of it fails
     wave = np.zeros(RATE, np.float32)
     calls = [
-        lambda: m.word_errors("a b", "a"), lambda: m.Whisper(), lambda: m.SpeakerEncoder(), lambda: m.dnsmos(wave, RATE),
+        lambda: m.word_errors("a b", "a"), lambda: m.Whisper(), lambda: m.SpeakerEncoder(),
+        lambda: m.dnsmos(wave, RATE),
         lambda: m.pesq_wb(wave, wave, RATE), lambda: m.stoi(wave, wave, RATE),
     ]  # fmt: skip
     for call in calls:
@@ -312,7 +335,9 @@ def test_missing_packages_are_named(monkeypatch):
 def test_import_is_light():
     heavy = "torch,librosa,jiwer,faster_whisper,resemblyzer,speechmos,pesq,pystoi,scipy".split(",")
     code = f"import sys, tts_fm.evaluate.report; print([m for m in {heavy} if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 def test_no_whisper_folder(tmp_path):

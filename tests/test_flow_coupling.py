@@ -54,7 +54,11 @@ def test_couple_by_name_and_without_a_mask():
     x0, x1, mask = case()
     assert couple("independent", x0, x1, mask) is x0 and couple("pairs", x0, x1) is x0
     assert torch.equal(couple("ot", x0, x1), minibatch_ot(x0, x1, torch.ones_like(mask)))
-    for bad in (lambda: couple("best", x0, x1), lambda: couple("ot", x0[:2], x1), lambda: couple("ot", x0, x1, mask[:, :1])):
+    for bad in (
+        lambda: couple("best", x0, x1),
+        lambda: couple("ot", x0[:2], x1),
+        lambda: couple("ot", x0, x1, mask[:, :1]),
+    ):
         with pytest.raises(ValueError):
             bad()
 

@@ -1,4 +1,6 @@
-"""Guidance: formulas, which branches are asked for, exactness per item, and the classifier form against an exact posterior."""
+"""Guidance: formulas, which branches are asked for, exactness per item, and the classifier form against an exact
+posterior.
+"""
 
 from __future__ import annotations
 

@@ -66,8 +66,17 @@ def test_padding_changes_nothing():
 
     for normalise in ("frame", "item"):
         short = cfm_loss(velocity, x1, mask, t=t, x0=x0, normalise=normalise)
-        long = cfm_loss(velocity, pad(x1, (0, 0, 0, 5), value=7.0), pad(mask, (0, 5)), t=t, x0=pad(x0, (0, 0, 0, 5)), normalise=normalise)
-        assert torch.allclose(short.loss, long.loss, rtol=1e-6) and torch.allclose(short.per_item, long.per_item, rtol=1e-6)
+        long = cfm_loss(
+            velocity,
+            pad(x1, (0, 0, 0, 5), value=7.0),
+            pad(mask, (0, 5)),
+            t=t,
+            x0=pad(x0, (0, 0, 0, 5)),
+            normalise=normalise,
+        )
+        assert torch.allclose(short.loss, long.loss, rtol=1e-6) and torch.allclose(
+            short.per_item, long.per_item, rtol=1e-6
+        )
 
 
 def test_empty_mask_and_same_generator_same_loss():
@@ -102,12 +111,16 @@ def test_bad_values():
 
 
 def test_minimiser_is_the_marginal_velocity():
-    """A small network trained on single pairs must end near the exact marginal field of the mixture, which it is never shown."""
+    """A small network trained on single pairs must end near the exact marginal field of the mixture, which it is never
+    shown.
+    """
     path = OTPath()
     toy, g = Mixture(path), gen(7)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = torch.nn.Sequential(torch.nn.Linear(3, 64), torch.nn.Tanh(), torch.nn.Linear(64, 64), torch.nn.Tanh(), torch.nn.Linear(64, 2))
+        net = torch.nn.Sequential(
+            torch.nn.Linear(3, 64), torch.nn.Tanh(), torch.nn.Linear(64, 64), torch.nn.Tanh(), torch.nn.Linear(64, 2)
+        )
     optimiser = torch.optim.Adam(net.parameters(), lr=2e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-2, total_steps=600)
     mask = torch.ones(512, 1, dtype=torch.bool)

@@ -1,4 +1,6 @@
-"""Solvers against an exact flow map (orders), torchdiffeq (same grid, and an adaptive oracle), and themselves (batching, dtypes)."""
+"""Solvers against an exact flow map (orders), torchdiffeq (same grid, and an adaptive oracle), and themselves
+(batching, dtypes).
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def observed_order(velocity, exact, x0, method, end, counts=(8, 16, 32)):
 
 @pytest.mark.parametrize("method", TABLES)
 def test_order_of_convergence_on_a_gaussian_whose_flow_is_exact(method):
-    """To t = 0.75: over the whole interval of this symmetric flow leading errors cancel. Midpoint has order 3 on it, more than promised."""
+    """To t = 0.75: over the whole interval of this symmetric flow leading errors cancel. Midpoint has order 3 on it,
+    more than promised.
+    """
     toy, x0 = Gaussian(1.5, 0.5), noise(3, 4, 2)
     order, errors = observed_order(toy.velocity, toy.flow(x0, 0.75), x0, method, 0.75)
     assert order == pytest.approx(3 if method == "midpoint" else ORDER[method], abs=0.2), errors
@@ -47,7 +51,9 @@ def test_order_of_convergence_on_logistic_growth(method):
 
 @pytest.mark.parametrize("method", TABLES)
 def test_tables_satisfy_the_order_conditions(method):
-    """Butcher's conditions up to order 4 for the sums that involve nodes, weights and one product with the stage matrix."""
+    """Butcher's conditions up to order 4 for the sums that involve nodes, weights and one product with the stage
+    matrix.
+    """
     table, order = TABLES[method], ORDER[method]
     c, b, s = torch.tensor(table.nodes).double(), torch.tensor(table.weights).double(), len(table.weights)
     a = torch.tensor([list(row) + [0.0] * (s - len(row)) for row in table.stages]).double()
@@ -59,7 +65,9 @@ def test_tables_satisfy_the_order_conditions(method):
         assert abs(float(b @ a @ c**2) - 1 / 12) < 1e-6 and abs(float(b @ a @ a @ c) - 1 / 24) < 1e-6
 
 
-@pytest.mark.parametrize("grid", [time_grid(7, "epss"), time_grid(16, "sway"), time_grid(5, "shift", 3.0), time_grid(1)], ids=len)
+@pytest.mark.parametrize(
+    "grid", [time_grid(7, "epss"), time_grid(16, "sway"), time_grid(5, "shift", 3.0), time_grid(1)], ids=len
+)
 @pytest.mark.parametrize("method", TORCHDIFFEQ)
 def test_agrees_with_torchdiffeq_on_the_same_grid(method, grid):
     torch.manual_seed(0)
@@ -104,7 +112,8 @@ def test_bf16_state_with_float32_grid_stays_close_to_float32():
     assert not bool((grid.bfloat16().diff() > 0).all())  # what a 16-bit grid would have become
     full, low = solve(toy.velocity, x0, grid), solve(toy.velocity, x0.bfloat16(), grid)
     assert low.dtype == torch.bfloat16
-    assert float((low.float() - full).abs().max()) < 0.04  # about 2 units in the last place of bf16 at 4: rounding does not add up
+    # about 2 units in the last place of bf16 at 4: rounding does not add up
+    assert float((low.float() - full).abs().max()) < 0.04
     with pytest.raises(ValueError, match="float32"):
         solve(toy.velocity, x0, grid.bfloat16())
 

@@ -77,9 +77,11 @@ def test_explicit_list():
 @pytest.mark.parametrize("call", [
     lambda: time_grid(0), lambda: time_grid(None), lambda: time_grid(2.5), lambda: time_grid(4, "zig"),
     lambda: time_grid(4, "sway", -1.2), lambda: time_grid(4, "sway", 2.0), lambda: time_grid(4, "sway", math.nan),
-    lambda: time_grid(4, "shift", 0.0), lambda: time_grid(4, "shift", math.inf), lambda: time_grid(None, [0, 0.5, 0.5, 1]),
+    lambda: time_grid(4, "shift", 0.0), lambda: time_grid(4, "shift", math.inf),
+    lambda: time_grid(None, [0, 0.5, 0.5, 1]),
     lambda: time_grid(None, [0.1, 1]), lambda: time_grid(None, [0]), lambda: time_grid(3, [0, 0.5, 1]),
-    lambda: draw_times("zig", 4, gen()), lambda: draw_times("mode(9)", 4, gen()), lambda: draw_times("uniform(1)", 4, gen()),
+    lambda: draw_times("zig", 4, gen()), lambda: draw_times("mode(9)", 4, gen()),
+    lambda: draw_times("uniform(1)", 4, gen()),
     lambda: draw_times("logit_normal(0, -1)", 4, gen()), lambda: draw_times("mode(x)", 4, gen()),
 ])  # fmt: skip
 def test_bad_values_are_refused(call):
@@ -88,7 +90,9 @@ def test_bad_values_are_refused(call):
 
 
 def mode_cdf(scale):
-    """Numerically from SD3's density pi(t) = |d f^-1 / dt|: invert the map on a fine table instead of trusting its formula's sign."""
+    """Numerically from SD3's density pi(t) = |d f^-1 / dt|: invert the map on a fine table instead of trusting its
+    formula's sign.
+    """
     u = np.linspace(0, 1, 20001)
     t = 1 - u - scale * (np.cos(np.pi / 2 * u) ** 2 - 1 + u)  # SD3's form, whose t = 1 is noise
     return lambda ours: 1 - np.interp(1 - np.asarray(ours), t[::-1], 1 - u[::-1])

@@ -20,7 +20,9 @@ SUM = hashlib.sha256(DATA).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Paths say what goes wrong: /broken/... is cut at 300,000 bytes twice, /short/... always, /moved/... goes elsewhere."""
+    """Paths say what goes wrong: /broken/... is cut at 300,000 bytes twice, /short/... always, /moved/... goes
+    elsewhere.
+    """
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -166,7 +168,9 @@ def test_hub_names(server, tmp_path: Path, monkeypatch, caplog):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     with caplog.at_level(logging.DEBUG):
         path = hub.resolve("hf://org/model@v1.0/sub/a b.bin")
-    assert path == tmp_path / "cache" / "hf" / "org" / "model" / "v1.0" / "sub" / "a b.bin" and path.read_bytes() == DATA
+    assert (
+        path == tmp_path / "cache" / "hf" / "org" / "model" / "v1.0" / "sub" / "a b.bin" and path.read_bytes() == DATA
+    )
     assert server.seen[-1][0] == "/private/org/model/resolve/v1.0/sub/a%20b.bin"
     assert "hf_secret" not in caplog.text
 
@@ -198,9 +202,12 @@ def test_offline(server, tmp_path: Path, monkeypatch):
 
 
 BAD_NAMES = [
-    "hf://", "hf://org", "hf://org/model", "hf://org/model/", "hf://../model/a", "hf://org/../a", "hf://org/model/../../a", "hf://org/model/a/./b",
-    "hf://org/model@/a", "hf://org/model@../a", "hf://org/model/a\\b", "hf://org/model//a", "hf://org/model/a\0", "hf:///org/model/a",
-    "hf://org/model/" + "a" * 300, "http://example.com/a", "ftp://example.com/a", "file:///etc/passwd", "https://", "https://u:p@example.com/a",
+    "hf://", "hf://org", "hf://org/model", "hf://org/model/", "hf://../model/a", "hf://org/../a",
+    "hf://org/model/../../a", "hf://org/model/a/./b",
+    "hf://org/model@/a", "hf://org/model@../a", "hf://org/model/a\\b", "hf://org/model//a", "hf://org/model/a\0",
+    "hf:///org/model/a",
+    "hf://org/model/" + "a" * 300, "http://example.com/a", "ftp://example.com/a", "file:///etc/passwd", "https://",
+    "https://u:p@example.com/a",
     "https://example.com/a b", "https://[::1/a", "https://example.com:99999/a",
 ]  # fmt: skip
 
@@ -239,7 +246,11 @@ def test_unwritable_cache(server, tmp_path: Path, monkeypatch):
 def test_folders(server, tmp_path: Path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", server.url + "/plain")
     folder = hub.resolve_folder("hf://org/model@v1/sub/", ["config.json", "model.safetensors"], ["vocab.txt"])
-    assert sorted(p.name for p in folder.iterdir() if p.suffix != ".lock") == ["config.json", "model.safetensors", "vocab.txt"]
+    assert sorted(p.name for p in folder.iterdir() if p.suffix != ".lock") == [
+        "config.json",
+        "model.safetensors",
+        "vocab.txt",
+    ]
     assert hub.resolve_folder(folder, ["config.json"]) == folder
     with pytest.raises(ModelError, match="has no other.json"):
         hub.resolve_folder(folder, ["other.json"])

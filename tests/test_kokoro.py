@@ -1,4 +1,6 @@
-"""The corpus maker with a network that is no network: its durations and wave are known, so every frame of the manifest can be told."""
+"""The corpus maker with a network that is no network: its durations and wave are known, so every frame of the manifest
+can be told.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +33,19 @@ class Session:
 
     def run(self, _, feed):
         tokens, style, speed = (feed[name] for name in self.names)
-        assert tokens.dtype == np.int64 and style.shape == (1, 256) and speed.shape == (1,) and tokens[0, 0] == tokens[0, -1] == 0
+        assert (
+            tokens.dtype == np.int64
+            and style.shape == (1, 256)
+            and speed.shape == (1,)
+            and tokens[0, 0] == tokens[0, -1] == 0
+        )
         self.seen.append((tokens[0].tolist(), style[0], float(speed[0])))
         frames = np.array([LEAD, *(1 + tokens[0, 1:-1] % 3), TAIL])
         time = np.arange(frames.sum() * FRAME + self.extra) / RATE
-        return [(0.3 * float(style[0, 0]) * np.sin(2 * np.pi * 150 * time)).astype(np.float32), frames.astype(np.float32)]
+        return [
+            (0.3 * float(style[0, 0]) * np.sin(2 * np.pi * 150 * time)).astype(np.float32),
+            frames.astype(np.float32),
+        ]
 
 
 def style(value: float) -> np.ndarray:
@@ -63,7 +73,11 @@ def fake(monkeypatch) -> Session:
 @pytest.fixture
 def texts(tmp_path: Path) -> Path:
     path = tmp_path / "texts.txt"
-    path.write_text("The birch canoe slid on the smooth planks.\n\nIt cost $5 in 1999.\n" + "far too long " * 40 + "\n?!\nA third one.\n")
+    path.write_text(
+        "The birch canoe slid on the smooth planks.\n\nIt cost $5 in 1999.\n"
+        + "far too long " * 40
+        + "\n?!\nA third one.\n"
+    )
     return path
 
 
@@ -80,7 +94,11 @@ def test_units_become_its_symbols():
 
 
 def test_every_unit_of_the_builtin_voice_can_be_said():
-    vocab = (Path(kokoro.__file__).parents[1] / "tts_fm" / "assets" / "builtin" / "vocab.txt").read_text("utf-8").split("\n")
+    vocab = (
+        (Path(kokoro.__file__).parents[1] / "tts_fm" / "assets" / "builtin" / "vocab.txt")
+        .read_text("utf-8")
+        .split("\n")
+    )
     units = [unit for unit in vocab if unit and not unit.startswith("<")]
     assert len(units) > 60 and all(tokens_of(unit, lang) for unit in units for lang in ("en-us", "en-gb"))
 
@@ -90,8 +108,15 @@ def test_a_clip_has_the_times_of_its_units():
     voices = {"af_one": style(1.0).reshape(-1, 256), "zf_three": style(0.25).reshape(-1, 256)}
     spoken = Kokoro(session, voices).speak(["ɚ", "☃", "."], "en-us", {"af_one": 0.5, "zf_three": 0.5}, 1.1)
     tokens, mixed, speed = session.seen[0]
-    assert tokens == [0, IDS["ə"], IDS["ɹ"], IDS["."], 0] and speed == pytest.approx(1.1) and mixed[0] == pytest.approx(0.625)
-    assert spoken.frames == [2 + IDS["ə"] % 3 + IDS["ɹ"] % 3, 0, 1 + IDS["."] % 3] and (spoken.lead, spoken.tail) == (LEAD, TAIL)
+    assert (
+        tokens == [0, IDS["ə"], IDS["ɹ"], IDS["."], 0]
+        and speed == pytest.approx(1.1)
+        and mixed[0] == pytest.approx(0.625)
+    )
+    assert spoken.frames == [2 + IDS["ə"] % 3 + IDS["ɹ"] % 3, 0, 1 + IDS["."] % 3] and (spoken.lead, spoken.tail) == (
+        LEAD,
+        TAIL,
+    )
     assert len(spoken.wave) == FRAME * (LEAD + TAIL + sum(spoken.frames))
 
 
@@ -115,7 +140,9 @@ def test_voices_in_all_forms_and_none_that_is_held_out(folder):
 
     torch.save(torch.from_numpy(style(3.0)), folder / "voices" / "am_five.pt")
     voices = load_voices(folder / "voices")
-    assert sorted(voices) == ["af_four", "af_one", "am_five", "bm_two", "zf_three"] and {v.shape for v in voices.values()} == {(510, 256)}
+    assert sorted(voices) == ["af_four", "af_one", "am_five", "bm_two", "zf_three"] and {
+        v.shape for v in voices.values()
+    } == {(510, 256)}
     (folder / "voices" / "af_one.bin").write_bytes(b"1234")
     with pytest.raises(ModelError, match="not rows of 256"):
         load_voices(folder / "voices")
@@ -131,12 +158,17 @@ def test_the_plan_depends_on_nothing_but_its_seed():
     assert not {name for clip in plan for name in clip.voices} & set(HELD_OUT)
     for clip in plan:
         first = next(iter(clip.voices))
-        assert first[0] in "ab" and clip.lang == ("en-gb" if first[0] == "b" else "en-us") and 0.88 <= clip.speed <= 1.12
+        assert (
+            first[0] in "ab" and clip.lang == ("en-gb" if first[0] == "b" else "en-us") and 0.88 <= clip.speed <= 1.12
+        )
         assert sum(clip.voices.values()) == pytest.approx(1, abs=0.002)
         assert clip.speaker == (first if len(clip.voices) == 1 else clip.id.replace("k", "mix"))
     alone = sum(len(clip.voices) == 1 for clip in plan) / 300
     assert 0.35 < alone < 0.55 and 15 < sum(clip.source == "template" for clip in plan) < 65
-    assert len({clip.text for clip in plan if clip.source == "book"}) == 40 and {clip.split for clip in plan} == {"train", "valid"}
+    assert len({clip.text for clip in plan if clip.source == "book"}) == 40 and {clip.split for clip in plan} == {
+        "train",
+        "valid",
+    }
 
 
 def test_a_corpus_from_the_command_line(folder, texts, tmp_path, fake, caplog):
@@ -149,7 +181,12 @@ def test_a_corpus_from_the_command_line(folder, texts, tmp_path, fake, caplog):
     for utterance in made:
         wave, rate = read_audio(utterance.path(tmp_path / "out"))
         frames = utterance.lead_frames + sum(utterance.unit_frames) + utterance.tail_frames
-        assert rate == RATE and abs(len(wave) - frames * FRAME) <= 1 and utterance.about["speed"] and utterance.lead_frames == LEAD
+        assert (
+            rate == RATE
+            and abs(len(wave) - frames * FRAME) <= 1
+            and utterance.about["speed"]
+            and utterance.lead_frames == LEAD
+        )
     # once more: nothing is spoken again but what is gone, or was cut short by a kill
     spoken = len(fake.seen)
     before = (tmp_path / "out" / "manifest.jsonl").read_bytes()
@@ -159,18 +196,43 @@ def test_a_corpus_from_the_command_line(folder, texts, tmp_path, fake, caplog):
     assert shared.run(kokoro.main, line) == 0 and len(fake.seen) == spoken + 2
     assert (tmp_path / "out" / "manifest.jsonl").read_bytes() == before
     # and the clips of a corpus can be made elsewhere from its manifest
-    again = ["prepare", str(folder), str(tmp_path / "copy"), "--plan", str(tmp_path / "out" / "manifest.jsonl"), "--jobs", "1"]
+    again = [
+        "prepare",
+        str(folder),
+        str(tmp_path / "copy"),
+        "--plan",
+        str(tmp_path / "out" / "manifest.jsonl"),
+        "--jobs",
+        "1",
+    ]
     assert shared.run(kokoro.main, again) == 0
     assert (tmp_path / "copy" / "manifest.jsonl").read_bytes() == before
-    assert (tmp_path / "copy" / "audio" / "k0_00003.opus").read_bytes() == (tmp_path / "out" / "audio" / "k0_00003.opus").read_bytes()
+    assert (tmp_path / "copy" / "audio" / "k0_00003.opus").read_bytes() == (
+        tmp_path / "out" / "audio" / "k0_00003.opus"
+    ).read_bytes()
 
 
 def test_too_much_that_cannot_be_spoken_is_an_error(folder, tmp_path, fake, caplog):
-    row = {"id": "a", "audio": "a.wav", "text": "One.", "speaker": "s", "seconds": 1, "voices": {HELD_OUT[0]: 1.0}, "speed": 1.0}
+    row = {
+        "id": "a",
+        "audio": "a.wav",
+        "text": "One.",
+        "speaker": "s",
+        "seconds": 1,
+        "voices": {HELD_OUT[0]: 1.0},
+        "speed": 1.0,
+    }
     plan = tmp_path / "plan.jsonl"
     plan.write_text(json.dumps(row))
-    assert shared.run(kokoro.main, ["prepare", str(folder), str(tmp_path / "out"), "--plan", str(plan), "--jobs", "1"]) == 2
-    assert "1 of 1 clips failed" in caplog.text and "held out" in caplog.text and not (tmp_path / "out" / "manifest.jsonl").exists()
+    assert (
+        shared.run(kokoro.main, ["prepare", str(folder), str(tmp_path / "out"), "--plan", str(plan), "--jobs", "1"])
+        == 2
+    )
+    assert (
+        "1 of 1 clips failed" in caplog.text
+        and "held out" in caplog.text
+        and not (tmp_path / "out" / "manifest.jsonl").exists()
+    )
     del row["voices"]
     plan.write_text(json.dumps(row))
     assert shared.run(kokoro.main, ["prepare", str(folder), str(tmp_path / "out"), "--plan", str(plan)]) == 2
@@ -185,11 +247,14 @@ def test_download_fetches_what_prepare_reads(monkeypatch, tmp_path):
     assert asked[1] == (f"{kokoro.REPOSITORY}/voices/af_alloy.bin", tmp_path / "voices" / "af_alloy.bin")
 
 
-# --- real ONNX files, where onnx and onnxruntime are installed -------------------------------------------------------------------------
+# --- real ONNX files, where onnx and onnxruntime are installed
+# -------------------------------------------------------------------------
 
 
 def network(path: Path, operation: str = "Round") -> Path:
-    """A graph with Kokoro's inputs: every token lasts 2.4 / speed frames, rounded, at least 1; the wave is silence of that length."""
+    """A graph with Kokoro's inputs: every token lasts 2.4 / speed frames, rounded, at least 1; the wave is silence of
+    that length.
+    """
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     h, t = onnx.helper, onnx.TensorProto
@@ -202,7 +267,8 @@ def network(path: Path, operation: str = "Round") -> Path:
         h.make_node("ReduceSum", ["inside"], ["all"], keepdims=0), h.make_node("Cast", ["all"], ["whole"], to=t.INT64),
         h.make_node("Mul", ["whole", "frame"], ["samples"]), h.make_node("ConstantOfShape", ["samples"], ["audio"]),
     ]  # fmt: skip
-    inputs = [h.make_tensor_value_info("tokens", t.INT64, [1, "n"]), h.make_tensor_value_info("style", t.FLOAT, [1, 256]),
+    inputs = [h.make_tensor_value_info("tokens", t.INT64, [1, "n"]),
+    h.make_tensor_value_info("style", t.FLOAT, [1, 256]),
               h.make_tensor_value_info("speed", t.FLOAT, [1])]  # fmt: skip
     outputs = [h.make_tensor_value_info("audio", t.FLOAT, ["s"])]
     constants = [h.make_tensor(name, kind, shape, values) for name, (shape, kind, values) in constant.items()]

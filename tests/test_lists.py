@@ -45,13 +45,23 @@ def faults(folder: Path, name: str, text: str | bytes, **how) -> list[str]:
 def test_txt(tmp_path):
     items = listed(tmp_path, "a.txt", b"\xef\xbb\xbfHello.\r\n\r\n# not a comment\r\nLast").items
     assert [(i.id, i.parts[0].text, i.where) for i in items] == [
-        ("000001", "Hello.", "a.txt:1"), ("000003", "# not a comment", "a.txt:3"), ("000004", "Last", "a.txt:4")]  # fmt: skip
+        ("000001", "Hello.", "a.txt:1"), ("000003", "# not a comment", "a.txt:3"),
+        ("000004", "Last", "a.txt:4")]  # fmt: skip
     assert items[0].settings == Settings(item="000001")
 
 
 def test_jsonl_and_defaults(tmp_path, ref):
     rows = [
-        {"id": "a", "text": "One.", "voice": "bob", "seed": 7, "steps": 8, "speed": 1.5, "language_id": "en", "ref_text": None},
+        {
+            "id": "a",
+            "text": "One.",
+            "voice": "bob",
+            "seed": 7,
+            "steps": 8,
+            "speed": 1.5,
+            "language_id": "en",
+            "ref_text": None,
+        },
         {"name": "b", "text": "Two.", "ref_audio": str(ref), "ref_text": "said words here", "cfg": 0},
         {"id": 5, "text": "Three."},
         {"out": "d.x", "text": "Four."},
@@ -87,9 +97,15 @@ def test_ljspeech(tmp_path):
 
 def test_csv_numbers_and_lines(tmp_path):
     text = 'text,seed,speed,cfg\n"a\nb",4,,0\n"x",nope,9,nan\n'
-    assert [f.split(":", 2)[:2] for f in faults(tmp_path, "a.csv", text)] == [["a.csv", "4"]]  # the row after the one of two lines
+    # the row after the one of two lines
+    assert [f.split(":", 2)[:2] for f in faults(tmp_path, "a.csv", text)] == [["a.csv", "4"]]
     items = listed(tmp_path, "a.csv", text.split('"x"')[0]).items
-    assert (items[0].parts[0].text, items[0].settings.seed, items[0].settings.speed, items[0].settings.cfg) == ("a\nb", 4, 1.0, 0.0)
+    assert (items[0].parts[0].text, items[0].settings.seed, items[0].settings.speed, items[0].settings.cfg) == (
+        "a\nb",
+        4,
+        1.0,
+        0.0,
+    )
 
 
 def test_f5_toml(ref):
@@ -107,7 +123,8 @@ ref_text = "other words here"
     (item,) = listing.items
     assert item.id == "story" and item.settings.speed == 1.2
     assert [(p.text, p.ref_text) for p in item.parts] == [
-        ("First.", "said words here"), ("Second, [said](/sɛd/)!", "other words here"), ("Third.", "said words here")]  # fmt: skip
+        ("First.", "said words here"), ("Second, [said](/sɛd/)!", "other words here"),
+        ("Third.", "said words here")]  # fmt: skip
     assert "not used: model" in listing.notes[0]
     assert "[carl]" in faults(ref.parent, "b.toml", text.replace("[main]", "[carl]"))[0]
     (ref.parent / "gen.txt").write_text("From [anna2] a file.")
@@ -118,10 +135,12 @@ ref_text = "other words here"
 
 def test_all_faults_are_told_together(tmp_path):
     rows = [
-        '{"id": "../x", "text": "a"}', '{"id": "ok", "text": "!?"}', "not json", '{"id": "OK2", "text": "a", "speed": NaN}',
+        '{"id": "../x", "text": "a"}', '{"id": "ok", "text": "!?"}', "not json",
+        '{"id": "OK2", "text": "a", "speed": NaN}',
         '{"id": "OK", "text": "a", "voice": "carl"}', '{"id": "b", "txt": "a"}', '{"id": "b2", "text": 5}', "[1]",
         '{"id": "c", "text": "a", "text": "b"}',
-        '{"id": "d", "text": "a", "ref_audio": "none.wav"}', '{"id": true, "text": "a", "steps": true, "cfg": 99, "method": "newton"}',
+        '{"id": "d", "text": "a", "ref_audio": "none.wav"}',
+        '{"id": true, "text": "a", "steps": true, "cfg": 99, "method": "newton"}',
         '{"id": "e", "text": "a", "lang": "klingon"}', '{"id": "f", "text": "%s"}' % ("a" * 100_001),
         '{"id": "g", "text": "a", "voice": "anna", "ref_audio": "x"}',
     ]  # fmt: skip
@@ -168,11 +187,13 @@ def test_strangers_may_name_no_files(tmp_path, ref):
     assert "paths are not accepted" in faults(tmp_path, "a.jsonl", row, recordings=False)[0]
     (tmp_path / "secret").write_text("a secret")
     assert "gen_file is not accepted" in faults(tmp_path, "a.toml", 'gen_file = "secret"', recordings=False)[0]
-    assert listed(tmp_path, "a.txt", "Hello.", voice=str(ref), recordings=False).items[0].parts[0].voice == str(ref)  # the host's own
+    # the host's own
+    assert listed(tmp_path, "a.txt", "Hello.", voice=str(ref), recordings=False).items[0].parts[0].voice == str(ref)
 
 
 BAD_IDS = [
-    "../x", "/abs", "a/b", "a\\b", "a\0b", "CON", "con.txt", "Lpt1", "x.", "", " ", "x" * 129, "é", "а", ".hid", "-o", "a b", "a:b", "..",
+    "../x", "/abs", "a/b", "a\\b", "a\0b", "CON", "con.txt", "Lpt1", "x.", "", " ", "x" * 129, "é", "а", ".hid", "-o",
+    "a b", "a:b", "..",
 ]  # fmt: skip
 
 
@@ -199,8 +220,7 @@ def test_sanitize(tmp_path):
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    data=st.binary(max_size=99)
-    | st.text(alphabet="{}[]\"\\:,|\t\nab1.-=~'", max_size=99).map(str.encode),
+    data=st.binary(max_size=99) | st.text(alphabet="{}[]\"\\:,|\t\nab1.-=~'", max_size=99).map(str.encode),
     form=st.sampled_from(lists.FORMS),
 )
 def test_fuzz(tmp_path, data, form):

@@ -1,4 +1,6 @@
-"""Batched = single: the same item alone, in any batch, with any padding, gives the same velocity and the same speech."""
+"""Batched = single: the same item alone, in any batch, with any padding, gives the same velocity and the same
+speech.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ def tiny(**settings) -> FlowModel:
     with torch.no_grad():
         for p in model.parameters():
             p.copy_(torch.randn(p.shape, generator=generator) * (0.5 if p.ndim < 2 else p.shape[-1] ** -0.5))
-    # Random modulations of every block multiply rounding errors by hundreds; in double precision a leak is all that is left to see.
+    # Random modulations of every block multiply rounding errors by hundreds; in double precision a leak is all that is
+    # left to see.
     return model.double() if model.config.style_rank else model
 
 
@@ -49,7 +52,12 @@ CASES = [
     *itertools.product(["dit"], ["filler", "average", "aligned"], [1, 2], [{}]),
     ("dit", "filler", 1, {"text_masks_padding": False, "rotary_heads": 1}),
     ("unett", "filler", 1, {"text_dim": 100, "text_layers": 0, "text_masks_padding": False}),
-    ("dit", "aligned", 2, {"shared_adaln": True, "given_flag": True, "text_frame_layers": 1, "mel_mean": -2.0, "mel_std": 3.0}),
+    (
+        "dit",
+        "aligned",
+        2,
+        {"shared_adaln": True, "given_flag": True, "text_frame_layers": 1, "mel_mean": -2.0, "mel_std": 3.0},
+    ),
     ("dit", "aligned", 2, {"style": 16, "given_flag": True}),
     ("dit", "aligned", 2, {"style": 16, "style_rank": 4, "shared_adaln": True}),
 ]
@@ -67,7 +75,9 @@ def test_velocity(backbone, text, patch, more):
     v = model.velocity(x, t, cond, ids, drop_text=drops, durations=durations, mask=mask, given=given)
     for b, frames in enumerate(FRAMES):
         one_ids, one_durations, one_cond = alone(b, ids, durations, cond)
-        one = model.velocity(x[b : b + 1, :frames], t[b : b + 1], one_cond, one_ids, drop_text=bool(drops[b]), durations=one_durations)
+        one = model.velocity(
+            x[b : b + 1, :frames], t[b : b + 1], one_cond, one_ids, drop_text=bool(drops[b]), durations=one_durations
+        )
         assert (v[b, :frames] - one[0]).abs().max() < 1e-5
 
 

@@ -66,7 +66,8 @@ def test_aligned_index():
     index, place = aligned_index(torch.tensor([[2.0, 3.0, 1.0]]), 8, patch=1)
     assert index.tolist() == [[0, 0, 1, 1, 1, 2, 2, 2]]  # behind the end the last symbol stays
     assert place[0, :6, 0].tolist() == pytest.approx([1 / 4, 3 / 4, 1 / 6, 3 / 6, 5 / 6, 1 / 2])
-    assert aligned_index(torch.tensor([[2.0, 3.0, 1.0, 0.0]]), 3, patch=2)[0].tolist() == [[0, 1, 2]]  # centres at frames 1, 3 and 5
+    # centres at frames 1, 3 and 5
+    assert aligned_index(torch.tensor([[2.0, 3.0, 1.0, 0.0]]), 3, patch=2)[0].tolist() == [[0, 1, 2]]
 
 
 def test_average_index():

@@ -69,7 +69,9 @@ def test_equal_separate_scales_are_plain_guidance(model, cond):
     plain = model.sample(cond, IDS, 20, steps=3, cfg=1.5)
     assert (model.sample(cond, IDS, 20, steps=3, cfg=(1.5, 1.5)) - plain).abs().max() < 1e-3
     assert (model.sample(cond, IDS, 20, steps=3, cfg=(1.5, 0.5)) - plain).abs().max() > 1e-2
-    assert (model.sample(cond, IDS, 20, steps=3, cfg=(0.0, 0.0)) - model.sample(cond, IDS, 20, steps=3, cfg=0.0)).abs().max() < 1e-3
+    assert (
+        model.sample(cond, IDS, 20, steps=3, cfg=(0.0, 0.0)) - model.sample(cond, IDS, 20, steps=3, cfg=0.0)
+    ).abs().max() < 1e-3
 
 
 def test_noise(model, cond):
@@ -77,8 +79,12 @@ def test_noise(model, cond):
     assert not torch.equal(a, b)
     assert torch.equal(a, model.sample(cond, IDS, 20, steps=2, seeds=1))
     state = torch.get_rng_state()
-    both = model.sample(cond.repeat(2, 1, 1), IDS.repeat(2, 1), [20, 14], steps=2, generator=torch.Generator().manual_seed(4))
-    again = model.sample(cond.repeat(2, 1, 1), IDS.repeat(2, 1), [20, 14], steps=2, generator=torch.Generator().manual_seed(4))
+    both = model.sample(
+        cond.repeat(2, 1, 1), IDS.repeat(2, 1), [20, 14], steps=2, generator=torch.Generator().manual_seed(4)
+    )
+    again = model.sample(
+        cond.repeat(2, 1, 1), IDS.repeat(2, 1), [20, 14], steps=2, generator=torch.Generator().manual_seed(4)
+    )
     assert torch.equal(both, again)
     assert torch.equal(state, torch.get_rng_state())
 

@@ -1,4 +1,6 @@
-"""The recipes are complete and mean the same on any number of processes; a corpus of tones goes the whole way to speech."""
+"""The recipes are complete and mean the same on any number of processes; a corpus of tones goes the whole way to
+speech.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,15 @@ def manifest(tmp_path: Path, count: int = 8, rate: int = 24_000, **fields) -> Pa
         wave = 0.3 * np.sin(2 * np.pi * (200 + 20 * i) * np.arange(round(seconds * rate)) / rate)
         soundfile.write(tmp_path / f"{i}.wav", wave.astype(np.float32), rate)
         rows.append(
-            Utterance(str(i), f"{i}.wav", f"Clip number {i}.", "ab"[i % 2], seconds, "train" if i < count / 2 else "valid", **fields)
+            Utterance(
+                str(i),
+                f"{i}.wav",
+                f"Clip number {i}.",
+                "ab"[i % 2],
+                seconds,
+                "train" if i < count / 2 else "valid",
+                **fields,
+            )
         )
     write_manifest(tmp_path / "m.jsonl", rows)
     return tmp_path / "m.jsonl"
@@ -51,7 +61,11 @@ def test_every_recipe_is_complete():
              "f5_small_aligned": 160e6, "tiny": 0.92e6}  # fmt: skip
     for name, function in recipes.RECIPES.items():
         recipe = recipes.get(name)
-        assert recipe.name == name and f"--recipe {name}" in (function.__doc__ or "") and "Hardware" in (function.__doc__ or "")
+        assert (
+            recipe.name == name
+            and f"--recipe {name}" in (function.__doc__ or "")
+            and "Hardware" in (function.__doc__ or "")
+        )
         assert recipe.train.warmup + recipe.train.decay <= recipe.train.steps
         if name in sizes:
             with torch.device("meta"):
@@ -84,14 +98,21 @@ def test_items_from_a_manifest(tmp_path: Path, caplog):
     path = manifest(tmp_path, rate=16_000, units=("k", "l"), unit_frames=(20, 16), lead_frames=2, tail_frames=2)
     found = read_manifest(path)
     chars, units = make_vocab(found, aligned=False), make_vocab(found, aligned=True)
-    assert chars[0] == " " and set("".join(u.text for u in found)) == set(chars) and units == ["<unk>", "<sil>", "k", "l"]
+    assert (
+        chars[0] == " " and set("".join(u.text for u in found)) == set(chars) and units == ["<unk>", "<sil>", "k", "l"]
+    )
     plain = ManifestItems(found, tmp_path, chars)
     item = plain[3]
-    assert item.mel.shape == (plain.frames[3], 100) == (round(1.03 * 24_000) // 256 + 1, 100) and item.mel.dtype == np.float32
+    assert (
+        item.mel.shape == (plain.frames[3], 100) == (round(1.03 * 24_000) // 256 + 1, 100)
+        and item.mel.dtype == np.float32
+    )
     assert "".join(chars[i] for i in item.ids) == found[3].text and item.durations is None
     aligned = ManifestItems(found, tmp_path, ["<unk>", "<sil>", "k"], aligned=True)
     assert aligned[0].ids.tolist() == [1, 2, 0, 1] and aligned.unknown == 0
-    assert aligned[0].durations == pytest.approx(np.array([2, 20, 16, 2]) * 0.025 * 93.75) and "'l' 8 times" in caplog.text
+    assert (
+        aligned[0].durations == pytest.approx(np.array([2, 20, 16, 2]) * 0.025 * 93.75) and "'l' 8 times" in caplog.text
+    )
     crowded = [dataclasses.replace(found[0], text="word " * 40), found[1]]
     assert len(ManifestItems(crowded, tmp_path, chars)) == 1 and "1 utterances have more symbols" in caplog.text
     changed = ManifestItems([dataclasses.replace(found[0], seconds=2.0, unit_frames=None)], tmp_path, chars)
@@ -102,7 +123,9 @@ def test_items_from_a_manifest(tmp_path: Path, caplog):
 
 
 def test_the_whole_way(tmp_path: Path):
-    """Manifest -> train -> resume -> export -> list -> speech; a run folder keeps its vocabulary and refuses another network."""
+    """Manifest -> train -> resume -> export -> list -> speech; a run folder keeps its vocabulary and refuses another
+    network.
+    """
     path, run, model = manifest(tmp_path), tmp_path / "run", tmp_path / "model"
     small = recipes.get("tiny", SMALL)
     shown = recipes.get("tiny", [*SMALL, "train.tensorboard=true"])
@@ -120,7 +143,11 @@ def test_the_whole_way(tmp_path: Path):
         export.export(tmp_path / "none", model)
     export.export(run, model, half=False)
     settings = json.loads((model / "config.json").read_text())
-    assert settings["trained_steps"] == 4 and settings["tokenizer"] == {"name": "char"} and settings["defaults"]["steps"] == 8
+    assert (
+        settings["trained_steps"] == 4
+        and settings["tokenizer"] == {"name": "char"}
+        and settings["defaults"]["steps"] == 8
+    )
     pairs = evaluation.cross_sentence(read_manifest(path), tmp_path, 2)
     assert all(Path(pair["ref_audio"]).is_file() and pair["ref_text"] != pair["text"] for pair in pairs)
     evaluation.write_list(tmp_path / "eval.jsonl", pairs)
@@ -137,7 +164,11 @@ def test_vocabulary_extension():
     old, new = (m.net.text_embed.text_embed.weight for m in (model, wide))
     assert wide.vocab == ["a", "b", "ß"] and torch.equal(new[:3], old) and torch.allclose(new[3], old[1:].mean(0))
     assert train.extended(model, ["a"]) is model
-    assert all(torch.equal(wide.net.state_dict()[k], v) for k, v in model.net.state_dict().items() if "text_embed.text_embed" not in k)
+    assert all(
+        torch.equal(wide.net.state_dict()[k], v)
+        for k, v in model.net.state_dict().items()
+        if "text_embed.text_embed" not in k
+    )
 
 
 def test_librispeech_pc_list(tmp_path: Path):
@@ -146,7 +177,12 @@ def test_librispeech_pc_list(tmp_path: Path):
     (folder / "121-7-0001.flac").write_bytes(b"x")
     (tmp_path / "l.lst").write_text("121-7-0001\t3.1\tHello.\t121-7-0002\t5.0\tGood bye.\n")
     (row,) = evaluation.librispeech_pc(tmp_path / "l.lst", tmp_path)
-    assert row == {"id": "121-7-0002", "text": "Good bye.", "ref_audio": str(folder / "121-7-0001.flac"), "ref_text": "Hello."}
+    assert row == {
+        "id": "121-7-0002",
+        "text": "Good bye.",
+        "ref_audio": str(folder / "121-7-0001.flac"),
+        "ref_text": "Hello.",
+    }
     (tmp_path / "bad.lst").write_text("a\tb\n9-9-1\t1\tx\ty\t1\tz\n")
     with pytest.raises(ValueError, match="bad.lst:1: 2 cells.*\n.*bad.lst:2: no audio"):
         evaluation.librispeech_pc(tmp_path / "bad.lst", tmp_path)

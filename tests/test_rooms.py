@@ -1,4 +1,6 @@
-"""The rules of the house, read off the source: which room may use which, how long a file may be, and calls that nobody makes."""
+"""The rules of the house, read off the source: which room may use which, how long a file may be, and calls that nobody
+makes.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "tts_fm"
 
-# In the order in which data flows. A room (a module, or a folder) uses rooms above it, and its own files; rooms on one line are neighbours
-# that do not use each other. A new room goes here.
+# In the order in which data flows. A room (a module, or a folder) uses rooms above it, and its own files; rooms on one
+# line are neighbours that do not use each other. A new room goes here.
 ORDER = """
 errors lazy
 settings config
@@ -66,7 +68,9 @@ def imports(path: Path) -> Iterator[tuple[int, tuple[str, ...]]]:
 
 
 def room_of(parts: tuple[str, ...]) -> str | None:
-    """The room that ("tts_fm", "text", "split", "pack") is in; None for the package itself (tts_fm.TTS, tts_fm.__version__)."""
+    """The room that ("tts_fm", "text", "split", "pack") is in; None for the package itself (tts_fm.TTS,
+    tts_fm.__version__).
+    """
     if parts[0] != "tts_fm" or len(parts) < 2:
         return None
     inside = (PACKAGE / parts[1]).is_dir() or (PACKAGE / f"{parts[1]}.py").is_file()
@@ -97,7 +101,10 @@ def test_the_checker_sees_what_it_should(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
     file = tmp_path / "tts_fm" / "text" / "x.py"
     file.parent.mkdir(parents=True)
-    file.write_text("from . import split\nfrom ..audio import load\nimport tts_fm.cli\ndef f():\n    from tts_fm.text.split import pack\n")
+    file.write_text(
+        "from . import split\nfrom ..audio import load\nimport tts_fm.cli\ndef f():\n    from tts_fm.text.split import "
+        "pack\n"
+    )
     assert [target for _, target in imports(file)] == [
         ("tts_fm", "text", "split"),
         ("tts_fm", "audio", "load"),
@@ -122,14 +129,20 @@ def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
 
 
 def found(names: set[str]) -> list[str]:
-    return [f"{p.relative_to(ROOT)}:{node.lineno}: {name}" for p in sources() for name, node in calls(p) if name in names]
+    return [
+        f"{p.relative_to(ROOT)}:{node.lineno}: {name}" for p in sources() for name, node in calls(p) if name in names
+    ]
 
 
 def test_nothing_reads_pickles() -> None:
     for path in sources():
         for name, node in calls(path):
             if name == "torch.load":
-                safe = [k for k in node.keywords if k.arg == "weights_only" and isinstance(k.value, ast.Constant) and k.value.value is True]
+                safe = [
+                    k
+                    for k in node.keywords
+                    if k.arg == "weights_only" and isinstance(k.value, ast.Constant) and k.value.value is True
+                ]
                 assert safe, f"{path.relative_to(ROOT)}:{node.lineno}: torch.load without weights_only=True"
     assert not found({"pickle.load", "pickle.loads", "joblib.load", "dill.load"})
 
@@ -139,10 +152,18 @@ def test_audio_files_go_through_audio_py() -> None:
 
 
 def test_no_global_seeding() -> None:
-    """The global generators are left alone; where torch itself draws from one (dropout), the seeding is undone by fork_rng."""
-    assert not found({"torch.seed", "np.random.seed", "numpy.random.seed", "random.seed", "set_seed", "seed_all", "seed_everything"})
+    """The global generators are left alone; where torch itself draws from one (dropout), the seeding is undone by
+    fork_rng.
+    """
+    assert not found(
+        {"torch.seed", "np.random.seed", "numpy.random.seed", "random.seed", "set_seed", "seed_all", "seed_everything"}
+    )
     for path in sources():
-        forked = [node for node in ast.walk(tree(path)) if isinstance(node, ast.With) and "fork_rng(" in ast.unparse(node.items[0])]
+        forked = [
+            node
+            for node in ast.walk(tree(path))
+            if isinstance(node, ast.With) and "fork_rng(" in ast.unparse(node.items[0])
+        ]
         undone = {id(inner) for node in forked for inner in ast.walk(node)}
         for name, node in calls(path):
             if name.startswith("torch.") and name.endswith((".manual_seed", ".manual_seed_all")):
@@ -155,7 +176,8 @@ def test_only_the_command_line_prints() -> None:
         for path in sources()
         for name, node in calls(path)
         if name == "print" and not str(path.relative_to(PACKAGE)).startswith(SPEAKS)
-        if not any(k.arg == "file" and ast.unparse(k.value) not in ("sys.stdout", "sys.stderr") for k in node.keywords)  # into a file
+        # into a file
+        if not any(k.arg == "file" and ast.unparse(k.value) not in ("sys.stdout", "sys.stderr") for k in node.keywords)
     ]
     assert not talkers, "use logging, or options.note and options.result"
 

@@ -1,4 +1,6 @@
-"""The server against a real model of toy size: OpenAI's own client, streams, batches, and what a hostile client may send."""
+"""The server against a real model of toy size: OpenAI's own client, streams, batches, and what a hostile client may
+send.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ def served(tts):
         yield running
 
 
-# --- the official client -----------------------------------------------------------------------------------------------------------
+# --- the official client
 
 
 def test_the_official_client_gets_files_and_streams(served, tts, tmp_path):
@@ -38,10 +40,14 @@ def test_the_official_client_gets_files_and_streams(served, tts, tmp_path):
         truth = alone(tts, "Hello there.")
         for format, kind in (("mp3", "MP3"), ("wav", "WAV"), ("flac", "FLAC"), ("opus", "OGG")):
             file = tmp_path / f"a.{format}"
-            client.audio.speech.create(model="tts-1", voice="anna", input="Hello there.", response_format=format).write_to_file(file)
+            client.audio.speech.create(
+                model="tts-1", voice="anna", input="Hello there.", response_format=format
+            ).write_to_file(file)
             wave, rate = soundfile.read(file)
             assert soundfile.info(file).format.startswith(kind) and abs(len(wave) / rate - len(truth) / 24_000) < 0.1
-        with client.audio.speech.with_streaming_response.create(model="tts-1", voice="anna", input=LONG, response_format="pcm") as stream:
+        with client.audio.speech.with_streaming_response.create(
+            model="tts-1", voice="anna", input=LONG, response_format="pcm"
+        ) as stream:
             streamed = np.frombuffer(b"".join(stream.iter_bytes()), "<i2")
         expected = np.concatenate([np.rint(c.wave * 32767) for c in tts.stream(LONG, "anna")])
         assert len(streamed) == len(expected) and np.abs(streamed - expected).max() <= 1
@@ -50,7 +56,7 @@ def test_the_official_client_gets_files_and_streams(served, tts, tmp_path):
         assert refused.value.param == "voice" and "anna" in str(refused.value)
 
 
-# --- what comes back ---------------------------------------------------------------------------------------------------------------
+# --- what comes back
 
 
 def test_answers_equal_the_library_and_say_what_they_are(served, tts):
@@ -62,7 +68,9 @@ def test_answers_equal_the_library_and_say_what_they_are(served, tts):
         assert "generated speech" in file.comment and "seed 5" in file.comment
     assert answer.headers["x-tts-fm-seed"] == "5" and answer.headers["x-tts-fm-generated"] == "speech"
     assert len(pcm_of(served.say(response_format="pcm"))) == len(alone(tts, "Hello there."))
-    assert np.array_equal(pcm_of(served.say(response_format="pcm")), pcm_of(served.say(response_format="pcm", voice={"id": "default"})))
+    assert np.array_equal(
+        pcm_of(served.say(response_format="pcm")), pcm_of(served.say(response_format="pcm", voice={"id": "default"}))
+    )
 
 
 def test_a_streamed_wav_has_an_exact_header_and_metadata(served):
@@ -97,7 +105,9 @@ def test_the_first_chunk_comes_before_the_last_is_spoken(served, monkeypatch):
 
     monkeypatch.setattr(tts, "speak", gated)
     monkeypatch.setattr(served.engine, "batch_frames", 1)  # one chunk at a time
-    with served.client.stream("POST", SPEECH, json={"input": LONG, "voice": "anna", "response_format": "pcm"}) as answer:
+    with served.client.stream(
+        "POST", SPEECH, json={"input": LONG, "voice": "anna", "response_format": "pcm"}
+    ) as answer:
         pieces = answer.iter_raw()
         assert len(next(pieces)) > 0 and not slow.is_set()
         slow.set()
@@ -114,13 +124,19 @@ def test_concurrent_requests_share_batches_and_equal_single_ones(served, tts, mo
     monkeypatch.setattr(tts, "speak", counted)
     texts = [f"This is sentence number {n}, and it goes on for {n} words." for n in range(12)]
     with ThreadPoolExecutor(12) as pool:
-        asked = [{"input": texts[n], "seed": n, "voice": ("anna", "ben")[n % 2], "response_format": "pcm"} for n in range(12)]
+        asked = [
+            {"input": texts[n], "seed": n, "voice": ("anna", "ben")[n % 2], "response_format": "pcm"} for n in range(12)
+        ]
         answers = list(pool.map(lambda body: served.say(**body), asked))
     monkeypatch.setattr(tts, "speak", speak)
     assert max(sizes) > 2
     for n, answer in enumerate(answers):
         truth = alone(tts, texts[n], seed=n, voice=("anna", "ben")[n % 2])
-        assert answer.status_code == 200 and len(truth) == len(pcm_of(answer)) and np.abs(truth - pcm_of(answer)).max() <= 1
+        assert (
+            answer.status_code == 200
+            and len(truth) == len(pcm_of(answer))
+            and np.abs(truth - pcm_of(answer)).max() <= 1
+        )
 
 
 def test_every_valid_request_has_room(served):
@@ -140,17 +156,21 @@ def test_lists_health_and_metrics(served):
     assert samples['tts_fm_request_seconds_bucket{le="+Inf"}'] == samples["tts_fm_request_seconds_count"]
 
 
-# --- bad input ---------------------------------------------------------------------------------------------------------------------
+# --- bad input
 
 
 BAD = [
     ({"input": ""}, "input"), ({"input": "?!,"}, "input"), ({"input": "a" * 4097}, "input"), ({"input": 7}, "input"),
     ({"input": None}, "input"), ({"input": "\ud800 broken"}, "input"),
     ({"response_format": "aac"}, "response_format"), ({"response_format": "exe"}, "response_format"),
-    ({"speed": 0.2}, "speed"), ({"speed": 4.1}, "speed"), ({"speed": "1"}, "speed"), ({"speed": True}, "speed"), ({"steps": 0}, "steps"),
-    ({"steps": 65}, "steps"), ({"steps": 2.5}, "steps"), ({"cfg": -1}, "cfg"), ({"seed": -1}, "seed"), ({"seed": 2**63}, "seed"),
-    ({"spede": 1}, None), ({"voice": "../anna"}, "voice"), ({"voice": "/etc/passwd"}, "voice"), ({"voice": "http://x/y.wav"}, "voice"),
-    ({"voice": "ann"}, "voice"), ({"voice": ""}, "voice"), ({"voice": "a\0b"}, "voice"), ({"voice": {"id": "nobody"}}, "voice"),
+    ({"speed": 0.2}, "speed"), ({"speed": 4.1}, "speed"), ({"speed": "1"}, "speed"), ({"speed": True}, "speed"),
+    ({"steps": 0}, "steps"),
+    ({"steps": 65}, "steps"), ({"steps": 2.5}, "steps"), ({"cfg": -1}, "cfg"), ({"seed": -1}, "seed"),
+    ({"seed": 2**63}, "seed"),
+    ({"spede": 1}, None), ({"voice": "../anna"}, "voice"), ({"voice": "/etc/passwd"}, "voice"),
+    ({"voice": "http://x/y.wav"}, "voice"),
+    ({"voice": "ann"}, "voice"), ({"voice": ""}, "voice"), ({"voice": "a\0b"}, "voice"),
+    ({"voice": {"id": "nobody"}}, "voice"),
     ({"voice": {"path": "/etc/passwd"}}, "voice"), ({"voice": "x" * 5000}, "voice"),
 ]  # fmt: skip
 
@@ -170,7 +190,16 @@ def test_numbers_that_are_not_finite(served, value):
     assert answer.status_code == 400 and answer.json()["error"]["param"] == "speed"
 
 
-NO_JSON = [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 60_000, b'{"seed": ' + b"1" * 5000 + b"}", b'{"input": "\xff"}']
+NO_JSON = [
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b"\xff\xfe",
+    b"[" * 60_000,
+    b'{"seed": ' + b"1" * 5000 + b"}",
+    b'{"input": "\xff"}',
+]
 
 
 @pytest.mark.parametrize("body", NO_JSON, ids=range(len(NO_JSON)))
@@ -183,7 +212,10 @@ def test_helpful_messages(served):
     assert "one of mp3" in served.say(response_format="aac").json()["error"]["message"]
     assert "'anna'" in served.say(voice="ana").json()["error"]["message"]
     assert "'speed'" in served.say(sped=1).json()["error"]["message"]
-    assert served.say(model="gpt-9").status_code == 404 and served.say(model="gpt-9").json()["error"]["code"] == "model_not_found"
+    assert (
+        served.say(model="gpt-9").status_code == 404
+        and served.say(model="gpt-9").json()["error"]["code"] == "model_not_found"
+    )
     assert "instructions" in served.say(instructions="Whisper.").headers["x-tts-fm-warning"]
 
 
@@ -198,7 +230,11 @@ def test_size_kind_method_and_path(served):
     assert served.client.post(SPEECH, content=(b"x" * 9000 for _ in range(20)), headers=JSON).status_code == 413
     assert served.client.post(SPEECH, content=b"{}", headers={"content-type": "text/plain"}).status_code == 415
     wrong = served.client.get(SPEECH)
-    assert wrong.status_code == 405 and wrong.headers["allow"] == "POST" and wrong.json()["error"]["type"] == "invalid_request_error"
+    assert (
+        wrong.status_code == 405
+        and wrong.headers["allow"] == "POST"
+        and wrong.json()["error"]["type"] == "invalid_request_error"
+    )
     assert served.client.get("/v1/audio/../../etc/passwd").status_code == 404
     assert "error" in served.client.get("/nothing").json()
 
@@ -211,13 +247,15 @@ def test_no_text_in_the_log(served, caplog):
     assert "pineapple" not in caplog.text.lower() and "zanzibar" not in caplog.text.lower()
 
 
-# --- the description ---------------------------------------------------------------------------------------------------------------
+# --- the description
 
 
 def test_the_description_is_what_is_served(served):
     described = served.client.get("/openapi.json").json()
     post = described["paths"][SPEECH]["post"]
-    assert "422" not in post["responses"] and {"200", "400", "401", "413", "415", "429", "500", "503", "504"} <= set(post["responses"])
+    assert "422" not in post["responses"] and {"200", "400", "401", "413", "415", "429", "500", "503", "504"} <= set(
+        post["responses"]
+    )
     fields = described["components"]["schemas"]["SpeechRequest"]["properties"]
     assert fields["input"]["maxLength"] == 4096 and "aac" not in fields["response_format"]["enum"]
 
@@ -239,7 +277,9 @@ def test_fuzzing_by_the_description_finds_no_fault(tts):
         fixed = {"voice": "anna", "model": "tts-fm"} if mode is right else {}
 
         @given(case=operation.as_strategy(generation_mode=mode))
-        @settings(max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+        @settings(
+            max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+        )
         def check(case):
             if isinstance(case.body, dict):
                 case.body = case.body | fixed  # noqa: B023 - it is called in this turn of the loop

@@ -23,7 +23,16 @@ def asgi(app, **headers):
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost", headers=headers)
 
 
-HEADERS = (None, "", "Bearer", "Bearer wrong horse", "correct horse", "Basic correct horse", "bearer correct horse", "Bearer correct horse")
+HEADERS = (
+    None,
+    "",
+    "Bearer",
+    "Bearer wrong horse",
+    "correct horse",
+    "Basic correct horse",
+    "bearer correct horse",
+    "Bearer correct horse",
+)
 
 
 def test_the_key(tts):
@@ -71,7 +80,12 @@ def test_the_verb_reads_its_options(tmp_path, monkeypatch):
     assert config_from(options("--api-key-file", str(tmp_path / "key"))).api_key == "a long secret"
     monkeypatch.setenv("TTS_FM_API_KEY", "from the environment")
     assert config_from(options()).api_key == "from the environment"
-    for wrong in (["--port", "70000"], ["--max-queue", "0"], ["--timeout", "nan"], ["--api-key-file", str(tmp_path / "none")]):
+    for wrong in (
+        ["--port", "70000"],
+        ["--max-queue", "0"],
+        ["--timeout", "nan"],
+        ["--api-key-file", str(tmp_path / "none")],
+    ):
         with pytest.raises(ValueError):
             config_from(options(*wrong))
     (tmp_path / "key").write_text("\n")

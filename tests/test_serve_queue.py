@@ -1,4 +1,6 @@
-"""The server's line: what happens when it is full, when a request takes too long, when clients leave, and when speaking fails."""
+"""The server's line: what happens when it is full, when a request takes too long, when clients leave, and when speaking
+fails.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ def test_work_for_a_client_that_left_is_given_up(tts, monkeypatch):
 
 def test_leaving_in_the_middle_of_a_stream_ends_it(tts, monkeypatch):
     with Running(tts, batch_frames=500) as server:
-        with server.client.stream("POST", SPEECH, json={"input": LONG * 3, "response_format": "pcm", "chunk_seconds": 2}) as answer:
+        with server.client.stream(
+            "POST", SPEECH, json={"input": LONG * 3, "response_format": "pcm", "chunk_seconds": 2}
+        ) as answer:
             next(answer.iter_raw())
         until(lambda: not server.engine._active)
         assert server.metrics.value("cancelled_total") == 1 and server.say().status_code == 200

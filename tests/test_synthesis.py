@@ -44,7 +44,9 @@ def test_the_same_request_gives_the_same_audio_alone_in_a_batch_and_streamed(tts
     streamed = list(tts.stream(TEXTS[1], voice, item="1", chunk_seconds=2.0))
     whole = tts.say(TEXTS[1], voice, item="1", chunk_seconds=2.0)
     assert len(streamed) == len(whole.chunks) > 1
-    np.testing.assert_allclose(np.concatenate([c.mel for c in streamed]), np.concatenate([c.mel for c in whole.chunks]), atol=1e-4)
+    np.testing.assert_allclose(
+        np.concatenate([c.mel for c in streamed]), np.concatenate([c.mel for c in whole.chunks]), atol=1e-4
+    )
     assert streamed[-1].start == pytest.approx(whole.chunks[-1].start)
 
 
@@ -63,7 +65,10 @@ def test_breaks_speed_and_duration_are_kept_to_the_frame(tts, voice):
     assert np.abs(paused.wave[:12_000]).max() == 0
     fixed = tts.say("Hello there.", voice, duration=2.0)
     assert fixed.seconds == pytest.approx(2.0, abs=0.03)
-    assert tts.say("Hello there, my friend.", voice, speed=0.5).seconds > tts.say("Hello there, my friend.", voice, speed=2.0).seconds
+    assert (
+        tts.say("Hello there, my friend.", voice, speed=0.5).seconds
+        > tts.say("Hello there, my friend.", voice, speed=2.0).seconds
+    )
 
 
 def test_word_times_are_in_order_and_inside_the_audio(tts, voice):
@@ -109,7 +114,14 @@ def test_progress_counts_all_chunks(tts, voice):
 
 
 @pytest.mark.parametrize(
-    "text, part", [("", "empty"), (" \n ", "empty"), ("!!! ... ---", "nothing"), ("a" * 100_001, "limit"), ("<break 99s> Hi.", "break")]
+    "text, part",
+    [
+        ("", "empty"),
+        (" \n ", "empty"),
+        ("!!! ... ---", "nothing"),
+        ("a" * 100_001, "limit"),
+        ("<break 99s> Hi.", "break"),
+    ],
 )
 def test_texts_that_cannot_be_said_are_refused_in_one_line(tts, voice, text, part):
     with pytest.raises(ValueError, match=part) as error:
@@ -176,8 +188,15 @@ def test_match(tts, voice):
     prompt = log_mel(torch.from_numpy(tts.voice(voice).wave)[None])[0]
     free, near = (tts.say("Hello there, one and all.", voice, match=match, steps=2) for match in (0.0, 1.0))
     mean = prompt[loud(prompt)].mean(0).numpy()
-    far, close = (np.abs(s.chunks[0].mel[loud(torch.from_numpy(s.chunks[0].mel)).numpy()].mean(0) - mean).mean() for s in (free, near))
-    assert close < 0.9 * far and [w.text for w in near.words] == [w.text for w in free.words] and len(near.wave) == len(free.wave)
+    far, close = (
+        np.abs(s.chunks[0].mel[loud(torch.from_numpy(s.chunks[0].mel)).numpy()].mean(0) - mean).mean()
+        for s in (free, near)
+    )
+    assert (
+        close < 0.9 * far
+        and [w.text for w in near.words] == [w.text for w in free.words]
+        and len(near.wave) == len(free.wave)
+    )
     assert Settings().with_defaults({"match": 1.0}).match == 1.0 and Settings().with_defaults({}).match == 0.0
     with pytest.raises(ValueError, match="match must be a number from 0 to 1"):
         tts.say("Hello.", voice, match=1.5)
@@ -188,6 +207,9 @@ def test_temperature(tts, voice):
     cold = [tts.say("Hello.", voice, seed=seed, temperature=0.0, steps=2).wave for seed in (1, 2)]
     warm = [tts.say("Hello.", voice, seed=seed, temperature=0.5, steps=2).wave for seed in (1, 2)]
     assert np.array_equal(*cold) and not np.array_equal(*warm)
-    assert Settings().with_defaults({"temperature": 0.6}).temperature == 0.6 and Settings().with_defaults({}).temperature == 1.0
+    assert (
+        Settings().with_defaults({"temperature": 0.6}).temperature == 0.6
+        and Settings().with_defaults({}).temperature == 1.0
+    )
     with pytest.raises(ValueError, match="temperature must be a number from 0 to 2"):
         tts.say("Hello.", voice, temperature=float("nan"))

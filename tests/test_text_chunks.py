@@ -27,7 +27,9 @@ def test_a_plain_sentence_becomes_exactly_its_phones():
 
 
 def test_ipa_and_breaks_land_where_they_were_written():
-    plans = plan_chunks("I say [tomato](/təmˈɑːtoʊ/) here. <break 250ms> Good.", tokenizer("I say here. Good."), "en-us")
+    plans = plan_chunks(
+        "I say [tomato](/təmˈɑːtoʊ/) here. <break 250ms> Good.", tokenizer("I say here. Good."), "en-us"
+    )
     assert [p.text for p in plans] == ["I say tomato here.", "Good."] and [p.pause for p in plans] == [0, 0.25]
     units = "".join(plans[0].units)
     assert units.startswith("".join(phoneme_units("I say")) + " təmˈɑːto͡ʊ ")
@@ -35,7 +37,10 @@ def test_ipa_and_breaks_land_where_they_were_written():
 
 
 def test_long_texts_are_packed_and_no_word_is_lost():
-    text = " ".join(f"This is sentence number {w}, and it goes on for a while." for w in "one two three four five six seven eight".split())
+    text = " ".join(
+        f"This is sentence number {w}, and it goes on for a while."
+        for w in "one two three four five six seven eight".split()
+    )
     plans = plan_chunks(text, CharTokenizer([" "]), "en-us", budget=6.0)
     assert len(plans) > 2 and " ".join(p.text for p in plans) == text
     assert all(len(p.text) / 14 < 6.0 for p in plans)
@@ -76,7 +81,9 @@ def test_spans_follow_the_shares_that_were_asked_for():
 
 
 def test_a_hidden_transcript_keeps_the_total_duration():
-    ids, durations = hide_prompt_symbols(np.array([5, 6, 7, 8]), np.array([10.0, 20.0, 30.0, 40.0]), start=35, unknown=0)
+    ids, durations = hide_prompt_symbols(
+        np.array([5, 6, 7, 8]), np.array([10.0, 20.0, 30.0, 40.0]), start=35, unknown=0
+    )
     assert ids.tolist() == [0, 7, 8] and durations.tolist() == [30.0, 30.0, 40.0]
     assert hide_prompt_symbols(np.array([5]), np.array([10.0]), start=3, unknown=0)[0].tolist() == [5]
 
@@ -94,13 +101,20 @@ def test_turning_moves_the_end_to_the_front_and_loses_nothing():
 def test_in_a_turned_batch_what_is_spoken_is_the_beginning():
     config = TrainConfig(span=(0.5, 0.5), prompt_first=1.0, turned=1.0)
     mel = np.arange(90.0, dtype=np.float32)[:, None] * np.ones(100, np.float32)
-    batch = collate([Item(mel, np.array([1, 2, 3]), np.array([30.0, 20.0, 40.0]))], 96, config, np.random.default_rng(0), unknown=7)
-    assert batch.mel[0][batch.hidden[0]][:, 0].tolist() == [*range(50)] and batch.mel[0, :40, 0].tolist() == [*range(50, 90)]
+    batch = collate(
+        [Item(mel, np.array([1, 2, 3]), np.array([30.0, 20.0, 40.0]))], 96, config, np.random.default_rng(0), unknown=7
+    )
+    assert batch.mel[0][batch.hidden[0]][:, 0].tolist() == [*range(50)] and batch.mel[0, :40, 0].tolist() == [
+        *range(50, 90)
+    ]
     assert batch.ids[0, :3].tolist() == [7, 1, 2] and batch.durations[0, :3].tolist() == [40.0, 30.0, 20.0]
 
 
 def test_an_item_with_a_prompt_of_its_own_is_hidden_behind_it():
-    items = [Item(np.ones((n, 100), np.float32), np.array([7, 1, 2]), np.array([30.0, n - 50.0, 20.0]), prompt=30) for n in (60, 90)]
+    items = [
+        Item(np.ones((n, 100), np.float32), np.array([7, 1, 2]), np.array([30.0, n - 50.0, 20.0]), prompt=30)
+        for n in (60, 90)
+    ]
     batch = collate(items, 96, TrainConfig(turned=1.0), np.random.default_rng(0), unknown=7)
     assert [h.nonzero()[0].tolist() for h in batch.hidden.numpy()] == [[*range(30, 60)], [*range(30, 90)]]
     assert batch.ids[:, :3].tolist() == [[7, 1, 2]] * 2
@@ -127,14 +141,20 @@ class Tones:
         return 3
 
     def __getitem__(self, i: int) -> Item:
-        return Item(np.full((self.frames[i], 100), i + 1.0, np.float32), np.array([1, 2 + i]), np.array([4.0, self.frames[i] - 4.0]))
+        return Item(
+            np.full((self.frames[i], 100), i + 1.0, np.float32),
+            np.array([1, 2 + i]),
+            np.array([4.0, self.frames[i] - 4.0]),
+        )
 
 
 def test_batches_are_padded_marked_and_repeatable():
     batch = collate([Tones()[i] for i in range(3)], 96, TrainConfig(), np.random.default_rng(0), 0)
     assert batch.mel.shape == (3, 96, 100) and batch.mask.sum(1).tolist() == [40, 64, 90]
     assert not (batch.hidden & ~batch.mask).any() and batch.hidden.any(1).all()
-    assert [batch.mel[i][batch.mask[i]].unique().item() for i in range(3)] == [1, 2, 3] and not batch.mel[~batch.mask].any()
+    assert [batch.mel[i][batch.mask[i]].unique().item() for i in range(3)] == [1, 2, 3] and not batch.mel[
+        ~batch.mask
+    ].any()
     assert batch.durations.sum(1).tolist() == [40, 64, 90]
     again = Loader(Tones(), TrainConfig(batch_frames=200))
     first, second = again[5], Loader(Tones(), TrainConfig(batch_frames=200))[5]

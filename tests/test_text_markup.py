@@ -34,7 +34,8 @@ def test_marks(text, pieces):
 
 @pytest.mark.parametrize(
     "text",
-    ["a < b > c", "x[0](y)", "[see](http://a.b/c)", "[a]()", "[a](//)", "[a](/ /)", "<break>", "<break a leg>", "<breaks 5s>",
+    ["a < b > c", "x[0](y)", "[see](http://a.b/c)", "[a]()", "[a](//)", "[a](/ /)", "<break>", "<break a leg>",
+    "<breaks 5s>",
      "[[x](/y", "<b>5s</b>",
      "if a<break and b>5s", "[ ](/a/)", "1 < 2s > 0", "[docs](/a/b/)"],
 )  # fmt: skip
@@ -43,7 +44,17 @@ def test_ordinary_text_stays_text(text):
 
 
 @pytest.mark.parametrize(
-    "mark", ["<break 10.01s>", "<break -1s>", "<break 99s>", "<break 10001ms>", "<break 5>", "<break 1.2.3s>", "<break 3min>", "<break .s>"]
+    "mark",
+    [
+        "<break 10.01s>",
+        "<break -1s>",
+        "<break 99s>",
+        "<break 10001ms>",
+        "<break 5>",
+        "<break 1.2.3s>",
+        "<break 3min>",
+        "<break .s>",
+    ],
 )
 def test_wrong_pause_says_what_to_write(mark):
     with pytest.raises(ValueError, match="write <break 0.5s>"):
@@ -51,7 +62,10 @@ def test_wrong_pause_says_what_to_write(mark):
 
 
 @given(
-    st.lists(st.one_of(st.text(), st.sampled_from("[]()/<> "), st.sampled_from(["<break", "[a](/b/)", "<break 1s>", "](/"])), max_size=12)
+    st.lists(
+        st.one_of(st.text(), st.sampled_from("[]()/<> "), st.sampled_from(["<break", "[a](/b/)", "<break 1s>", "](/"])),
+        max_size=12,
+    )
 )
 def test_nothing_is_lost(parts):
     text = "".join(parts)

@@ -155,7 +155,10 @@ def test_the_table_is_long_enough_and_its_answers_are_stable():
 
 
 def test_british_reading():
-    assert normalise("On 3/7/2024 I had 105.", "en-gb") == "On the third of July, twenty twenty-four I had one hundred and five."
+    assert (
+        normalise("On 3/7/2024 I had 105.", "en-gb")
+        == "On the third of July, twenty twenty-four I had one hundred and five."
+    )
     assert normalise("5 km and 2001", "en-gb") == "five kilometres and two thousand and one"
 
 
@@ -164,23 +167,35 @@ def test_other_languages_are_only_cleaned():
 
 
 def test_a_piece_after_a_mark_keeps_its_punctuation():
-    assert normalise(", you say") == ", you say" and normalise(".") == "." and normalise("") == normalise(" 😀 ") == normalise("***") == ""
+    assert (
+        normalise(", you say") == ", you say"
+        and normalise(".") == "."
+        and normalise("") == normalise(" 😀 ") == normalise("***") == ""
+    )
 
 
 def test_paragraphs_stay_and_wrapped_lines_join():
-    assert normalise("A title\n\nFirst line\nof two.\n- an item\n- another") == "A title\nFirst line of two.\nan item\nanother"
+    assert (
+        normalise("A title\n\nFirst line\nof two.\n- an item\n- another")
+        == "A title\nFirst line of two.\nan item\nanother"
+    )
 
 
 def test_speller_against_known_values():
     assert [cardinal(n) for n in (0, 13, 40, 99, 100, 1001, 10**6, 10**15 - 1)][:7] == [
         "zero", "thirteen", "forty", "ninety-nine", "one hundred", "one thousand one", "one million",
     ]  # fmt: skip
-    assert cardinal(1105, gb=True) == "one thousand one hundred and five" and cardinal(2001, gb=True) == "two thousand and one"
+    assert (
+        cardinal(1105, gb=True) == "one thousand one hundred and five"
+        and cardinal(2001, gb=True) == "two thousand and one"
+    )
     assert [ordinal(n) for n in (1, 2, 3, 5, 8, 9, 12, 20, 21, 100, 1000)] == [
-        "first", "second", "third", "fifth", "eighth", "ninth", "twelfth", "twentieth", "twenty-first", "one hundredth", "one thousandth",
+        "first", "second", "third", "fifth", "eighth", "ninth", "twelfth", "twentieth", "twenty-first", "one hundredth",
+        "one thousandth",
     ]  # fmt: skip
     assert [year(n) for n in (1066, 1900, 1905, 1999, 2000, 2005, 2010, 2100)] == [
-        "ten sixty-six", "nineteen hundred", "nineteen oh five", "nineteen ninety-nine", "two thousand", "two thousand five", "twenty ten",
+        "ten sixty-six", "nineteen hundred", "nineteen oh five", "nineteen ninety-nine", "two thousand",
+        "two thousand five", "twenty ten",
         "twenty-one hundred",
     ]  # fmt: skip
     for bad in (-1, 10**15):
@@ -207,16 +222,25 @@ def test_cardinals_read_back(seed):
 
 HARD_PIECES = st.sampled_from(
     [
-        "$", "£5m", "12:30pm", "1/2", "-", "–", "5", "007", "3.14", "1,234", "'90s", "°C", "km/h", "§", "%", "@", "#", "a@b.co",
-        "www.", "http://", "Dr.", "etc.", "U.S.", "VIII", "Henry", "IV", "\n", " ", ".", "...", "?", "!", "(", ")", '"', "'",
-        "½", "²", "٣", "፩", "①", "1st", "July", "2024-03-01", "(555) 123-4567", "x", "×", "=", "+", "*", "_", "e.g.", "No.",
+        "$", "£5m", "12:30pm", "1/2", "-", "–", "5", "007", "3.14", "1,234", "'90s", "°C", "km/h", "§", "%", "@", "#",
+        "a@b.co",
+        "www.", "http://", "Dr.", "etc.", "U.S.", "VIII", "Henry", "IV", "\n", " ", ".", "...", "?", "!", "(", ")", '"',
+        "'",
+        "½", "²", "٣", "፩", "①", "1st", "July", "2024-03-01", "(555) 123-4567", "x", "×", "=", "+", "*", "_", "e.g.",
+        "No.",
         "St.", "p.m.", ",", ";", ":", "/", "🙂", "\x00", "\ud800", "\u202e", "Ⅷ", "^",
     ]
 )  # fmt: skip
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.one_of(st.text(max_size=80), st.lists(HARD_PIECES, max_size=14).map("".join), st.lists(HARD_PIECES, max_size=10).map(" ".join)))
+@given(
+    st.one_of(
+        st.text(max_size=80),
+        st.lists(HARD_PIECES, max_size=14).map("".join),
+        st.lists(HARD_PIECES, max_size=10).map(" ".join),
+    )
+)
 def test_never_raises_and_leaves_no_digit(text):
     for lang in ("en-us", "en-gb"):
         said = normalise(text, lang)
@@ -224,7 +248,20 @@ def test_never_raises_and_leaves_no_digit(text):
         assert said == said.strip() and "  " not in said and not any(ord(char) < 32 and char != "\n" for char in said)
 
 
-WORDS = ("apple", "river", "stone", "walks", "slowly", "under", "bright", "yellow", "don't", "well-known", "Zanzibar", "naïve")
+WORDS = (
+    "apple",
+    "river",
+    "stone",
+    "walks",
+    "slowly",
+    "under",
+    "bright",
+    "yellow",
+    "don't",
+    "well-known",
+    "Zanzibar",
+    "naïve",
+)
 THINGS = (
     "5",
     "$3.50",
@@ -248,7 +285,10 @@ THINGS = (
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.one_of(st.sampled_from(WORDS), st.sampled_from(THINGS)), min_size=1, max_size=12), st.sampled_from([".", "!", "?"]))
+@given(
+    st.lists(st.one_of(st.sampled_from(WORDS), st.sampled_from(THINGS)), min_size=1, max_size=12),
+    st.sampled_from([".", "!", "?"]),
+)
 def test_no_word_is_swallowed_and_the_end_stays(parts, end):
     said = normalise(" ".join([*parts, "river"]) + end)
     assert said.endswith("river" + end)
@@ -262,7 +302,9 @@ def test_no_word_is_swallowed_and_the_end_stays(parts, end):
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(THINGS[:12]), st.sampled_from([".", "!", "?"])), min_size=1, max_size=6))
 def test_sentence_ends_after_a_number_stay(ends):
-    text = " ".join(f"We saw {thing}{end}" if not thing.endswith(".") else f"We saw {thing[:-1]}{end}" for thing, end in ends)
+    text = " ".join(
+        f"We saw {thing}{end}" if not thing.endswith(".") else f"We saw {thing[:-1]}{end}" for thing, end in ends
+    )
     said = sentences(normalise(text))
     assert [sentence[-1] for sentence in said] == [end for _, end in ends]
 
@@ -277,8 +319,10 @@ def test_a_hundred_thousand_characters_in_seconds():
 
 
 @pytest.mark.parametrize("unit", [
-    "a", "9", "1-", "1/", "1.", "$", "a.", "a@", "1,111", "www.", "-", " ", "\n", "A. ", "I ", "Chapter X", "5'5", "1:", "e.g. ",
-    "<", "U.S. ", "5pm. ", "é", "_", "*", "(", "a-", "=", "M", "X", "Mr. ", "1 ", "+1 ", "1/2 ", "1^", ":)", "5s", "1.000", "w/", "5 May ",
+    "a", "9", "1-", "1/", "1.", "$", "a.", "a@", "1,111", "www.", "-", " ", "\n", "A. ", "I ", "Chapter X", "5'5", "1:",
+    "e.g. ",
+    "<", "U.S. ", "5pm. ", "é", "_", "*", "(", "a-", "=", "M", "X", "Mr. ", "1 ", "+1 ", "1/2 ", "1^", ":)", "5s",
+    "1.000", "w/", "5 May ",
 ])  # fmt: skip
 def test_linear_time(unit):
     text = unit * (30_000 // len(unit))

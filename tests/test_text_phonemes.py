@@ -1,4 +1,6 @@
-"""Phone units against lines of the corpus manifest (made by another program), threads, languages, IPA, and bad input."""
+"""Phone units against lines of the corpus manifest (made by another program), threads, languages, IPA, and bad
+input.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from tts_fm.errors import MissingDependency
 from tts_fm.text import phonemes
 from tts_fm.text.phonemes import espeak_version, ipa_units, languages, phoneme_units, phoneme_units_many, split_units
 
-LINES = [json.loads(line) for line in (Path(__file__).parent / "data" / "phonemes.jsonl").read_text("utf-8").splitlines()]
+LINES = [
+    json.loads(line) for line in (Path(__file__).parent / "data" / "phonemes.jsonl").read_text("utf-8").splitlines()
+]
 
 
 def test_every_corpus_line_gives_its_units():

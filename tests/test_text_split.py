@@ -63,14 +63,30 @@ def test_pack_keeps_sentences_whole_where_it_can():
 
 
 def test_a_long_sentence_is_cut_at_clauses_then_words_then_characters():
-    assert pack(["When it rains, we stay; when it shines, we go."], 26, len) == ["When it rains, we stay;", "when it shines, we go."]
+    assert pack(["When it rains, we stay; when it shines, we go."], 26, len) == [
+        "When it rains, we stay;",
+        "when it shines, we go.",
+    ]
     assert pack(["one two three four five six"], 14, len) == ["one two three", "four five six"]
     assert pack(["a" * 10], 4, len) == ["aa", "aaa", "aa", "aaa"]
     assert pack(["ab"], 0.5, len) == ["a", "b"]  # one character is never cut, nor dropped
 
 
 WORDS = st.lists(
-    st.sampled_from(["a", "to", "word,", "longer;", "sentence.", "Antidisestablishmentarianism", "e\u0301te\u0301", "—", "x:", "no!"]),
+    st.sampled_from(
+        [
+            "a",
+            "to",
+            "word,",
+            "longer;",
+            "sentence.",
+            "Antidisestablishmentarianism",
+            "e\u0301te\u0301",
+            "—",
+            "x:",
+            "no!",
+        ]
+    ),
     max_size=40,
 )
 

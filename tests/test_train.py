@@ -1,4 +1,6 @@
-"""The training loop: exact resume, many processes = one, faulty data, what costs memory or time must not change the result."""
+"""The training loop: exact resume, many processes = one, faulty data, what costs memory or time must not change the
+result.
+"""
 
 from __future__ import annotations
 
@@ -107,7 +109,14 @@ def test_the_loss_is_the_mean_over_the_global_batch(tmp_path: Path):
     for number in range(3):
         b = trainer.loader[number]
         found = trainer.plain(
-            b.mel, b.mask, b.hidden, b.ids, b.durations, b.drop_audio, b.drop_text, noise_generator(torch.device("cpu"), 0, number)
+            b.mel,
+            b.mask,
+            b.hidden,
+            b.ids,
+            b.durations,
+            b.drop_audio,
+            b.drop_text,
+            noise_generator(torch.device("cpu"), 0, number),
         )
         total += float((found.per_item.double() * found.frames).sum())
         count += int(found.frames.sum())
@@ -116,7 +125,7 @@ def test_the_loss_is_the_mean_over_the_global_batch(tmp_path: Path):
     assert loss == pytest.approx(total / count, rel=1e-5) and len(batches) == 3 and norm > 0
 
 
-# --- more than one process ---------------------------------------------------------------------------------------------------------
+# --- more than one process
 
 
 def launch(folder: Path, die: dict | None = None, **changes) -> list[int | None]:
@@ -126,7 +135,9 @@ def launch(folder: Path, die: dict | None = None, **changes) -> list[int | None]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    processes = [context.Process(target=work, args=(rank, 2, port, str(folder), die or {}, changes)) for rank in range(2)]
+    processes = [
+        context.Process(target=work, args=(rank, 2, port, str(folder), die or {}, changes)) for rank in range(2)
+    ]
     for process in processes:
         process.start()
     for process in processes:
@@ -154,8 +165,16 @@ def test_two_processes_are_one_and_resume_exactly(tmp_path: Path):
 
 
 def test_sharded_processes_are_one_and_resume_exactly(tmp_path: Path):
-    """FSDP over gloo: the course of one process with the same global batch; a kill and resume; whole checkpoints that any run reads."""
-    many = {"steps": 6, "shard": True, "accumulate": 2, "checkpointing": True, "model": {"shared_adaln": False, "depth": 2}}
+    """FSDP over gloo: the course of one process with the same global batch; a kill and resume; whole checkpoints that
+    any run reads.
+    """
+    many = {
+        "steps": 6,
+        "shard": True,
+        "accumulate": 2,
+        "checkpointing": True,
+        "model": {"shared_adaln": False, "depth": 2},
+    }
     alone = many | {"accumulate": 4}
     toy_trainer(tmp_path / "one", **alone).run()
     assert launch(tmp_path / "two", **many) == [0, 0]
@@ -176,7 +195,7 @@ def test_sharded_processes_are_one_and_resume_exactly(tmp_path: Path):
         toy_trainer(tmp_path / "three", shard=True, ctc=0.1)
 
 
-# --- faulty data and divergence ----------------------------------------------------------------------------------------------------
+# --- faulty data and divergence
 
 
 def test_a_bad_batch_is_skipped_and_counted(tmp_path: Path, caplog):
@@ -191,7 +210,9 @@ def test_divergence_stops_with_a_clear_error(tmp_path: Path):
     good = toy_trainer(tmp_path, steps=3)
     good.run()
     before = state(tmp_path)
-    with pytest.raises(Diverged, match=r"3 updates in a row were skipped, the last at step 5 .*not finite.*lower learning rate"):
+    with pytest.raises(
+        Diverged, match=r"3 updates in a row were skipped, the last at step 5 .*not finite.*lower learning rate"
+    ):
         toy_trainer(tmp_path, Noise(broken=tuple(range(23))), steps=10, most_skipped=3, save_every=100).run()
     assert state(tmp_path)["step"] == before["step"] == 3
     assert Diverged.exit_code == 1
@@ -214,7 +235,7 @@ def test_a_folder_of_another_model(tmp_path: Path):
         toy_trainer(tmp_path, model={"dim": 128, "heads": 2})
 
 
-# --- what must not change the result -------------------------------------------------------------------------------------------------
+# --- what must not change the result
 
 
 @pytest.mark.parametrize("model", [{}, {"backbone": "unett", "depth": 2, "shared_adaln": False}])
@@ -248,7 +269,8 @@ def test_buckets_with_limits(tmp_path: Path):
     plain, square = Buckets(lengths, 4000, 0), Buckets(lengths, 4000, 0, widest=2300, quadratic=1000, most=8)
     assert plain.too_long == 1 and square.too_long == 0
     assert all(
-        size <= 8 and (size == 1 or size * (edge + edge**2 / 1000) <= 4000) for edge, size in zip(square.edges, square.sizes, strict=True)
+        size <= 8 and (size == 1 or size * (edge + edge**2 / 1000) <= 4000)
+        for edge, size in zip(square.edges, square.sizes, strict=True)
     )
     assert {edge for edge, _ in square.epoch(0)} >= {96}
 
@@ -257,7 +279,11 @@ def test_tensorboard_and_share_of_the_peak(tmp_path: Path):
     pytest.importorskip("tensorboard")
     seen = []
     trainer = toy_trainer(
-        tmp_path, steps=4, tensorboard=True, peak_tflops=0.5, on_valid=lambda model, step: seen.append((model.training, step))
+        tmp_path,
+        steps=4,
+        tensorboard=True,
+        peak_tflops=0.5,
+        on_valid=lambda model, step: seen.append((model.training, step)),
     )
     trainer.run()
     assert seen == [(False, 4)] and list((tmp_path / "tensorboard").glob("events*"))

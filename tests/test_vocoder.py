@@ -1,4 +1,6 @@
-"""Vocos against the golden file, batches against single items, files good and bad; Griffin-Lim by the mel it gives back."""
+"""Vocos against the golden file, batches against single items, files good and bad; Griffin-Lim by the mel it gives
+back.
+"""
 
 from __future__ import annotations
 

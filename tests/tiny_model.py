@@ -1,4 +1,6 @@
-"""A complete model folder with random weights, small enough to speak in milliseconds: for tests of everything around the weights."""
+"""A complete model folder with random weights, small enough to speak in milliseconds: for tests of everything around
+the weights.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,27 @@ from tts_fm.model.flow_model import FlowModel
 from tts_fm.model.vocoder import Vocoder, save_vocoder
 
 SYMBOLS = ' !"(),.:;?abdefhijklmnprstuvwxzæðŋɐɑɒɔəɚɛɜɡɪɹɾʃʊʌʒʔˈˌθᵻ'
-TIED = ["e͡ɪ", "a͡ɪ", "o͡ʊ", "ə͡ʊ", "a͡ʊ", "ɔ͡ɪ", "t͡ʃ", "d͡ʒ", "iː", "uː", "ɑː", "ɔː", "ɜː", "ə͡l", "ɔː͡ɹ", "ɑː͡ɹ", "i͡ə", "ɛ͡ɹ", "ɪ͡ɹ"]
+TIED = [
+    "e͡ɪ",
+    "a͡ɪ",
+    "o͡ʊ",
+    "ə͡ʊ",
+    "a͡ʊ",
+    "ɔ͡ɪ",
+    "t͡ʃ",
+    "d͡ʒ",
+    "iː",
+    "uː",
+    "ɑː",
+    "ɔː",
+    "ɜː",
+    "ə͡l",
+    "ɔː͡ɹ",
+    "ɑː͡ɹ",
+    "i͡ə",
+    "ɛ͡ɹ",
+    "ɪ͡ɹ",
+]
 VOCAB = ["<unk>", "<sil>", *SYMBOLS, *TIED]
 
 

@@ -36,17 +36,37 @@ class Noise:
 
 
 def toy_config(**changes) -> TrainConfig:
-    settings = {"steps": 10, "batch_frames": 500, "warmup": 2, "decay": 4, "bf16": False, "log_every": 1, "valid_every": 4, "save_every": 3}
+    settings = {
+        "steps": 10,
+        "batch_frames": 500,
+        "warmup": 2,
+        "decay": 4,
+        "bf16": False,
+        "log_every": 1,
+        "valid_every": 4,
+        "save_every": 3,
+    }
     return TrainConfig(**(settings | changes))
 
 
-def toy_trainer(folder: Path, items: Noise | None = None, on_valid=None, model: dict | None = None, **changes) -> Trainer:
+def toy_trainer(
+    folder: Path, items: Noise | None = None, on_valid=None, model: dict | None = None, **changes
+) -> Trainer:
     """A run with dropout, so that all there is to randomness takes part."""
-    return Trainer(tiny_flow(**({"dropout": 0.1} | (model or {}))), items or Noise(), Noise(9), toy_config(**changes), folder, on_valid)
+    return Trainer(
+        tiny_flow(**({"dropout": 0.1} | (model or {}))),
+        items or Noise(),
+        Noise(9),
+        toy_config(**changes),
+        folder,
+        on_valid,
+    )
 
 
 def work(rank: int, world: int, port: int, folder: str, die: dict[int, tuple[int, int]], changes: dict) -> None:
-    """One of `world` processes. die: {rank: (step, signal)}: the process gets the signal in the middle of that update."""
+    """One of `world` processes. die: {rank: (step, signal)}: the process gets the signal in the middle of that
+    update.
+    """
     torch.set_num_threads(1)
     names = {
         "RANK": rank,

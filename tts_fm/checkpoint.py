@@ -1,7 +1,9 @@
-"""Checkpoints: our folder form, the published F5/E2 files, and the way from .pt to .safetensors. Nothing here runs code from a file.
+"""Checkpoints: our folder form, the published F5/E2 files, and the way from .pt to .safetensors. Nothing here runs code
+from a file.
 
-Folder form: model.safetensors (the network's parameters), config.json ({"model": ModelConfig, "tokenizer": {...}, ...}) and vocab.txt (one
-symbol a line). Published form: one .safetensors, names behind a prefix, mel and rotary buffers among them, no configuration at all.
+Folder form: model.safetensors (the network's parameters), config.json ({"model": ModelConfig, "tokenizer": {...}, ...})
+and vocab.txt (one symbol a line). Published form: one .safetensors, names behind a prefix, mel and rotary buffers among
+them, no configuration at all.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ BUFFER_PARTS = ("mel_spec.", "rotary_embed.")  # tables that are computed, not l
 PICKLES = (".pt", ".pth", ".ckpt")
 REMOTE = ("hf://", "http://", "https://")
 MODEL, CONFIG, VOCAB = "model.safetensors", "config.json", "vocab.txt"
-PARTS = ("vocoder/vocoder.safetensors", "vocoder/vocoder.json", "duration/model.safetensors", "duration/config.json")  # may be in a folder
+# may be in a folder
+PARTS = ("vocoder/vocoder.safetensors", "vocoder/vocoder.json", "duration/model.safetensors", "duration/config.json")
 
 
 def load_flow_model(
@@ -42,8 +45,9 @@ def load_flow_model(
     """A model ready to speak (eval mode), float32 unless `dtype` says otherwise.
 
     path: one of our folders, a published .safetensors file, or either as hf://owner/repo[@rev]/... Published files need
-    variant ("f5-v1", "f5-v0", "e2") and vocab, a list or the path of a vocab.txt (default: vocab.txt beside the file). Raises ModelError
-    for files that are missing, damaged or of another network, ValueError for a variant or vocabulary that is missing or does not fit.
+    variant ("f5-v1", "f5-v0", "e2") and vocab, a list or the path of a vocab.txt (default: vocab.txt beside the file).
+    Raises ModelError for files that are missing, damaged or of another network, ValueError for a variant or vocabulary
+    that is missing or does not fit.
     """
     place = resolve(path)
     if place.is_dir():
@@ -53,7 +57,9 @@ def load_flow_model(
     elif place.suffix in PICKLES:
         raise ModelError(f"{place} is a pickle; turn it into safetensors first: tts-fm convert {place} OUT.safetensors")
     else:
-        raise ModelError(f"{place} is no model: a folder with {MODEL}, {CONFIG} and {VOCAB}, or a published .safetensors file is")
+        raise ModelError(
+            f"{place} is no model: a folder with {MODEL}, {CONFIG} and {VOCAB}, or a published .safetensors file is"
+        )
     return model.to(device=device, dtype=dtype).eval()
 
 
@@ -66,9 +72,9 @@ def save_flow_model(
 ) -> None:
     """Write our folder form; other files in the folder stay. Every file appears whole or not at all.
 
-    tokenizer: {"name": "char" | "pinyin" | "phoneme", "lang": ...}, by default the model's own. dtype: torch.float16 halves the file, None
-    keeps the model's. extra: further plain JSON entries of config.json, other than "model", "tokenizer" and "sigma_min". Raises ValueError
-    for weights that are not finite in dtype.
+    tokenizer: {"name": "char" | "pinyin" | "phoneme", "lang": ...}, by default the model's own. dtype: torch.float16
+    halves the file, None keeps the model's. extra: further plain JSON entries of config.json, other than "model",
+    "tokenizer" and "sigma_min". Raises ValueError for weights that are not finite in dtype.
     """
     import torch
     from safetensors.torch import save_file
@@ -79,8 +85,14 @@ def save_flow_model(
     for name, value in model.net.state_dict().items():
         tensors[name] = value.detach().to("cpu", dtype or value.dtype).contiguous()
         if not bool(torch.isfinite(tensors[name]).all()):
-            raise ValueError(f"{name} holds numbers that are not finite in {dtype or value.dtype}; the model is not saved")
-    settings = {"model": to_dict(model.config), "tokenizer": tokenizer or model.tokenizer_settings, "sigma_min": model.path.sigma_min}
+            raise ValueError(
+                f"{name} holds numbers that are not finite in {dtype or value.dtype}; the model is not saved"
+            )
+    settings = {
+        "model": to_dict(model.config),
+        "tokenizer": tokenizer or model.tokenizer_settings,
+        "sigma_min": model.path.sigma_min,
+    }
     clash = set(settings) & set(extra or {})
     if clash:
         raise ValueError(f"extra may not hold {', '.join(sorted(clash))}: the model says that itself")
@@ -90,7 +102,9 @@ def save_flow_model(
     saving.mkdir(exist_ok=True)
     try:
         save_vocab(saving / VOCAB, model.vocab)
-        (saving / CONFIG).write_text(json.dumps(settings | dict(extra or {}), indent=1, ensure_ascii=False) + "\n", "utf-8")
+        (saving / CONFIG).write_text(
+            json.dumps(settings | dict(extra or {}), indent=1, ensure_ascii=False) + "\n", "utf-8"
+        )
         save_file(tensors, saving / MODEL)
         for name in (VOCAB, CONFIG, MODEL):
             (saving / name).replace(target / name)
@@ -99,10 +113,11 @@ def save_flow_model(
 
 
 def convert_pt(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
-    """A published or own training .pt -> .safetensors with the averaged weights (the plain ones where there are no others).
+    """A published or own training .pt -> .safetensors with the averaged weights (the plain ones where there are no
+    others).
 
-    The file is read with weights_only, so it cannot run code. Returns `out`. Raises ModelError for a file that is missing, damaged, holds
-    anything but plain data, or no F5/E2 network.
+    The file is read with weights_only, so it cannot run code. Returns `out`. Raises ModelError for a file that is
+    missing, damaged, holds anything but plain data, or no F5/E2 network.
     """
     import torch
     from safetensors.torch import save_file
@@ -121,7 +136,10 @@ def convert_pt(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Pat
     tensors = {k: v for k, v in state.items() if isinstance(v, torch.Tensor)} if isinstance(state, dict) else {}
     tensors = strip(tensors)
     if "proj_out.weight" not in tensors:
-        raise ModelError(f"{source} holds no F5 or E2 network; its entries are {', '.join(map(str, list(state)[:3])) if state else 'none'}")
+        raise ModelError(
+            f"{source} holds no F5 or E2 network; its entries are "
+            f"{', '.join(map(str, list(state)[:3])) if state else 'none'}"
+        )
     part = target.with_name(target.name + ".part")
     save_file({PREFIXES[0] + k: v.clone().contiguous() for k, v in tensors.items()}, part)
     part.replace(target)
@@ -129,7 +147,9 @@ def convert_pt(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Pat
 
 
 def resolve(path: str | os.PathLike[str]) -> Path:
-    """A local path; hf:// and https:// are fetched: a file, or our folder form where the name has no suffix. ModelError: nothing there."""
+    """A local path; hf:// and https:// are fetched: a file, or our folder form where the name has no suffix.
+    ModelError: nothing there.
+    """
     spec = os.fspath(path)
     if spec.startswith(REMOTE):
         from tts_fm import hub
@@ -168,7 +188,9 @@ def _load_folder(folder: Path, variant: str | None, vocab: Sequence[str] | str |
         raise ModelError(f"{folder / CONFIG} is not a model's configuration: {error}") from error
     symbols = _symbols(folder / VOCAB if vocab is None else vocab)
     if len(symbols) != config.vocab:
-        raise ModelError(f"the vocabulary has {len(symbols)} symbols but the model in {folder} was built for {config.vocab}")
+        raise ModelError(
+            f"the vocabulary has {len(symbols)} symbols but the model in {folder} was built for {config.vocab}"
+        )
     return _built(config, symbols, settings, strip(_read(folder / MODEL)), folder / MODEL)
 
 
@@ -180,7 +202,10 @@ def _load_published(path: Path, variant: str | None, vocab: Sequence[str] | str 
     tensors = strip(_read(path))
     config = published_config(variant, {k: tuple(v.shape) for k, v in tensors.items()})
     if vocab is None and not (path.parent / VOCAB).is_file():
-        raise ValueError(f"published weights carry no vocabulary: pass vocab, {config.vocab} symbols in a list or the path of a vocab.txt")
+        raise ValueError(
+            f"published weights carry no vocabulary: pass vocab, {config.vocab} symbols in a list or the path of a "
+            "vocab.txt"
+        )
     symbols = _symbols(path.parent / VOCAB if vocab is None else vocab)
     if len(symbols) != config.vocab:
         rows = f"{config.vocab} ({config.vocab + 1} rows with the filler)"
@@ -189,7 +214,9 @@ def _load_published(path: Path, variant: str | None, vocab: Sequence[str] | str 
     return _built(config, symbols, settings, tensors, path)
 
 
-def _built(config: ModelConfig, vocab: list[str], settings: dict[str, Any], tensors: dict[str, Tensor], source: Path) -> FlowModel:
+def _built(
+    config: ModelConfig, vocab: list[str], settings: dict[str, Any], tensors: dict[str, Tensor], source: Path
+) -> FlowModel:
     """Build without initialising, then put the tensors in as float32; every name and shape must fit."""
     import torch
 
@@ -240,4 +267,3 @@ def _symbols(vocab: Sequence[str] | str | os.PathLike[str]) -> list[str]:
 
         vocab = hub.resolve(vocab)
     return load_vocab(vocab)
-

@@ -1,4 +1,6 @@
-"""Configurations: frozen dataclasses, every field explained in the user's words; an unknown key is an error that names the nearest one."""
+"""Configurations: frozen dataclasses, every field explained in the user's words; an unknown key is an error that names
+the nearest one.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,13 @@ C = TypeVar("C")
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The velocity network. `f5_v1`, `f5_v0` and `e2` in model/published.py are the published ones; `builtin` is recipes/builtin."""
+    """The velocity network. `f5_v1`, `f5_v0` and `e2` in model/published.py are the published ones; `builtin` is
+    recipes/builtin.
+    """
 
     backbone: str = "dit"  # "dit": F5-TTS; "unett": E2-TTS's flat U-Net transformer
-    text: str = "aligned"  # how text meets frames: "filler" (E2/F5), "average" (ZipVoice), "aligned" (each symbol has its own frames)
+    # how text meets frames: "filler" (E2/F5), "average" (ZipVoice), "aligned" (each symbol has its own frames)
+    text: str = "aligned"
     vocab: int = 78  # number of symbols; the embedding has one more row, 0, the filler
     dim: int = 384  # width of the transformer
     depth: int = 8  # transformer blocks
@@ -23,13 +28,17 @@ class ModelConfig:
     ff_mult: float = 2.0  # width of the feed-forward part, in units of dim
     text_dim: int = 128  # width of the text features
     text_layers: int = 3  # ConvNeXt blocks over the text
-    text_frame_layers: int = 0  # further ConvNeXt blocks after the text was spread over frames (average and aligned only)
+    # further ConvNeXt blocks after the text was spread over frames (average and aligned only)
+    text_frame_layers: int = 0
     text_masks_padding: bool = True  # F5 v1: filler positions stay zero through the text blocks; v0 and E2: they do not
-    rotary_heads: int = 0  # heads that are rotated; 0 = all. The v0 and E2 networks rotate one only, a slip frozen into their weights
+    # heads that are rotated; 0 = all. The v0 and E2 networks rotate one only, a slip frozen into their weights
+    rotary_heads: int = 0
     patch: int = 1  # mel frames per transformer position (1 = F5; 2 halves the cost)
-    shared_adaln: bool = False  # one time modulation for all blocks plus an offset for each, instead of one projection a block
+    # one time modulation for all blocks plus an offset for each, instead of one projection a block
+    shared_adaln: bool = False
     given_flag: bool = False  # one more input channel that says which frames are given (the mel alone says it by zeros)
-    style: int = 0  # channels of an encoder that pools the given mel into one vector for all positions (PromptStyle); 0 = none
+    # channels of an encoder that pools the given mel into one vector for all positions (PromptStyle); 0 = none
+    style: int = 0
     style_rank: int = 0  # width of the bottleneck through which that vector also modulates every block; 0 = it does not
     mel_mean: float = 0.0  # log-mels are normalised by (mel - mean) / std before the network; F5 and E2: 0 and 1
     mel_std: float = 1.0
@@ -64,22 +73,30 @@ class TrainConfig:
     accumulate: int = 1  # batches in one update, on every process: 2 on one process is the same as 1 on two
     workers: int = 0  # processes that prepare batches beside the training (mels on the fly); 0 = none
     longest_frames: int = 1600  # longer utterances are left out, and counted
-    quadratic_frames: int = 0  # an utterance of T frames counts as T + T^2 / this in a batch, since attention is quadratic; 0 = as T
+    # an utterance of T frames counts as T + T^2 / this in a batch, since attention is quadratic; 0 = as T
+    quadratic_frames: int = 0
     most_items: int = 0  # utterances in a batch at most; 0 = no limit
     fp16: bool = False  # half precision with loss scaling, for GPUs without bfloat16; set bf16 to False with it
-    checkpointing: bool = False  # recompute each block in the backward pass: about a third more time, a fraction of the memory
-    spike: float = 0.0  # updates whose gradient norm is this many times the usual one are skipped; 0 = only those that are not finite
+    # recompute each block in the backward pass: about a third more time, a fraction of the memory
+    checkpointing: bool = False
+    # updates whose gradient norm is this many times the usual one are skipped; 0 = only those that are not finite
+    spike: float = 0.0
     most_skipped: int = 20  # skipped updates in a row after which the run stops with an error
-    equalise: float = 0.0  # dB: half of the items pass through a random smooth equaliser of this deviation, prompt and speech alike
-    revoice: float = 0.0  # three of four items get another pitch, formants and depth of harmonics, likewise; 1 = by some 10 percent
+    # dB: half of the items pass through a random smooth equaliser of this deviation, prompt and speech alike
+    equalise: float = 0.0
+    # three of four items get another pitch, formants and depth of harmonics, likewise; 1 = by some 10 percent
+    revoice: float = 0.0
     tensorboard: bool = False  # write <run>/tensorboard
     shard: bool = False  # several processes share weights, moments and averages (FSDP2) instead of each holding all
-    ctc: float = 0.0  # weight of a CTC loss on hidden states two thirds up the network, which must tell the symbols (A-DMA); 0 = none
+    # weight of a CTC loss on hidden states two thirds up the network, which must tell the symbols (A-DMA); 0 = none
+    ctc: float = 0.0
     peak_tflops: float = 0.0  # what the hardware can do, for the share of it that is used in the log; 0 = not known
 
 
 def from_dict(kind: type[C], values: dict[str, Any]) -> C:
-    """Build a config dataclass from plain JSON values. Raises ValueError for an unknown key, naming the nearest, or a wrong type."""
+    """Build a config dataclass from plain JSON values. Raises ValueError for an unknown key, naming the nearest, or a
+    wrong type.
+    """
     fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key, value in values.items():
         if key not in fields:
@@ -89,7 +106,9 @@ def from_dict(kind: type[C], values: dict[str, Any]) -> C:
         wanted = type(fields[key].default)
         if wanted is tuple and isinstance(value, list):
             values = values | {key: tuple(value)}
-        if wanted in (int, float, str, bool) and not (isinstance(value, wanted) or (wanted is float and isinstance(value, int))):
+        if wanted in (int, float, str, bool) and not (
+            isinstance(value, wanted) or (wanted is float and isinstance(value, int))
+        ):
             raise ValueError(f"{kind.__name__}.{key} must be {wanted.__name__}, got {value!r}")
     return kind(**values)
 

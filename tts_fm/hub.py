@@ -1,9 +1,11 @@
-"""From the name of a model file to a checked file on this disk: plain paths, hf://owner/repo[@revision]/file, https URLs.
+"""From the name of a model file to a checked file on this disk: plain paths, hf://owner/repo[@revision]/file, https
+URLs.
 
-Downloads use the standard library alone, so that no hub client is needed: https only (http on the loopback for tests and mirrors), resumed
-after a break, checked by length and SHA-256, renamed into the cache when whole. Environment: TTS_FM_CACHE (folder), TTS_FM_OFFLINE or
-HF_HUB_OFFLINE (1 = never ask the network), HF_ENDPOINT (a mirror), HF_TOKEN (sent to the endpoint only, never shown). A file in the cache
-is not asked for again, so name a commit instead of a branch where it matters. Nothing here knows what is inside the files.
+Downloads use the standard library alone, so that no hub client is needed: https only (http on the loopback for tests
+and mirrors), resumed after a break, checked by length and SHA-256, renamed into the cache when whole. Environment:
+TTS_FM_CACHE (folder), TTS_FM_OFFLINE or HF_HUB_OFFLINE (1 = never ask the network), HF_ENDPOINT (a mirror), HF_TOKEN
+(sent to the endpoint only, never shown). A file in the cache is not asked for again, so name a commit instead of a
+branch where it matters. Nothing here knows what is inside the files.
 """
 
 from __future__ import annotations
@@ -63,10 +65,13 @@ def cache_dir() -> Path:
 
 def is_offline() -> bool:
     """Whether TTS_FM_OFFLINE or HF_HUB_OFFLINE forbids the network."""
-    return any(os.environ.get(k, "").strip().lower() in ("1", "true", "yes", "on") for k in ("TTS_FM_OFFLINE", "HF_HUB_OFFLINE"))
+    return any(
+        os.environ.get(k, "").strip().lower() in ("1", "true", "yes", "on")
+        for k in ("TTS_FM_OFFLINE", "HF_HUB_OFFLINE")
+    )
 
 
-# --- names -------------------------------------------------------------------------------------------------------------------------
+# --- names
 
 
 def _check_url(url: str) -> urllib.parse.SplitResult:
@@ -79,7 +84,10 @@ def _check_url(url: str) -> urllib.parse.SplitResult:
     if not host or parts.scheme not in ("https", "http") or (parts.scheme == "http" and not _is_loopback(host)):
         raise ValueError(f"{parts.scheme}://{host or ''} is not fetched; only https URLs are (and http on 127.0.0.1)")
     if parts.username is not None or parts.password is not None or re.search(r"[\x00-\x20\x7f]", url):
-        raise ValueError(f"the URL for {host} holds a password, a space or a control character; use HF_TOKEN, and quote spaces as %20")
+        raise ValueError(
+            f"the URL for {host} holds a password, a space or a control character; use HF_TOKEN, and quote spaces as "
+            "%20"
+        )
     return parts
 
 
@@ -88,7 +96,8 @@ def _is_loopback(host: str | None) -> bool:
 
 
 def parse_hf(spec: str) -> tuple[str, str, str, str]:
-    """ "hf://owner/repo@rev/a/b.safetensors" -> (owner, repo, revision, "a/b.safetensors"); revision "main" and file "" when not given.
+    """ "hf://owner/repo@rev/a/b.safetensors" -> (owner, repo, revision, "a/b.safetensors"); revision "main" and file ""
+    when not given.
 
     ValueError for names that could leave the cache folder or are not a repository's.
     """
@@ -97,8 +106,12 @@ def parse_hf(spec: str) -> tuple[str, str, str, str]:
     repo, at, revision = repo.partition("@")
     revision = revision if at else "main"
     parts = file.split("/") if file else []
-    safe = all(p not in ("", ".", "..") and not re.search(r'[\x00-\x1f\x7f\\:*?"<>|]', p) and len(p) < 200 for p in parts)
-    if not (spec.startswith("hf://") and safe and all(NAME.fullmatch(x) and ".." not in x for x in (owner, repo, revision))):
+    safe = all(
+        p not in ("", ".", "..") and not re.search(r'[\x00-\x1f\x7f\\:*?"<>|]', p) and len(p) < 200 for p in parts
+    )
+    if not (
+        spec.startswith("hf://") and safe and all(NAME.fullmatch(x) and ".." not in x for x in (owner, repo, revision))
+    ):
         raise ValueError(f"{spec!r} does not name a file of a repository; it must look like {HF_FORM}")
     return owner, repo, revision, file
 
@@ -120,11 +133,13 @@ def _remote(spec: str) -> _Remote:
     return _Remote(spec, target, urllib.parse.urlunsplit((parts.scheme, parts.netloc, parts.path, "", "")))
 
 
-# --- network -----------------------------------------------------------------------------------------------------------------------
+# --- network
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to https only, takes the token along to the same host only, and notes the SHA-256 a hub announces on its way."""
+    """Follows redirects to https only, takes the token along to the same host only, and notes the SHA-256 a hub
+    announces on its way.
+    """
 
     announced: str | None = None
 
@@ -148,7 +163,9 @@ def _announced(headers: Any) -> str | None:
 
 def _open(remote: _Remote, headers: dict[str, str]) -> tuple[Any, str | None]:
     """The response and the SHA-256 announced for it."""
-    request = urllib.request.Request(remote.url, headers={"User-Agent": "tts_fm", "Accept-Encoding": "identity", **headers})
+    request = urllib.request.Request(
+        remote.url, headers={"User-Agent": "tts_fm", "Accept-Encoding": "identity", **headers}
+    )
     if remote.token:
         request.add_unredirected_header("Authorization", f"Bearer {remote.token}")
     redirects = _Redirects()
@@ -187,10 +204,21 @@ def _fetch_once(remote: _Remote, part: Path, note: Path, sha256: str | None, pro
         total = int(span[2]) if go_on and span else int(length) if length and length.isdigit() else None
         have = have if go_on else 0
         if total is not None and shutil.disk_usage(part.parent).free < total - have + BLOCK:
-            raise ModelError(f"{remote.shown} needs {(total - have) / 1e6:.0f} MB, {part.parent} has less free; set TTS_FM_CACHE elsewhere")
+            raise ModelError(
+                f"{remote.shown} needs {(total - have) / 1e6:.0f} MB, {part.parent} has less free; set TTS_FM_CACHE "
+                "elsewhere"
+            )
         etag = response.headers.get("ETag") or ""
-        note.write_text(json.dumps({"etag": etag if etag.startswith('"') else None}))  # a weak tag does not prove equal bytes
-        bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=remote.target.name, disable=None if progress else True)
+        # a weak tag does not prove equal bytes
+        note.write_text(json.dumps({"etag": etag if etag.startswith('"') else None}))
+        bar = tqdm(
+            total=total,
+            initial=have,
+            unit="B",
+            unit_scale=True,
+            desc=remote.target.name,
+            disable=None if progress else True,
+        )
         with open(part, "ab" if go_on else "wb") as file, bar:
             while block := response.read(BLOCK):
                 file.write(block)
@@ -221,9 +249,13 @@ def _download(remote: _Remote, sha256: str | None, progress: bool) -> None:
             if error.code == 416:  # the part is longer than the file has become
                 part.unlink(missing_ok=True)
             elif error.code in (401, 403):
-                raise ModelError(f"cannot fetch {remote.shown}: {problem}; if it is private or gated, set HF_TOKEN") from None
+                raise ModelError(
+                    f"cannot fetch {remote.shown}: {problem}; if it is private or gated, set HF_TOKEN"
+                ) from None
             elif error.code < 500 and error.code not in (408, 429):
-                raise ModelError(f"cannot fetch {remote.shown}: {problem}; check the name, or give a path on this disk") from None
+                raise ModelError(
+                    f"cannot fetch {remote.shown}: {problem}; check the name, or give a path on this disk"
+                ) from None
             continue
         except ValueError as error:
             raise ModelError(f"cannot fetch {remote.shown}: {error}") from None
@@ -239,8 +271,13 @@ def _download(remote: _Remote, sha256: str | None, progress: bool) -> None:
             return
         part.unlink()
         if fresh:  # else the part from before may be at fault: once more from the start
-            raise ModelError(f"{remote.shown} has SHA-256 {got}, {wanted} was expected: it was changed, or damaged on its way; not kept")
-    hint = "run again to go on from there" if part.exists() else "try again later, or give a path to a file on this disk"
+            raise ModelError(
+                f"{remote.shown} has SHA-256 {got}, {wanted} was expected: it was changed, or damaged on its way; not "
+                "kept"
+            )
+    hint = (
+        "run again to go on from there" if part.exists() else "try again later, or give a path to a file on this disk"
+    )
     raise ModelError(f"cannot fetch {remote.shown} ({ATTEMPTS} tries): {problem}; {hint}")
 
 
@@ -257,7 +294,7 @@ def _lock(path: Path) -> Iterator[None]:
         yield
 
 
-# --- public ------------------------------------------------------------------------------------------------------------------------
+# --- public
 
 
 def _check_sum(sha256: str | None) -> str | None:
@@ -274,9 +311,10 @@ def is_remote(spec: str) -> bool:
 def resolve(spec: str | os.PathLike[str], sha256: str | None = None, progress: bool = True) -> Path:
     """The file that `spec` names, fetched into the cache if it has to be.
 
-    spec: a path, hf://owner/repo[@revision]/file, or an https URL. sha256: 64 hex digits that the file must have; without it, for hf://,
-    the sum that the hub announces is checked. progress: a bar on stderr when that is a terminal. ModelError (exit 4): missing, offline,
-    cannot be fetched, wrong sum. ValueError: a name that is not one of these forms.
+    spec: a path, hf://owner/repo[@revision]/file, or an https URL. sha256: 64 hex digits that the file must have;
+    without it, for hf://, the sum that the hub announces is checked. progress: a bar on stderr when that is a terminal.
+    ModelError (exit 4): missing, offline, cannot be fetched, wrong sum. ValueError: a name that is not one of these
+    forms.
     """
     spec, sha256 = os.fspath(spec), _check_sum(sha256)
     if not is_remote(spec):
@@ -291,7 +329,9 @@ def resolve(spec: str | os.PathLike[str], sha256: str | None = None, progress: b
     if _is_good(target, sha256):
         return target
     if is_offline():
-        raise ModelError(f"{remote.shown} is not at {target} and TTS_FM_OFFLINE or HF_HUB_OFFLINE is set; unset it or put it there")
+        raise ModelError(
+            f"{remote.shown} is not at {target} and TTS_FM_OFFLINE or HF_HUB_OFFLINE is set; unset it or put it there"
+        )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _lock(target.with_name(target.name + ".lock")):
@@ -299,18 +339,24 @@ def resolve(spec: str | os.PathLike[str], sha256: str | None = None, progress: b
                 _download(remote, sha256, progress)
     except OSError as error:
         reason = error.strerror or error
-        raise ModelError(f"cannot keep {remote.shown} in {target.parent}: {reason}; set TTS_FM_CACHE to a folder with space") from None
+        raise ModelError(
+            f"cannot keep {remote.shown} in {target.parent}: {reason}; set TTS_FM_CACHE to a folder with space"
+        ) from None
     return target
 
 
 def download(url: str, target: str | os.PathLike[str], sha256: str | None = None, progress: bool = True) -> Path:
-    """Fetch one URL to `target` (a corpus, not the cache): checked, resumable and atomic as in `resolve`. ModelError, ValueError alike."""
+    """Fetch one URL to `target` (a corpus, not the cache): checked, resumable and atomic as in `resolve`. ModelError,
+    ValueError alike.
+    """
     place, sha256 = Path(target), _check_sum(sha256)
     remote = dataclasses.replace(_remote(url), target=place)
     if _is_good(place, sha256):
         return place
     if is_offline():
-        raise ModelError(f"{place} is not there and TTS_FM_OFFLINE or HF_HUB_OFFLINE is set; unset it or put {remote.shown} there")
+        raise ModelError(
+            f"{place} is not there and TTS_FM_OFFLINE or HF_HUB_OFFLINE is set; unset it or put {remote.shown} there"
+        )
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with _lock(place.with_name(place.name + ".lock")):
@@ -324,8 +370,11 @@ def _is_good(target: Path, sha256: str | None) -> bool:
     return target.is_file() and (sha256 is None or _hash_file(target).hexdigest() == sha256)
 
 
-def resolve_folder(spec: str | os.PathLike[str], files: Sequence[str], optional: Sequence[str] = (), progress: bool = True) -> Path:
-    """A folder that holds `files` (and those of `optional` that exist): a path as it is, or hf://owner/repo[@revision][/folder] fetched.
+def resolve_folder(
+    spec: str | os.PathLike[str], files: Sequence[str], optional: Sequence[str] = (), progress: bool = True
+) -> Path:
+    """A folder that holds `files` (and those of `optional` that exist): a path as it is, or
+    hf://owner/repo[@revision][/folder] fetched.
 
     ModelError when one of `files` is missing there.
     """

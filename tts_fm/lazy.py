@@ -1,4 +1,6 @@
-"""Names that a package offers without importing its modules: `from tts_fm.audio import load` loads tts_fm.audio.files, and no torch."""
+"""Names that a package offers without importing its modules: `from tts_fm.audio import load` loads tts_fm.audio.files,
+and no torch.
+"""
 
 from __future__ import annotations
 

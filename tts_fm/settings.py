@@ -28,7 +28,9 @@ class Settings:
     chunk_seconds: float = 12.0  # longest stretch that is spoken in one go, 2 to 25
 
     def with_defaults(self, defaults: dict[str, Any]) -> Settings:
-        """Fill `steps`, `cfg`, `temperature` and `match` from a model's defaults (32, 2, 1 and 0 where it has none, as F5-TTS)."""
+        """Fill `steps`, `cfg`, `temperature` and `match` from a model's defaults (32, 2, 1 and 0 where it has none, as
+        F5-TTS).
+        """
         return replace(
             self,
             steps=self.steps if self.steps is not None else defaults.get("steps", 32),
@@ -75,4 +77,6 @@ def _inside(name: str, value: float | None, low: float, high: float, whole: bool
         or not math.isfinite(value)
         or not low <= value <= high
     ):
-        raise ValueError(f"{name} must be {'a whole number' if whole else 'a number'} from {low:g} to {high:g}, got {value!r}")
+        raise ValueError(
+            f"{name} must be {'a whole number' if whole else 'a number'} from {low:g} to {high:g}, got {value!r}"
+        )

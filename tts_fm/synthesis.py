@@ -1,12 +1,13 @@
 """Text and a voice become speech: the whole inference path, in the order in which it happens.
 
-    text -> chunks (text/chunks.py) -> frames for every symbol (duration model, or F5's byte ratio) -> mel (flow, prompt first) -> wave (vocoder)
+    text -> chunks (text/chunks.py) -> frames for every symbol (duration model, or F5's byte ratio) -> mel (flow, prompt
+      first) -> wave (vocoder)
 
     from tts_fm import TTS
     TTS.load().say("Hello.", voice="ref.wav").save("hello.wav")
 
-T mel frames, S samples at 24 kHz. Nothing here is random but the noise, which comes from a generator for each chunk: a request gives the
-same audio alone, in a batch, or streamed.
+T mel frames, S samples at 24 kHz. Nothing here is random but the noise, which comes from a generator for each chunk: a
+request gives the same audio alone, in a batch, or streamed.
 """
 
 from __future__ import annotations
@@ -37,8 +38,10 @@ from tts_fm.voices import Voice, catalogue, get_voice
 BUILTIN = Path(__file__).parent / "assets" / "builtin"
 EDGE_SILENCE = 0.16  # longest silence, seconds, that is kept after the speech of a chunk
 LEAD = 0.24  # the same before it: with less behind the prompt the network swallows first words (recipes/builtin/LOG.md)
-Progress = Callable[[int, int, int, int], None]  # (step, steps, chunks already spoken, chunks in all); may raise to cancel
-Timed = tuple[list[int], list[float] | None, int]  # symbols, the frames of each (aligned models), frames of prompt and speech together
+# (step, steps, chunks already spoken, chunks in all); may raise to cancel
+Progress = Callable[[int, int, int, int], None]
+# symbols, the frames of each (aligned models), frames of prompt and speech together
+Timed = tuple[list[int], list[float] | None, int]
 
 
 @dataclass
@@ -81,8 +84,11 @@ class Speech:
         return [word for chunk in self.chunks for word in chunk.words]
 
     def save(self, path: str | Path | BinaryIO, format: str | None = None) -> None:
-        """Write the audio to a path or an open file, with a note in its container that it was generated; see audio.write_audio."""
-        note = f"generated speech; voice {self.voice}, seed {self.settings.seed}, steps {self.settings.steps}, cfg {self.settings.cfg}"
+        """Write the audio to a path or an open file, with a note in its container that it was generated; see
+        audio.write_audio.
+        """
+        s = self.settings
+        note = f"generated speech; voice {self.voice}, seed {s.seed}, steps {s.steps}, cfg {s.cfg}"
         write_audio(path, self.wave, self.rate, format, {"software": "tts_fm", "comment": note})
 
 
@@ -114,8 +120,8 @@ class Job:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Frames and symbols that the job is padded to, always by at least one: the same alone and in every batch, so that even bfloat16,
-        whose rounding depends on shapes, gives the same bits."""
+        """Frames and symbols that the job is padded to, always by at least one: the same alone and in every batch, so
+        that even bfloat16, whose rounding depends on shapes, gives the same bits."""
         return (self.frames // 64 + 1) * 64, (len(self.ids) // 32 + 1) * 32
 
 
@@ -130,10 +136,12 @@ class TTS:
 
     @classmethod
     def load(cls, model: str | Path | None = None, device: str = "cpu", dtype: torch.dtype | None = None, **how) -> TTS:
-        """The built-in model (None), a model folder, or published weights (`variant=`, `vocab=` as for load_flow_model).
+        """The built-in model (None), a model folder, or published weights (`variant=`, `vocab=` as for
+        load_flow_model).
 
-        dtype: what the flow network computes in; None = bfloat16 on CPUs that have it in hardware (4 to 5 times faster), else float32. A
-        folder may hold `vocoder/` and `duration/`; without a vocoder Griffin-Lim is used. Raises ModelError.
+        dtype: what the flow network computes in; None = bfloat16 on CPUs that have it in hardware (4 to 5 times
+        faster), else float32. A folder may hold `vocoder/` and `duration/`; without a vocoder Griffin-Lim is used.
+        Raises ModelError.
         """
         folder = BUILTIN if model is None else resolve(model)
         if dtype is None and device == "cpu" and quick_bf16():
@@ -161,7 +169,9 @@ class TTS:
         on_progress: Progress | None = None,
         **overrides,
     ) -> Speech:
-        """Speak a text of up to 100,000 characters. `overrides` are fields of Settings. Raises ValueError for bad input."""
+        """Speak a text of up to 100,000 characters. `overrides` are fields of Settings. Raises ValueError for bad
+        input.
+        """
         request = Request(text, voice, ref_text, replace(settings or Settings(), **overrides))
         return next(iter(self.batch([request], on_progress=on_progress)))[1]
 
@@ -175,7 +185,9 @@ class TTS:
         on_progress: Progress | None = None,
         **overrides,
     ) -> Iterator[Chunk]:
-        """The chunks of `say` one by one, each as soon as it is spoken. The final limiter is applied to every chunk on its own."""
+        """The chunks of `say` one by one, each as soon as it is spoken. The final limiter is applied to every chunk on
+        its own.
+        """
         request = Request(text, voice, ref_text, replace(settings or Settings(), **overrides))
         start = 0.0
         for job in self.plan(request):
@@ -188,7 +200,8 @@ class TTS:
     def batch(
         self, requests: Sequence[Request], batch_frames: int = 6000, on_progress: Progress | None = None
     ) -> Iterator[tuple[int, Speech]]:
-        """Speak many requests, their chunks sorted by length and batched exactly; yields (number of the request, Speech) as they finish.
+        """Speak many requests, their chunks sorted by length and batched exactly; yields (number of the request,
+        Speech) as they finish.
 
         batch_frames: mel frames, prompts and padding included, in one forward.
         """
@@ -238,13 +251,17 @@ class TTS:
         unknown, silence = self.model.vocab.index("<unk>"), self.model.vocab.index("<sil>")
         ids = [silence, *plan.ids, silence]
         device = self.model.device
-        frames = self.durations.durations(torch.tensor([ids], device=device), prompt[None].to(device), speed)[0].tolist()
+        frames = self.durations.durations(torch.tensor([ids], device=device), prompt[None].to(device), speed)[
+            0
+        ].tolist()
         frames[0], frames[-1] = min(frames[0], LEAD * FRAMES_PER_SECOND), EDGE_SILENCE * FRAMES_PER_SECOND / 2
         durations = [float(len(prompt)), *frames]
         return [unknown, *ids], durations, int(round(sum(durations)))
 
     def _by_ratio(self, plan: ChunkPlan, prompt: torch.Tensor, voice: Voice, lang: str, speed: float) -> Timed:
-        """F5's rule: as many frames for a byte of text as the prompt has; the transcript of the prompt is part of the text."""
+        """F5's rule: as many frames for a byte of text as the prompt has; the transcript of the prompt is part of the
+        text.
+        """
         if not voice.text:
             raise ValueError("this model needs to know what the reference says: give its transcript (--ref-text)")
         ref_text = voice.text if voice.text.endswith(". ") else voice.text.rstrip().rstrip(".") + ". "
@@ -266,7 +283,8 @@ class TTS:
         s = first.settings
         frames, width = first.shape
         longest = max(len(job.prompt) for job in jobs)
-        cond = torch.stack([torch.nn.functional.pad(job.prompt, (0, 0, 0, longest - len(job.prompt))) for job in jobs])  # (B, Tp, 100)
+        # (B, Tp, 100)
+        cond = torch.stack([torch.nn.functional.pad(job.prompt, (0, 0, 0, longest - len(job.prompt))) for job in jobs])
         ids = torch.tensor([job.ids + [-1] * (width - len(job.ids)) for job in jobs])  # (B, N)
         durations = None
         if first.durations is not None:
@@ -290,7 +308,9 @@ class TTS:
         return [self._chunk(job, mel[b, len(job.prompt) : job.frames]) for b, job in enumerate(jobs)]
 
     def _chunk(self, job: Job, mel: torch.Tensor) -> Chunk:
-        """Vocode one chunk's mel (T, 100) in the prompt's colour, soften its edges, put its pause before it and time its words."""
+        """Vocode one chunk's mel (T, 100) in the prompt's colour, soften its edges, put its pause before it and time
+        its words.
+        """
         if job.settings.duration is None:
             mel = mel[: speech_end(mel)]
         mel = matched(mel, job.prompt, job.settings.match or 0.0)
@@ -302,26 +322,37 @@ class TTS:
         pause = np.zeros(round(job.plan.pause * SAMPLE_RATE), np.float32)
         words: list[Word] = []
         if job.durations is not None:
-            ends = np.minimum(np.cumsum(job.durations[1:]) * HOP, len(wave)) / SAMPLE_RATE  # of the silence, then of every unit
+            # of the silence, then of every unit
+            ends = np.minimum(np.cumsum(job.durations[1:]) * HOP, len(wave)) / SAMPLE_RATE
             offset = len(pause) / SAMPLE_RATE
             words = [
                 Word(w.text, w.start + offset, w.end + offset)
                 for w in word_times(
-                    job.plan.text, job.plan.units, ends[1:-1].tolist(), self.lang(job.settings, job.voice), first=float(ends[0])
+                    job.plan.text,
+                    job.plan.units,
+                    ends[1:-1].tolist(),
+                    self.lang(job.settings, job.voice),
+                    first=float(ends[0]),
                 )
             ]
         whole, shown = np.concatenate([pause, wave]), mel.float().cpu().numpy()
         return Chunk(job.index, job.total, job.plan.text, whole, 0.0, words, shown, dict(job.plan.unknown))
 
     def finish(self, job: Job, chunks: list[Chunk], seconds: float) -> Speech:
-        """Join the chunks of one request (`job` is any of its jobs), set the loudness and keep the true peak under -1 dB."""
+        """Join the chunks of one request (`job` is any of its jobs), set the loudness and keep the true peak under -1
+        dB.
+        """
         settings = job.settings
         start, placed = 0.0, []
         for chunk in chunks:
             placed.append(moved(chunk, start))
             start += chunk.seconds
         wave = np.concatenate([chunk.wave for chunk in placed])
-        wave = limit(wave, SAMPLE_RATE) if settings.loudness is None else normalise_loudness(wave, SAMPLE_RATE, settings.loudness)
+        wave = (
+            limit(wave, SAMPLE_RATE)
+            if settings.loudness is None
+            else normalise_loudness(wave, SAMPLE_RATE, settings.loudness)
+        )
         warnings = list(job.voice.warnings)
         unknown = sorted({symbol for chunk in chunks for symbol in chunk.unknown})
         if unknown:
@@ -341,7 +372,9 @@ def moved(chunk: Chunk, start: float) -> Chunk:
 
 
 def speech_end(mel: torch.Tensor) -> int:
-    """Frames of a chunk (T, 100) up to EDGE_SILENCE behind the last one that is not silent: 4.6 nepers (40 dB) under the loudest ones."""
+    """Frames of a chunk (T, 100) up to EDGE_SILENCE behind the last one that is not silent: 4.6 nepers (40 dB) under
+    the loudest ones.
+    """
     level = mel.mean(-1)
     loud = (level > level.quantile(0.95) - 4.6).nonzero()
     return min(len(mel), int(loud[-1]) + 2 + round(EDGE_SILENCE * FRAMES_PER_SECOND))
@@ -357,7 +390,10 @@ def grouped(jobs: list[Job], batch_frames: int) -> Iterator[list[Job]]:
     """Jobs of like settings and padded shape, `batch_frames` padded frames at a time."""
     group: list[Job] = []
     for job in sorted(jobs, key=lambda j: (j.settings.solver_key(), j.shape, j.request, j.index)):
-        alike = bool(group) and (job.settings.solver_key(), job.shape) == (group[0].settings.solver_key(), group[0].shape)
+        alike = bool(group) and (job.settings.solver_key(), job.shape) == (
+            group[0].settings.solver_key(),
+            group[0].shape,
+        )
         if group and not (alike and job.shape[0] * (len(group) + 1) <= batch_frames):
             yield group
             group = []
@@ -379,7 +415,8 @@ def fit_total(timed: list[Timed], prompt: int, seconds: float) -> list[Timed]:
     wanted = seconds * FRAMES_PER_SECOND
     if not 0.2 <= wanted / total <= 5:
         raise ValueError(
-            f"the text takes {total / FRAMES_PER_SECOND:.1f} s at speed 1; a duration of {seconds:.1f} s is out of reach (0.2 to 5 times)"
+            f"the text takes {total / FRAMES_PER_SECOND:.1f} s at speed 1; a duration of {seconds:.1f} s is out of "
+            "reach (0.2 to 5 times)"
         )
     result = []
     for ids, durations, frames in timed:

@@ -1,7 +1,7 @@
 """Named voices: stored prompts that ship with the package, and those that a user adds.
 
-A voice is a folder entry NAME.flac (24 kHz mono, checked and trimmed) and a line in voices.json {NAME: {"text", "lang", "about"}}.
-Names are matched against what is stored; user text never becomes a path.
+A voice is a folder entry NAME.flac (24 kHz mono, checked and trimmed) and a line in voices.json {NAME: {"text", "lang",
+"about"}}. Names are matched against what is stored; user text never becomes a path.
 """
 
 from __future__ import annotations
@@ -75,9 +75,15 @@ def get_voice(spec: str | os.PathLike[str] | Voice | None, text: str | None = No
 
 
 def add_voice(
-    name: str, source: str | os.PathLike[str], text: str | None = None, lang: str | None = None, folder: Path | None = None
+    name: str,
+    source: str | os.PathLike[str],
+    text: str | None = None,
+    lang: str | None = None,
+    folder: Path | None = None,
 ) -> list[str]:
-    """Store a recording as a voice of the user; returns the warnings of the check. Raises ValueError for a bad name or recording."""
+    """Store a recording as a voice of the user; returns the warnings of the check. Raises ValueError for a bad name or
+    recording.
+    """
     if not NAME.fullmatch(name):
         raise ValueError(f"{name!r} cannot name a voice; use up to 64 letters, digits, - and _")
     folder = user_folder() if folder is None else folder

@@ -1,11 +1,13 @@
-"""`tts-fm batch` under kill -9: lists of every form are spoken, killed at random moments, restarted, split into shards, batched otherwise.
+"""`tts-fm batch` under kill -9: lists of every form are spoken, killed at random moments, restarted, split into shards,
+batched otherwise.
 
     python recipes/benchmarks/batch_show.py [--lines 200] [--steps 2] [--kills 3] [--seed N] [--keep DIR] [--model M]
 
-The folder of a run that was killed and restarted must end bit for bit as that of an unbroken run (in results.jsonl all but `rtf`, which is
-a measurement), with no .part left; so must --shard 0/2 and 1/2; another --batch size may differ by TOLERANCE, and how many files differ at
-all is printed. Every run is the command itself, called for list after list in a process that loads the model once. Exit code 1 where
-something is not as it must be. Some five minutes on two quiet cores. `--seed` repeats a run's moments of killing, as far as timing allows.
+The folder of a run that was killed and restarted must end bit for bit as that of an unbroken run (in results.jsonl all
+but `rtf`, which is a measurement), with no .part left; so must --shard 0/2 and 1/2; another --batch size may differ by
+TOLERANCE, and how many files differ at all is printed. Every run is the command itself, called for list after list in a
+process that loads the model once. Exit code 1 where something is not as it must be. Some five minutes on two quiet
+cores. `--seed` repeats a run's moments of killing, as far as timing allows.
 """
 
 from __future__ import annotations
@@ -31,10 +33,13 @@ from tts_fm.audio.files import read_audio, write_audio
 
 TOLERANCE = 4  # steps of 16 bit audio (1.2e-4) between two batch sizes
 FORMATS = {"txt": "wav", "jsonl": "flac", "tsv": "mp3", "lst": "wav", "ljspeech": "opus", "csv": "ogg", "toml": "flac"}
-SHARES = {"txt": 0.2, "jsonl": 0.2, "tsv": 0.15, "lst": 0.15, "ljspeech": 0.15, "csv": 0.15}  # of all lines; toml is one more
+# of all lines; toml is one more
+SHARES = {"txt": 0.2, "jsonl": 0.2, "tsv": 0.15, "lst": 0.15, "ljspeech": 0.15, "csv": 0.15}
 OPENINGS = "Yes|No|Well|In the morning|At noon|Late at night|After all these years|Before the rain came".split("|")
 SUBJECTS = "she|the old man|a small boat|my neighbour|every child|the last train".split("|")
-ENDS = "came home|was gone|stood still by the gate|made no sound at all|looked out over the cold grey lake and smiled".split("|")
+ENDS = (
+    "came home|was gone|stood still by the gate|made no sound at all|looked out over the cold grey lake and smiled"
+).split("|")
 
 
 def sentence(number: int) -> str:
@@ -44,7 +49,9 @@ def sentence(number: int) -> str:
 
 
 def write_lists(folder: Path, lines: int) -> dict[str, Path]:
-    """Lists of all forms that have `lines` lines together, and the recording that some of them refer to; form -> file."""
+    """Lists of all forms that have `lines` lines together, and the recording that some of them refer to; form ->
+    file.
+    """
     from tts_fm.voices import catalogue, get_voice
 
     folder.mkdir(parents=True)
@@ -64,14 +71,17 @@ def write_lists(folder: Path, lines: int) -> dict[str, Path]:
         "tsv": [f"t{k}\t{spoken}\tref.wav\t{text}" for k, text in enumerate(texts["tsv"])],
         "lst": [f"l{k}|{spoken}|ref.wav|{text}" for k, text in enumerate(texts["lst"])],
         "ljspeech": [f"LJ{k:03d}|{text}|{text}" for k, text in enumerate(texts["ljspeech"])],
-        "toml": ['ref_audio = "ref.wav"', 'gen_text = "Who is there? [two] It is me. [main] Come in, then."', 'output_file = "play.wav"',
+        "toml": ['ref_audio = "ref.wav"', 'gen_text = "Who is there? [two] It is me. [main] Come in, then."',
+        'output_file = "play.wav"',
                  "[voices.two]", 'ref_audio = "ref.wav"'],
     }  # fmt: skip
     files = {form: folder / f"list.{'psv' if form == 'ljspeech' else form}" for form in FORMATS}
     for form, rows in plain.items():
         files[form].write_text("\n".join(rows) + "\n", encoding="utf-8")
     with open(files["csv"], "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([["id", "text", "seed"], *([f"c{k}", text, k] for k, text in enumerate(texts["csv"]))])
+        csv.writer(file).writerows(
+            [["id", "text", "seed"], *([f"c{k}", text, k] for k, text in enumerate(texts["csv"]))]
+        )
     return files
 
 
@@ -90,8 +100,23 @@ def speak_lists(lists: Path, out: Path, rest: list[str]) -> int:
     batch.load_tts = once
     worst = 0
     for form, format in FORMATS.items():
-        (source,) = [path for path in lists.glob("list.*") if path.suffix == (".psv" if form == "ljspeech" else f".{form}")]
-        line = ["batch", str(source), "-o", str(out / form), "--format", format, "--subtitles", "srt", "--quiet", "--workers", "1", *rest]
+        (source,) = [
+            path for path in lists.glob("list.*") if path.suffix == (".psv" if form == "ljspeech" else f".{form}")
+        ]
+        line = [
+            "batch",
+            str(source),
+            "-o",
+            str(out / form),
+            "--format",
+            format,
+            "--subtitles",
+            "srt",
+            "--quiet",
+            "--workers",
+            "1",
+            *rest,
+        ]
         worst = max(worst, cli.main(line))
     return worst
 
@@ -106,7 +131,15 @@ class Show:
     faults: list[str] = field(default_factory=list)
 
     def start(self, out: str, *more: str) -> subprocess.Popen:
-        line = [sys.executable, __file__, "--child", str(self.place / "lists"), str(self.place / out), *self.shared, *more]
+        line = [
+            sys.executable,
+            __file__,
+            "--child",
+            str(self.place / "lists"),
+            str(self.place / out),
+            *self.shared,
+            *more,
+        ]
         return subprocess.Popen(line, stdout=subprocess.DEVNULL, start_new_session=True)
 
     def whole(self, out: str, *more: str) -> float:
@@ -142,17 +175,24 @@ class Show:
             if path.name.startswith("results") and path.suffix == ".jsonl":
                 rows = [json.loads(line) for line in path.read_bytes().splitlines()]
                 key = f"{path.parent.name}/results"
-                found[key] = found.get(key, b"") + b"".join(sorted(json.dumps(row | {"rtf": 0}).encode() + b"\n" for row in rows))
+                found[key] = found.get(key, b"") + b"".join(
+                    sorted(json.dumps(row | {"rtf": 0}).encode() + b"\n" for row in rows)
+                )
             elif path.is_file():
                 found[name] = path.read_bytes()
-        return {name: b"".join(sorted(data.splitlines(True))) if name.endswith("/results") else data for name, data in found.items()}
+        return {
+            name: b"".join(sorted(data.splitlines(True))) if name.endswith("/results") else data
+            for name, data in found.items()
+        }
 
     def same(self, out: str) -> str:
         """Compare a folder with the unbroken one, bit for bit."""
         truth, got = self.contents("unbroken"), self.contents(out)
         wrong = sorted(name for name in truth.keys() | got.keys() if truth.get(name) != got.get(name))
         if wrong:
-            self.faults.append(f"{out} differs from unbroken in {len(wrong)} of {len(truth)} files: {', '.join(wrong[:5])}")
+            self.faults.append(
+                f"{out} differs from unbroken in {len(wrong)} of {len(truth)} files: {', '.join(wrong[:5])}"
+            )
         left = [name for name in got if name.endswith(".part")]
         self.faults += [f"{out}/{name} is left" for name in left]
         return f"{len(truth) - len(wrong)} of {len(truth)} files bit-identical, {len(left)} .part left"
@@ -174,7 +214,10 @@ class Show:
                 worst = max(worst, float(np.abs(one - two).max()) * 32768)
         if worst > TOLERANCE:
             self.faults.append(f"{out} differs by {worst:.0f} steps of 16 bit")
-        return f"{equal} of {files} audio files bit-identical; largest difference {worst:.0f} steps of 16 bit in {lossless} lossless files"
+        return (
+            f"{equal} of {files} audio files bit-identical; "
+            f"largest difference {worst:.0f} steps of 16 bit in {lossless} lossless files"
+        )
 
 
 def main() -> int:

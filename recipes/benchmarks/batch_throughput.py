@@ -1,10 +1,13 @@
-"""How much `tts-fm batch` gains: seconds of audio made in a second, one by one with `say`, in exact batches, and with worker processes.
+"""How much `tts-fm batch` gains: seconds of audio made in a second, one by one with `say`, in exact batches, and with
+worker processes.
 
-    python recipes/benchmarks/batch_throughput.py [--items 64] [--batch 8] [--workers 2] [--threads 2] [--commands 3] [--steps N]
+    python recipes/benchmarks/batch_throughput.py [--items 64] [--batch 8] [--workers 2] [--threads 2] [--commands 3]
+      [--steps N]
 
-All ways speak the same sentences with the same voice, seeds and steps, in one run, and write files. `commands` starts `tts-fm say`
-anew for every sentence, as a shell loop would (measured on a few of them). Model loading is timed apart, but for `commands` and `workers`,
-where it is part of what one waits for. The largest difference of samples between the ways is printed too. Run it with nothing else running.
+All ways speak the same sentences with the same voice, seeds and steps, in one run, and write files. `commands` starts
+`tts-fm say` anew for every sentence, as a shell loop would (measured on a few of them). Model loading is timed apart,
+but for `commands` and `workers`, where it is part of what one waits for. The largest difference of samples between the
+ways is printed too. Run it with nothing else running.
 """
 
 from __future__ import annotations
@@ -30,9 +33,24 @@ from tts_fm.evaluate.report import hardware
 from tts_fm.settings import Settings
 from tts_fm.synthesis import TTS
 
-SUBJECTS = ("The old man", "A small boat", "Her brother", "The quiet street", "Every child", "The last train", "My neighbour", "That box")
+SUBJECTS = (
+    "The old man",
+    "A small boat",
+    "Her brother",
+    "The quiet street",
+    "Every child",
+    "The last train",
+    "My neighbour",
+    "That box",
+)
 VERBS = ("came back", "was seen", "stood still", "went missing", "looked different", "made a sound")
-ENDS = (".", " before the sun rose.", " when nobody was there.", " and then, after a while, the rain began to fall.", " across the lake.")
+ENDS = (
+    ".",
+    " before the sun rose.",
+    " when nobody was there.",
+    " and then, after a while, the rain began to fall.",
+    " across the lake.",
+)
 
 
 def sentences(count: int) -> list[str]:
@@ -85,7 +103,9 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     ways = {
         "say": lambda out: one_by_one(tts, items, out),
         f"batch {args.batch}": lambda out: run(items, out, lambda: tts, alone, digest),
-        f"batch {args.batch}, {args.workers} workers": lambda out: run(items, out, load, replace(alone, workers=args.workers), digest),
+        f"batch {args.batch}, {args.workers} workers": lambda out: run(
+            items, out, load, replace(alone, workers=args.workers), digest
+        ),
         "commands": lambda out: commands(items[: args.commands], out, args.model),
     }
     report["ways"] = {}
@@ -96,7 +116,12 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         began = time.perf_counter()
         way(out)
         seconds, spoken = time.perf_counter() - began, audio_seconds(out)
-        row = {"audio seconds": spoken, "seconds": seconds, "audio per second": spoken / seconds, "rtf": seconds / spoken}
+        row = {
+            "audio seconds": spoken,
+            "seconds": seconds,
+            "audio per second": spoken / seconds,
+            "rtf": seconds / spoken,
+        }
         first = report["ways"].setdefault("say", row)
         row["times say"] = row["audio per second"] / first["audio per second"]
         report["ways"][name] = row
@@ -113,7 +138,9 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--workers", type=int, default=2, help="processes of the third way; below 2 leaves it out")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--commands", type=int, default=3, help="sentences that `tts-fm say` is started for; 0 leaves it out")
+    parser.add_argument(
+        "--commands", type=int, default=3, help="sentences that `tts-fm say` is started for; 0 leaves it out"
+    )
     parser.add_argument("--steps", type=int, help="of the solver (default: the model's)")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
@@ -126,10 +153,20 @@ def main() -> int:
     if args.json:
         print(json.dumps(report, indent=1))
         return 0
-    print(f"{report['hardware']}; {args.threads} threads, {args.items} items; the model loads in {report['load seconds']:.1f} s")
+    print(
+        f"{report['hardware']}; {args.threads} threads, {args.items} items; the model loads in "
+        f"{report['load seconds']:.1f} s"
+    )
     for name, row in report["ways"].items():
-        same = f"; differs from say by {row['largest difference to say']:.1e} at most" if "largest difference to say" in row else ""
-        print(f"{name:<24}{row['audio per second']:7.1f} s of audio a second (RTF {row['rtf']:.3f}), {row['times say']:.2f} x say{same}")
+        same = (
+            f"; differs from say by {row['largest difference to say']:.1e} at most"
+            if "largest difference to say" in row
+            else ""
+        )
+        print(
+            f"{name:<24}{row['audio per second']:7.1f} s of audio a second (RTF {row['rtf']:.3f}), "
+            f"{row['times say']:.2f} x say{same}"
+        )
     return 0
 
 

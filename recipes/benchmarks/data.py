@@ -2,9 +2,9 @@
 
     python recipes/benchmarks/data.py data/LibriTTS [--parts dev-clean] [--batches 40] [--workers 2]
 
-Prints hours of audio prepared per minute and core; mel frames that the loader makes of recordings, per second of processor time (which
-other programs disturb little) and per second of the clock with worker processes; and, in the same run, the frames that training the recipe
-`tiny` takes per second of processor time, with the ratio of the two.
+Prints hours of audio prepared per minute and core; mel frames that the loader makes of recordings, per second of
+processor time (which other programs disturb little) and per second of the clock with worker processes; and, in the same
+run, the frames that training the recipe `tiny` takes per second of processor time, with the ratio of the two.
 """
 
 from __future__ import annotations
@@ -57,7 +57,10 @@ def main() -> None:
             next(stream)  # the workers have started
             begin = time.perf_counter()
             frames = sum(int(batch.mask.sum()) for batch in itertools.islice(stream, args.batches))
-            print(f"load: {frames / (time.perf_counter() - begin):.0f} mel frames a second of the clock with {args.workers} workers")
+            print(
+                f"load: {frames / (time.perf_counter() - begin):.0f} mel frames a second of the clock with "
+                f"{args.workers} workers"
+            )
         used, spent = training(items, Path(folder))
         print(f"train: {used / spent:.0f} mel frames a second of processor time (recipe tiny)")
         print(f"loading feeds {made / took / (used / spent):.1f} times what training takes")

@@ -1,11 +1,14 @@
 """How fast: real-time factor from text to wave, time to first audio, memory; and F5-Base against the published package.
 
     python recipes/benchmarks/rtf.py                      the built-in model, 2 threads, default steps
-    python recipes/benchmarks/rtf.py --size f5-base       our DiT with F5TTS_v1_Base's sizes and random weights, fp32 and bf16, beside the
-                                                          f5-tts package on the same weights, noise and steps, in one run (about 5 minutes
+    python recipes/benchmarks/rtf.py --size f5-base       our DiT with F5TTS_v1_Base's sizes and random weights, fp32
+      and bf16, beside the
+                                                          f5-tts package on the same weights, noise and steps, in one
+                                                            run (about 5 minutes
                                                           on 2 cores; pip install f5-tts, else ours alone is timed)
 
-Real-time factor = seconds of computation / seconds of speech, lower is faster. Run it with nothing else running. B = 1, T mel frames.
+Real-time factor = seconds of computation / seconds of speech, lower is faster. Run it with nothing else running. B = 1,
+T mel frames.
 """
 
 from __future__ import annotations
@@ -51,7 +54,7 @@ def timed(work: Callable[[], Any], repeats: int = 1) -> tuple[Any, float]:
     return result, statistics.median(seconds)
 
 
-# --- the built-in model --------------------------------------------------------------------------------------------------------------
+# --- the built-in model
 
 
 def builtin(args: argparse.Namespace) -> dict[str, Any]:
@@ -64,14 +67,16 @@ def builtin(args: argparse.Namespace) -> dict[str, Any]:
     speech, seconds = timed(lambda: tts.say(SENTENCE, args.voice, **options), args.repeats)
     _, first_audio = timed(lambda: next(iter(tts.stream(TEN_WORDS, args.voice, **options))), args.repeats)
     return {
-        "model": str(args.model or "built in"), "voice": speech.voice, "steps": speech.settings.steps, "cfg": speech.settings.cfg,
+        "model": str(args.model or "built in"), "voice": speech.voice, "steps": speech.settings.steps,
+        "cfg": speech.settings.cfg,
         "forwards": speech.forwards, "speech_seconds": round(speech.seconds, 2), "load_seconds": round(load_seconds, 2),
-        "first_call_seconds": round(first_seconds, 3), "seconds": round(seconds, 3), "rtf": round(seconds / speech.seconds, 4),
+        "first_call_seconds": round(first_seconds, 3), "seconds": round(seconds, 3),
+        "rtf": round(seconds / speech.seconds, 4),
         "first_audio_seconds": round(first_audio, 3), "peak_gb": round(peak_gb(), 2),
     }  # fmt: skip
 
 
-# --- F5-Base -------------------------------------------------------------------------------------------------------------------------
+# --- F5-Base
 
 
 def network_config(size: str, vocab: int) -> ModelConfig:
@@ -86,7 +91,9 @@ def network_config(size: str, vocab: int) -> ModelConfig:
 
 
 def random_model(config: ModelConfig) -> FlowModel:
-    """A network whose layers all do something: what starts at zero (adaLN, the output) is drawn too, so that errors can show."""
+    """A network whose layers all do something: what starts at zero (adaLN, the output) is drawn too, so that errors can
+    show.
+    """
     import torch
 
     from tts_fm.model.flow_model import FlowModel
@@ -109,16 +116,26 @@ def published_sampler(model: FlowModel, config: ModelConfig) -> Any | None:
     except ImportError as error:
         print(f"f5-tts is not installed, so ours is timed alone ({error}); pip install f5-tts", file=sys.stderr)
         return None
-    sizes = {"dim": config.dim, "depth": config.depth, "heads": config.heads, "ff_mult": int(config.ff_mult), "text_dim": config.text_dim}
+    sizes = {
+        "dim": config.dim,
+        "depth": config.depth,
+        "heads": config.heads,
+        "ff_mult": int(config.ff_mult),
+        "text_dim": config.text_dim,
+    }
     theirs = DiT(**sizes, conv_layers=config.text_layers, text_num_embeds=config.vocab, mel_dim=N_MELS)
     missing, extra = theirs.load_state_dict(model.net.state_dict(), strict=False)
     if extra or any("rotary" not in name for name in missing):
-        raise ValueError(f"this version of f5-tts names its weights otherwise: it lacks {extra[:3]}, has {missing[:3]}; 1.1.x works")
+        raise ValueError(
+            f"this version of f5-tts names its weights otherwise: it lacks {extra[:3]}, has {missing[:3]}; 1.1.x works"
+        )
     return CFM(theirs).eval()
 
 
 def compare(args: argparse.Namespace) -> dict[str, Any]:
-    """One generation with each of: the package in fp32, ours in fp32, ours in bf16. Mels of the same weights, noise, grid and guidance."""
+    """One generation with each of: the package in fp32, ours in fp32, ours in bf16. Mels of the same weights, noise,
+    grid and guidance.
+    """
     import torch
 
     config = network_config(args.size, vocab=2545)
@@ -128,12 +145,15 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(2)
     cond = torch.randn(1, prompt, N_MELS, generator=generator)
     ids = torch.randint(0, 90, (1, round(15 * (3 + args.seconds))), generator=generator)  # 15 symbols a second
-    noise = torch.randn(frames, N_MELS, generator=torch.Generator().manual_seed(seed))  # (T, 100), what the package draws with this seed
+    # (T, 100), what the package draws with this seed
+    noise = torch.randn(frames, N_MELS, generator=torch.Generator().manual_seed(seed))
     model = random_model(config)
     published = published_sampler(model, config)
     report: dict[str, Any] = {
-        "size": args.size, "parameters_m": round(sum(p.numel() for p in model.parameters()) / 1e6, 1), "steps": steps, "cfg": cfg,
-        "forwards": steps * (2 if cfg else 1), "prompt_seconds": 3, "speech_seconds": args.seconds, "scope": "text and prompt to mel",
+        "size": args.size, "parameters_m": round(sum(p.numel() for p in model.parameters()) / 1e6, 1), "steps": steps,
+        "cfg": cfg,
+        "forwards": steps * (2 if cfg else 1), "prompt_seconds": 3, "speech_seconds": args.seconds,
+        "scope": "text and prompt to mel",
     }  # fmt: skip
     mels: dict[str, torch.Tensor] = {}
 
@@ -144,12 +164,16 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
         report[name] = {"seconds": round(seconds, 2), "rtf": round(seconds / args.seconds, 3)}
 
     def ours(frames: int, steps: int) -> torch.Tensor:
-        return model.sample(cond.to(model.dtype), text=ids, frames=frames, steps=steps, sway=-1.0, cfg=cfg, noise=noise[:frames])
+        return model.sample(
+            cond.to(model.dtype), text=ids, frames=frames, steps=steps, sway=-1.0, cfg=cfg, noise=noise[:frames]
+        )
 
     def theirs(frames: int, steps: int) -> torch.Tensor:
         assert published is not None
         with torch.random.fork_rng(devices=[]):  # its seed is the global one
-            return published.sample(cond, ids, frames, steps=steps, cfg_strength=cfg, sway_sampling_coef=-1.0, seed=seed)[0]
+            return published.sample(
+                cond, ids, frames, steps=steps, cfg_strength=cfg, sway_sampling_coef=-1.0, seed=seed
+            )[0]
 
     if published is not None:
         run("published_fp32", theirs)

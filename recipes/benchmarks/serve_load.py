@@ -1,14 +1,17 @@
-"""Load on the server: many concurrent clients on loopback, each answer compared with the same request alone, memory watched.
+"""Load on the server: many concurrent clients on loopback, each answer compared with the same request alone, memory
+watched.
 
-    python recipes/benchmarks/serve_load.py [--seconds 60] [--clients 32] [--requests 500] [--steps N] [--max-queue N] [--json]
-    python recipes/benchmarks/serve_load.py --seconds 5 --clients 4 --requests 12 --texts 6 --steps 2    a small form, to see that it works
+    python recipes/benchmarks/serve_load.py [--seconds 60] [--clients 32] [--requests 500] [--steps N] [--max-queue N]
+      [--json]
+    python recipes/benchmarks/serve_load.py --seconds 5 --clients 4 --requests 12 --texts 6 --steps 2    a small form,
+      to see that it works
 
-Starts `tts-fm serve` as a process of its own on a free port, asks for every text once (reference answers, times of an idle server), then
-lets the clients ask for at least `--requests` answers and at least `--seconds`, but for no longer than `--limit`. Clients stream pcm or
-take whole wav files. Printed: answers by status, time to first audio and in all, audio a second, the largest difference from the single
-answers, and the growth of the server's memory from an early point of the load (a fifth of the answers, a hundred at most) to its end. 429
-is an honest answer where the queue (`--max-queue`) is shorter than the crowd. Exit code 1 where something is not as it must be. Run
-nothing else beside it.
+Starts `tts-fm serve` as a process of its own on a free port, asks for every text once (reference answers, times of an
+idle server), then lets the clients ask for at least `--requests` answers and at least `--seconds`, but for no longer
+than `--limit`. Clients stream pcm or take whole wav files. Printed: answers by status, time to first audio and in all,
+audio a second, the largest difference from the single answers, and the growth of the server's memory from an early
+point of the load (a fifth of the answers, a hundred at most) to its end. 429 is an honest answer where the queue
+(`--max-queue`) is shorter than the crowd. Exit code 1 where something is not as it must be. Run nothing else beside it.
 """
 
 from __future__ import annotations
@@ -26,7 +29,10 @@ from collections import Counter
 
 import numpy as np
 
-WORDS = "The birch canoe slid on the smooth planks and the boat was late because of the wind that blew over the cold grey lake".split()
+WORDS = (
+    "The birch canoe slid on the smooth planks and the boat was late because of the wind that blew "
+    "over the cold grey lake"
+).split()
 SPEECH = "/v1/audio/speech"
 
 
@@ -71,7 +77,13 @@ async def ask(client, body: dict) -> tuple[int, bytes, float, float, float]:
         async for part in answer.aiter_raw():
             first = first or time.monotonic() - began
             parts.append(part)
-        return answer.status_code, b"".join(parts), first, time.monotonic() - began, float(answer.headers.get("retry-after", 0))
+        return (
+            answer.status_code,
+            b"".join(parts),
+            first,
+            time.monotonic() - began,
+            float(answer.headers.get("retry-after", 0)),
+        )
 
 
 async def one_client(client, number: int, work: list[dict], truth: list[np.ndarray], tally: Tally, over) -> None:
@@ -135,8 +147,10 @@ async def load(url: str, pid: int, args: argparse.Namespace) -> dict:
     return {
         "clients": args.clients, "seconds": round(took, 1), "answers": dict(tally.statuses), "broken off": tally.broken,
         "of another length than alone": tally.wrong, "largest difference from alone, steps of 16 bit": tally.difference,
-        "seconds to first audio, idle server, p50": quantile(idle, 0.5), "streamed under load, p50": quantile(tally.first, 0.5),
-        "streamed under load, p95": quantile(tally.first, 0.95), "seconds to the whole answer, p50": quantile(tally.latency, 0.5),
+        "seconds to first audio, idle server, p50": quantile(idle, 0.5),
+        "streamed under load, p50": quantile(tally.first, 0.5),
+        "streamed under load, p95": quantile(tally.first, 0.95),
+        "seconds to the whole answer, p50": quantile(tally.latency, 0.5),
         "whole answer, p95": quantile(tally.latency, 0.95), "audio seconds a second": round(tally.audio / took, 2),
         "memory, MB": end >> 20, "memory growth": round(end / (settled or end) - 1, 4),
     }  # fmt: skip
@@ -155,7 +169,11 @@ def faults(result: dict, tolerance: int) -> list[str]:
 
 def quantile(values: list[float], q: float) -> float | None:
     """The q-quantile in seconds, None for fewer than two values."""
-    return round(statistics.quantiles(values, n=100, method="inclusive")[round(100 * q) - 1], 3) if len(values) > 1 else None
+    return (
+        round(statistics.quantiles(values, n=100, method="inclusive")[round(100 * q) - 1], 3)
+        if len(values) > 1
+        else None
+    )
 
 
 def main() -> int:
@@ -168,13 +186,19 @@ def main() -> int:
     parser.add_argument("--texts", type=int, default=24, help="different requests, 24 at most")
     parser.add_argument("--limit", type=float, default=900.0, metavar="S", help="longest load, seconds (default 900)")
     parser.add_argument("--steps", type=int, help="of the solver (default: the model's)")
-    parser.add_argument("--max-queue", type=int, help="of the server (default: its own, 64); below the clients' number 429 is seen")
+    parser.add_argument(
+        "--max-queue", type=int, help="of the server (default: its own, 64); below the clients' number 429 is seen"
+    )
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--tolerance", type=int, default=8, help="largest difference from a single answer, in steps of 16 bit")
+    parser.add_argument(
+        "--tolerance", type=int, default=8, help="largest difference from a single answer, in steps of 16 bit"
+    )
     args = parser.parse_args()
     command = [sys.executable, "-m", "tts_fm", "serve", "--port", "0", *(["--model", args.model] if args.model else [])]
     command += ["--max-queue", str(args.max_queue)] if args.max_queue is not None else []
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | {"TTS_FM_API_KEY": ""}) as server:
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=os.environ | {"TTS_FM_API_KEY": ""}
+    ) as server:
         try:
             assert server.stderr is not None
             url = None

@@ -1,9 +1,11 @@
-"""Texts at both ends: ten of one or two words, and a passage of 400 words, each spoken, heard by an ASR and compared with the prompt.
+"""Texts at both ends: ten of one or two words, and a passage of 400 words, each spoken, heard by an ASR and compared
+with the prompt.
 
     python recipes/benchmarks/short_and_long.py [--prompt VOICE.flac ...]      # default: the default voice
 
-Prints for every short text its length, its level, how loud its last 10 ms are (a cut end is loud) and what the ASR heard; for the
-passage its word error rate, the longest quiet stretch and the speaker similarity of its chunks to the prompt. Needs the `eval` extra.
+Prints for every short text its length, its level, how loud its last 10 ms are (a cut end is loud) and what the ASR
+heard; for the passage its word error rate, the longest quiet stretch and the speaker similarity of its chunks to the
+prompt. Needs the `eval` extra.
 """
 
 from __future__ import annotations
@@ -37,7 +39,11 @@ def main() -> None:
     for text in SHORT:
         speech = tts.say(text)
         level, end = np.sqrt((speech.wave**2).mean()), np.abs(speech.wave[-240:]).max()
-        print(f"{text:14} {speech.seconds:.2f} s  level {level:.3f}  end {end:.3f}  heard: {asr(speech.wave, speech.rate)}", flush=True)
+        print(
+            f"{text:14} {speech.seconds:.2f} s  level {level:.3f}  end {end:.3f}  heard: "
+            f"{asr(speech.wave, speech.rate)}",
+            flush=True,
+        )
     text = args.passage.read_text(encoding="utf-8")
     for prompt in args.prompt or [tts.voices()[0]]:
         voice = encoder.embed(np.asarray(tts.voice(prompt).wave), 24_000)
@@ -46,8 +52,12 @@ def main() -> None:
         near = [float(voice @ encoder.embed(chunk.wave, speech.rate)) for chunk in speech.chunks]
         rates = f"WER {errors.edits / errors.length:.3f}, RTF {speech.compute_seconds / speech.seconds:.3f}"
         quiet = longest_quiet(speech.wave)
-        print(f"{Path(prompt).stem}: {errors.length} words in {speech.seconds:.1f} s, {rates}, longest quiet {quiet:.2f} s; similarity of "
-              f"{len(near)} chunks to the prompt: least {min(near):.3f}, mean {np.mean(near):.3f}", flush=True)
+        print(
+            f"{Path(prompt).stem}: {errors.length} words in {speech.seconds:.1f} s, {rates}, longest quiet {quiet:.2f} "
+            "s; similarity of "
+            f"{len(near)} chunks to the prompt: least {min(near):.3f}, mean {np.mean(near):.3f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

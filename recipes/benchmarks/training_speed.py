@@ -1,10 +1,11 @@
-"""Training speed of the built-in network on this CPU: mel frames and FLOP a second, in three ways of running the same update.
+"""Training speed of the built-in network on this CPU: mel frames and FLOP a second, in three ways of running the same
+update.
 
     python recipes/benchmarks/training_speed.py [--threads 1] [--items 16] [--frames 512]
 
-`eager float32` is PyTorch as it comes; `eager bfloat16` adds autocast; `recipe` is what recipes/builtin/flow.py does (autocast, compiled
-blocks, attention spelled out). Forward, backward and AdamW step on random data, all in one process; best of the repeats. FLOP as
-train.forward_flops counts them, times three for the backward pass.
+`eager float32` is PyTorch as it comes; `eager bfloat16` adds autocast; `recipe` is what recipes/builtin/flow.py does
+(autocast, compiled blocks, attention spelled out). Forward, backward and AdamW step on random data, all in one process;
+best of the repeats. FLOP as train.forward_flops counts them, times three for the backward pass.
 """
 
 from __future__ import annotations
@@ -63,7 +64,11 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     print(f"{args.items} x {args.frames} frames, {args.threads} threads; {hardware()}; torch {torch.__version__}")
     base = 0.0
-    for name, half, compiled in (("eager float32", False, False), ("eager bfloat16", True, False), ("recipe", True, True)):
+    for name, half, compiled in (
+        ("eager float32", False, False),
+        ("eager bfloat16", True, False),
+        ("recipe", True, True),
+    ):
         seconds, flop = seconds_of_update(args.items, args.frames, half, compiled, args.repeats)
         rate = args.items * args.frames / seconds
         base = base or rate

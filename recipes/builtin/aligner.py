@@ -2,10 +2,10 @@
 
     nice -n 10 python recipes/builtin/aligner.py runs/builtin/cache runs/builtin/aligner --minutes 20
 
-One thread, minutes. Cross-entropy at every frame, on crops that are disturbed (level, tilt, noise, echo, band limits, other vocal tracts,
-other pace, more pauses) so that recordings are read like the corpus. Run it again to go on from the last checkpoint; --valid-only measures
-the saved model. The learning rate falls to zero as --steps or --minutes run out, whichever is nearer. alignment.py beside this file
-measures boundaries.
+One thread, minutes. Cross-entropy at every frame, on crops that are disturbed (level, tilt, noise, echo, band limits,
+other vocal tracts, other pace, more pauses) so that recordings are read like the corpus. Run it again to go on from the
+last checkpoint; --valid-only measures the saved model. The learning rate falls to zero as --steps or --minutes run out,
+whichever is nearer. alignment.py beside this file measures boundaries.
 """
 
 from __future__ import annotations
@@ -74,8 +74,12 @@ class Clips:
         return torch.from_numpy(mels), torch.from_numpy(labels)
 
 
-def with_pauses(mel: np.ndarray, labels: np.ndarray, pauses: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """For a third of the clips, silence of 0.1 to 1.3 s put into the silence at an end, or into a pause: readers stop where they like."""
+def with_pauses(
+    mel: np.ndarray, labels: np.ndarray, pauses: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """For a third of the clips, silence of 0.1 to 1.3 s put into the silence at an end, or into a pause: readers stop
+    where they like.
+    """
     if rng.random() >= 0.35:
         return mel, labels
     quiet = mel[mel.mean(1).argmin()]
@@ -130,12 +134,18 @@ def disturb(mel: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> tu
             tail = np.maximum(tail - fall, mel[t] - below)
         mel = echoed
     if rng.random() < 0.7:  # microphone
-        waves = np.array([rng.normal(0, 0.5) * np.cos(math.pi * k * place + rng.uniform(0, 6.28)) for k in range(1, 5)], np.float32)
+        waves = np.array(
+            [rng.normal(0, 0.5) * np.cos(math.pi * k * place + rng.uniform(0, 6.28)) for k in range(1, 5)], np.float32
+        )
         mel = mel + np.float32(rng.uniform(-1.5, 1.5)) * (place - np.float32(0.5)) + waves.sum(0)
     mel = mel + np.float32(rng.uniform(-2.0, 1.2))
     if rng.random() < 0.6:  # noise, steady or with slow changes of level
-        shape = rng.uniform(-1.5, 1.0) * 2 * (place - 0.5) + rng.normal(0, 0.4) * np.cos(math.pi * rng.uniform(1, 4) * place)
-        level = rng.uniform(-8.5, -2.5) + rng.normal(0, 0.5) * np.sin(np.linspace(0, rng.uniform(0.5, 12), len(mel)) + rng.uniform(0, 6.28))
+        shape = rng.uniform(-1.5, 1.0) * 2 * (place - 0.5) + rng.normal(0, 0.4) * np.cos(
+            math.pi * rng.uniform(1, 4) * place
+        )
+        level = rng.uniform(-8.5, -2.5) + rng.normal(0, 0.5) * np.sin(
+            np.linspace(0, rng.uniform(0.5, 12), len(mel)) + rng.uniform(0, 6.28)
+        )
         noise = level[:, None] + shape + rng.normal(0, 0.5, size=mel.shape)
         mel = np.logaddexp(mel, noise.astype(np.float32))
     if rng.random() < 0.25:  # band limit: 4 to 11 kHz
@@ -146,9 +156,16 @@ def disturb(mel: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> tu
 
 
 def no_speech(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Steady noise of any colour and level, for half of it with hum: what a recording without speech may be, (T, 100)."""
+    """Steady noise of any colour and level, for half of it with hum: what a recording without speech may be, (T,
+    100).
+    """
     place = np.linspace(-1, 1, shape[1])
-    mel = rng.uniform(-11.5, 1.0) + rng.uniform(-2, 2) * place + rng.normal(0, 1) * np.cos(3 * place) + rng.normal(0, 0.5, size=shape)
+    mel = (
+        rng.uniform(-11.5, 1.0)
+        + rng.uniform(-2, 2) * place
+        + rng.normal(0, 1) * np.cos(3 * place)
+        + rng.normal(0, 0.5, size=shape)
+    )
     if rng.random() < 0.5:
         mel[:, rng.integers(0, shape[1], size=int(rng.integers(1, 8)))] += rng.uniform(1, 4)
     return np.maximum(mel, FLOOR).astype(np.float32)

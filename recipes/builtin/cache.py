@@ -2,9 +2,10 @@
 
     python recipes/builtin/cache.py CORPUS runs/builtin/cache
 
-Writes wav.i16, mel.f16 and index.json (manifest rows with sample and frame offsets). About 4.6 GB for the 9 hours of the corpus: every
-training clip comes a second time as somebody else's speech, resampled (pitch, formants and pace move together) and equalised, because
-the corpus has one teacher's voices only. Rows of these copies have `altered`: [resampling factor, seed of the equaliser].
+Writes wav.i16, mel.f16 and index.json (manifest rows with sample and frame offsets). About 4.6 GB for the 9 hours of
+the corpus: every training clip comes a second time as somebody else's speech, resampled (pitch, formants and pace move
+together) and equalised, because the corpus has one teacher's voices only. Rows of these copies have `altered`:
+[resampling factor, seed of the equaliser].
 """
 
 from __future__ import annotations
@@ -22,13 +23,16 @@ TILT = 4.0  # dB, deviation of each of the equaliser's points
 
 
 def alter(wave: np.ndarray, rate: int, factor: float, seed: int) -> np.ndarray:
-    """Somebody else's speech: `factor` times as long (lower when > 1), through a smooth random equaliser and gain. (S,) -> (factor S,)."""
+    """Somebody else's speech: `factor` times as long (lower when > 1), through a smooth random equaliser and gain. (S,)
+    -> (factor S,).
+    """
     from librosa import resample
     from scipy.fft import irfft, next_fast_len, rfft
 
     wave = resample(wave, orig_sr=rate, target_sr=rate * factor, res_type="soxr_hq")
     rng = np.random.default_rng(seed)
-    points, values = np.linspace(0, 1, 8), rng.normal(0, TILT, 8)  # over the square root of the frequency, about as wide as voices differ
+    # over the square root of the frequency, about as wide as voices differ
+    points, values = np.linspace(0, 1, 8), rng.normal(0, TILT, 8)
     size = next_fast_len(len(wave) + rate // 10)
     gain = np.interp(np.sqrt(np.linspace(0, 1, size // 2 + 1)), points, values) - values.mean() + rng.uniform(-6, 3)
     wave = irfft(rfft(wave, size) * 10 ** (gain / 20), size)[: len(wave)]
@@ -53,7 +57,9 @@ def decode(root: Path, row: dict) -> tuple[np.ndarray, np.ndarray]:
 
 
 def altered(row: dict, number: int) -> dict | None:
-    """The row of a training clip's altered copy; its times are stretched with it. The factor stays away from 1, where nothing is new."""
+    """The row of a training clip's altered copy; its times are stretched with it. The factor stays away from 1, where
+    nothing is new.
+    """
     if row["split"] != "train":
         return None
     rng = np.random.default_rng((7, number))
@@ -74,8 +80,14 @@ def main() -> None:
     rows += [copy for number, row in enumerate(rows) if (copy := altered(row, number))]
     args.out.mkdir(parents=True, exist_ok=True)
     samples = frames = 0
-    with (args.out / "wav.i16").open("wb") as wav_file, (args.out / "mel.f16").open("wb") as mel_file, ProcessPoolExecutor() as pool:
-        for row, (wave, mel) in zip(rows, tqdm(pool.map(partial(decode, args.corpus), rows, chunksize=32), total=len(rows)), strict=True):
+    with (
+        (args.out / "wav.i16").open("wb") as wav_file,
+        (args.out / "mel.f16").open("wb") as mel_file,
+        ProcessPoolExecutor() as pool,
+    ):
+        for row, (wave, mel) in zip(
+            rows, tqdm(pool.map(partial(decode, args.corpus), rows, chunksize=32), total=len(rows)), strict=True
+        ):
             wav_file.write(wave.tobytes())
             mel_file.write(mel.tobytes())
             row.update(sample=samples, samples=len(wave), frame=frames, frames=len(mel))

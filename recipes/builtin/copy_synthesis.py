@@ -1,12 +1,14 @@
 """The ceiling that a vocoder sets: true mels through it, measured against the recordings they came from.
 
-    python recipes/builtin/copy_synthesis.py tts_fm/assets/builtin --corpus ../shared/corpus --prompts ../shared/eval/dev.jsonl
-    python recipes/builtin/copy_synthesis.py runs/builtin/vocoder/last.pt --corpus ../shared/corpus        (a training checkpoint: its EMA)
+    python recipes/builtin/copy_synthesis.py tts_fm/assets/builtin --corpus ../shared/corpus --prompts
+      ../shared/eval/dev.jsonl
+    python recipes/builtin/copy_synthesis.py runs/builtin/vocoder/last.pt --corpus ../shared/corpus        (a training
+      checkpoint: its EMA)
     python recipes/builtin/copy_synthesis.py griffin-lim --corpus ../shared/corpus
 
-For 40 validation clips of a corpus (manifest.jsonl) and for the prompts of an evaluation list: PESQ-wb, STOI, DNSMOS of the original, of
-the copy and their difference, WER of both, speaker similarity of the two, L1 of the log-mels, and the vocoder's real-time factor.
-S samples. Needs the extra `eval`; about 4 minutes on 2 cores.
+For 40 validation clips of a corpus (manifest.jsonl) and for the prompts of an evaluation list: PESQ-wb, STOI, DNSMOS of
+the original, of the copy and their difference, WER of both, speaker similarity of the two, L1 of the log-mels, and the
+vocoder's real-time factor. S samples. Needs the extra `eval`; about 4 minutes on 2 cores.
 """
 
 from __future__ import annotations
@@ -25,7 +27,17 @@ from tts_fm.errors import ModelError, TtsFmError
 from tts_fm.evaluate import metrics
 from tts_fm.evaluate.report import hardware, read_list
 
-MEASURES = ("pesq", "stoi", "dnsmos_original", "dnsmos_copy", "dnsmos_difference", "wer_original", "wer_copy", "similarity", "mel_l1")
+MEASURES = (
+    "pesq",
+    "stoi",
+    "dnsmos_original",
+    "dnsmos_copy",
+    "dnsmos_difference",
+    "wer_original",
+    "wer_copy",
+    "similarity",
+    "mel_l1",
+)
 
 
 def open_vocoder(source: str) -> Any:
@@ -41,16 +53,24 @@ def open_vocoder(source: str) -> Any:
     try:
         state = torch.load(source, map_location="cpu", weights_only=True, mmap=True)["ema"]
     except (OSError, RuntimeError, KeyError) as error:
-        raise ModelError(f"{source} is not a checkpoint of recipes/builtin/vocoder.py ({type(error).__name__}: {error})") from None
+        raise ModelError(
+            f"{source} is not a checkpoint of recipes/builtin/vocoder.py ({type(error).__name__}: {error})"
+        ) from None
     return vocoder_from_state(state, where=source)
 
 
 def corpus_clips(root: Path, split: str, count: int) -> list[tuple[Path, str]]:
     """`count` clips of a split, evenly spread over the manifest: (audio file, text) each."""
     with (root / "manifest.jsonl").open(encoding="utf-8") as file:
-        rows = [row for row in map(json.loads, file) if row["split"] == split and row["seconds"] * SAMPLE_RATE >= MIN_SAMPLES]
+        rows = [
+            row
+            for row in map(json.loads, file)
+            if row["split"] == split and row["seconds"] * SAMPLE_RATE >= MIN_SAMPLES
+        ]
     if len(rows) < count:
-        raise ValueError(f"{root}/manifest.jsonl has {len(rows)} clips of split {split!r}; ask for at most as many (--clips)")
+        raise ValueError(
+            f"{root}/manifest.jsonl has {len(rows)} clips of split {split!r}; ask for at most as many (--clips)"
+        )
     return [(root / rows[i * len(rows) // count]["audio"], rows[i * len(rows) // count]["text"]) for i in range(count)]
 
 
@@ -146,7 +166,12 @@ def run(args: argparse.Namespace) -> None:
         sets["prompts"] = prompt_clips(args.prompts)
     vocoder, judge = open_vocoder(args.vocoder), Judge(args.asr)
     asr = judge.asr.name if judge.asr else "none"
-    report: dict[str, Any] = {"vocoder": args.vocoder, "asr": asr, "speaker_encoder": judge.encoder.name, "hardware": hardware()}
+    report: dict[str, Any] = {
+        "vocoder": args.vocoder,
+        "asr": asr,
+        "speaker_encoder": judge.encoder.name,
+        "hardware": hardware(),
+    }
     for name, clips in sets.items():
         rows = measure(vocoder, clips, judge, args.audio)
         figures = summary(rows)

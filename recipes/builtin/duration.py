@@ -2,10 +2,13 @@
 
     nice -n 10 python recipes/builtin/duration.py runs/builtin/cache runs/builtin/duration --minutes 12
 
-One thread, minutes. Run it again to go on from the last checkpoint; with --valid-only it measures the saved model. The learning rate falls
-to zero as --steps or --minutes run out, whichever is nearer, so a busy machine gives a shorter run, not a broken one (exact resume needs
---steps alone). Prompts: a crop of 1 to 6 s of the same clip, or of another clip of the same voice with the target corrected for Kokoro's
-speed setting; half of them are stretched in time together with the target, so that pace is read from the prompt, not from who speaks.
+One thread, minutes. Run it again to go on from the last checkpoint; with --valid-only it measures the saved model. The
+learning rate falls to zero as --steps or --minutes run out, whichever is nearer, so a busy machine gives a shorter run,
+not a broken one (exact resume needs
+--steps alone). Prompts: a crop of 1 to 6 s of the same clip, or of another clip of the same voice with the target
+  corrected for Kokoro's
+speed setting; half of them are stretched in time together with the target, so that pace is read from the prompt, not
+from who speaks.
 """
 
 from __future__ import annotations
@@ -39,7 +42,9 @@ class Clips:
         self.mels = np.memmap(cache / "mel.f16", dtype=np.float16, mode="r").reshape(-1, 100)
         index = {symbol: i for i, symbol in enumerate(vocab)}
         self.ids = [np.array([index[s] for s in (SILENCE, *r["units"], SILENCE)]) for r in self.rows]
-        self.frames = [np.array([r["lead_frames"], *r["unit_frames"], r["tail_frames"]]) * UNIT_FRAMES for r in self.rows]
+        self.frames = [
+            np.array([r["lead_frames"], *r["unit_frames"], r["tail_frames"]]) * UNIT_FRAMES for r in self.rows
+        ]
         self.voices = defaultdict(list)
         for i, row in enumerate(self.rows):
             self.voices[row["speaker"]].append(i)
@@ -76,7 +81,9 @@ class Clips:
 
 
 def resize(mel: np.ndarray, stretch: float) -> np.ndarray:
-    """Linear interpolation along time: (T, 100) -> (round(T x stretch), 100). Slower speech at the same pitch, near enough."""
+    """Linear interpolation along time: (T, 100) -> (round(T x stretch), 100). Slower speech at the same pitch, near
+    enough.
+    """
     if stretch == 1.0:
         return mel
     at = np.linspace(0, len(mel) - 1, max(2, round(len(mel) * stretch)))
@@ -89,12 +96,18 @@ def disturb(mel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Other levels, and for a third of the prompts a noise floor, so that recordings are read like the corpus."""
     mel = mel + np.float32(rng.uniform(-1.5, 1.0))
     if rng.random() < 0.33:
-        floor = rng.uniform(-8, -3) + rng.normal(0, 0.5, size=mel.shape) + np.linspace(rng.uniform(-1, 2), rng.uniform(-2, 1), mel.shape[1])
+        floor = (
+            rng.uniform(-8, -3)
+            + rng.normal(0, 0.5, size=mel.shape)
+            + np.linspace(rng.uniform(-1, 2), rng.uniform(-2, 1), mel.shape[1])
+        )
         mel = np.logaddexp(mel, floor.astype(np.float32))
     return np.maximum(mel, np.float32(math.log(1e-5)))
 
 
-def pad(ids: list[np.ndarray], frames: list[np.ndarray], prompts: list[np.ndarray]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def pad(
+    ids: list[np.ndarray], frames: list[np.ndarray], prompts: list[np.ndarray]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     symbols, longest = max(len(x) for x in ids), max(1, max(len(x) for x in prompts))
     out_ids = np.full((len(ids), symbols), -1, np.int64)
     out_frames = np.zeros((len(ids), symbols), np.float32)
@@ -106,7 +119,9 @@ def pad(ids: list[np.ndarray], frames: list[np.ndarray], prompts: list[np.ndarra
 
 
 def duration_loss(said: Tensor, true: Tensor, ids: Tensor) -> Tensor:
-    """Huber on log(1 + frames) over symbols, plus the distance of the logarithms of the totals, speech and silence at the ends alike."""
+    """Huber on log(1 + frames) over symbols, plus the distance of the logarithms of the totals, speech and silence at
+    the ends alike.
+    """
     real = ids >= 0
     each = F.smooth_l1_loss(said.log1p(), true.log1p(), beta=0.2, reduction="none")[real].mean()
     total = (said.sum(1).clamp(min=1).log() - true.sum(1).clamp(min=1).log()).abs().mean()
@@ -121,7 +136,11 @@ def measure(model: DurationModel, clips: Clips) -> dict[str, float]:
     size, count = 32, len(clips.rows)
     shuffled = np.roll(rng.permutation(count), 1)
     sources: dict[str, Callable[[int], int | None]] = {
-        "true": lambda i: i, "other_clip": lambda i: clips.other(i, rng), "shuffled": lambda i: int(shuffled[i]), "none": lambda i: None}
+        "true": lambda i: i,
+        "other_clip": lambda i: clips.other(i, rng),
+        "shuffled": lambda i: int(shuffled[i]),
+        "none": lambda i: None,
+    }
     pure = np.array([len(clips.voices[r["speaker"]]) > 1 for r in clips.rows])
     out: dict[str, float] = {"clips": count, "pure": int(pure.sum())}
     for name, source in sources.items():
@@ -131,8 +150,13 @@ def measure(model: DurationModel, clips: Clips) -> dict[str, float]:
             true, prompts = [], []
             for i in chosen:
                 origin = source(i)
-                prompts.append(np.zeros((0, 100), np.float32) if origin is None else clips.prompt(origin, int(5 * FRAME_RATE), rng))
-                true.append(clips.frames[i] * (clips.rows[i]["speed"] / clips.rows[origin]["speed"] if name == "other_clip" else 1.0))
+                prompts.append(
+                    np.zeros((0, 100), np.float32) if origin is None else clips.prompt(origin, int(5 * FRAME_RATE), rng)
+                )
+                true.append(
+                    clips.frames[i]
+                    * (clips.rows[i]["speed"] / clips.rows[origin]["speed"] if name == "other_clip" else 1.0)
+                )
             ids, _, mel, lengths = pad([clips.ids[i] for i in chosen], true, prompts)
             for said, wanted in zip(model.durations(ids, mel, lengths=lengths).numpy(), true, strict=True):
                 said = said[: len(wanted)]

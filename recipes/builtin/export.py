@@ -2,7 +2,8 @@
 
     python recipes/builtin/export.py ../corpus runs/builtin tts_fm/assets
 
-Reads runs/builtin/{flow,vocoder,duration}; weights are stored as float16. The voices are clips of the corpus (Kokoro-82M, Apache-2.0).
+Reads runs/builtin/{flow,vocoder,duration}; weights are stored as float16. The voices are clips of the corpus
+(Kokoro-82M, Apache-2.0).
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def export_flow(run: Path, out: Path, weights: str = "average") -> None:
 
     settings = json.loads((run / "settings.json").read_text())
     state = torch.load(run / "last.pt", weights_only=True)
-    model = FlowModel(from_dict(ModelConfig, settings["model"]), settings["vocab"], tokenizer={"name": "phoneme", "lang": "en-us"})
+    model = FlowModel(
+        from_dict(ModelConfig, settings["model"]), settings["vocab"], tokenizer={"name": "phoneme", "lang": "en-us"}
+    )
     model.load_state_dict(state[weights])
     save_flow_model(out, model, dtype=torch.float16, extra={"defaults": DEFAULTS, "trained_steps": state["step"]})
 
@@ -53,14 +56,21 @@ def export_vocoder(run: Path, out: Path) -> None:
 
 
 def export_voices(corpus: Path, out: Path) -> None:
-    """For each voice the clip of 4 to 6.5 s whose speech is steadiest: a whole sentence, with the fewest long pauses."""
+    """For each voice the clip of 4 to 6.5 s whose speech is steadiest: a whole sentence, with the fewest long
+    pauses.
+    """
     from tts_fm.voices import add_voice
 
     rows = [json.loads(line) for line in (corpus / "manifest.jsonl").open(encoding="utf-8")]
     shutil.rmtree(out, ignore_errors=True)
     for name, source in VOICES.items():
         fits = [
-            r for r in rows if r["speaker"] == source and 4.0 <= r["seconds"] <= 6.5 and r["text"].endswith(".") and '"' not in r["text"]
+            r
+            for r in rows
+            if r["speaker"] == source
+            and 4.0 <= r["seconds"] <= 6.5
+            and r["text"].endswith(".")
+            and '"' not in r["text"]
         ]
         best = min(fits, key=lambda r: (max(r["unit_frames"][:-1]), r["id"]))
         add_voice(name, corpus / best["audio"], best["text"], best["lang"], folder=out)
@@ -71,7 +81,9 @@ def main() -> None:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("runs", type=Path)
     parser.add_argument("assets", type=Path)
-    parser.add_argument("--weights", choices=("average", "model"), default="average", help="which of the flow's weights")
+    parser.add_argument(
+        "--weights", choices=("average", "model"), default="average", help="which of the flow's weights"
+    )
     args = parser.parse_args()
     builtin = args.assets / "builtin"
     export_flow(args.runs / "flow", builtin, args.weights)

@@ -28,14 +28,15 @@ UNIT_FRAMES = 600 / 256  # mel frames in one 25 ms frame of the corpus
 class Corpus:
     """The cached corpus as batches.Items.
 
-    paired: every utterance of a voice that has several comes a second time, behind another one as its prompt: that is how it is at
-    inference, and positions go as far as there.
+    paired: every utterance of a voice that has several comes a second time, behind another one as its prompt: that is
+    how it is at inference, and positions go as far as there.
     """
 
     def __init__(self, cache: Path, split: str, vocab: list[str], paired: bool = False) -> None:
         self.rows = [r for r in json.loads((cache / "index.json").read_text()) if r["split"] == split]
         self.mels = np.memmap(cache / "mel.f16", dtype=np.float16, mode="r").reshape(-1, 100)
-        self.items: list[tuple[int, int | None]] = [(number, None) for number in range(len(self.rows))]  # what is said, what is before it
+        # what is said, what is before it
+        self.items: list[tuple[int, int | None]] = [(number, None) for number in range(len(self.rows))]
         rng, voices = np.random.default_rng(0), defaultdict(list)
         for number, row in enumerate(self.rows):
             if "altered" not in row:  # altered copies are one voice each
@@ -103,9 +104,17 @@ def main() -> None:
     parser.add_argument("--decay", type=int, default=1200)
     parser.add_argument("--batch-frames", type=int, default=8000)
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--ema", type=float, default=0.999, help="decay of the averaged weights; less for a short last phase")
-    parser.add_argument("--span", type=float, default=0.5, help="least share of an utterance that is hidden; the rest is prompt")
-    parser.add_argument("--as-spoken", action="store_true", help="a last phase: most items as at inference, prompt first and without text")
+    parser.add_argument(
+        "--ema", type=float, default=0.999, help="decay of the averaged weights; less for a short last phase"
+    )
+    parser.add_argument(
+        "--span", type=float, default=0.5, help="least share of an utterance that is hidden; the rest is prompt"
+    )
+    parser.add_argument(
+        "--as-spoken",
+        action="store_true",
+        help="a last phase: most items as at inference, prompt first and without text",
+    )
     parser.add_argument("--equalise", type=float, default=3.0, help="dB, deviation of the random equaliser; 0 = none")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop (and save) after this long")

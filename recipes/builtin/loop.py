@@ -1,4 +1,5 @@
-"""The training loop of the small models beside the flow (duration model, aligner): AdamW, checkpoints, a log, exact resume.
+"""The training loop of the small models beside the flow (duration model, aligner): AdamW, checkpoints, a log, exact
+resume.
 
 A run's state is (weights, optimiser, step, torch's generator, time used); batches are functions of the step.
 """
@@ -34,9 +35,16 @@ def add_options(parser: argparse.ArgumentParser, batch: int, save: int) -> None:
     parser.add_argument("--valid-only", action="store_true", help="measure what is there, and end")
 
 
-def train(model: nn.Module, loss_of: Callable[[int], Tensor], save: Callable[[], None], measure: Callable[[], dict[str, float]],
-          args: argparse.Namespace) -> None:
-    """Train until args.steps or args.minutes are used up. loss_of(step): the loss of a batch; save: write the model for use."""
+def train(
+    model: nn.Module,
+    loss_of: Callable[[int], Tensor],
+    save: Callable[[], None],
+    measure: Callable[[], dict[str, float]],
+    args: argparse.Namespace,
+) -> None:
+    """Train until args.steps or args.minutes are used up. loss_of(step): the loss of a batch; save: write the model for
+    use.
+    """
     optimiser = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.01)
     last, step, used = args.out / "last.pt", 0, 0.0
     torch.manual_seed(args.seed)  # dropout
@@ -56,7 +64,11 @@ def train(model: nn.Module, loss_of: Callable[[int], Tensor], save: Callable[[],
             torch.save(state | {"step": step, "used": used}, last.with_suffix(".part"))
             last.with_suffix(".part").replace(last)
             save()
-            figures = {"step": step, "seconds": round(used), "loss": round(float(np.mean(recent)), 4) if recent else None} | measure()
+            figures = {
+                "step": step,
+                "seconds": round(used),
+                "loss": round(float(np.mean(recent)), 4) if recent else None,
+            } | measure()
             with (args.out / "log.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(figures) + "\n")
             log.info("%s", figures)
@@ -64,7 +76,8 @@ def train(model: nn.Module, loss_of: Callable[[int], Tensor], save: Callable[[],
         if done >= 1:
             return
         for group in optimiser.param_groups:
-            group["lr"] = args.lr * min(1.0, (step + 1) / args.warmup, 1.5 * (1 - done))  # flat, then to zero over the last two thirds
+            # flat, then to zero over the last two thirds
+            group["lr"] = args.lr * min(1.0, (step + 1) / args.warmup, 1.5 * (1 - done))
         model.train()
         with torch.autocast("cpu", torch.bfloat16):
             loss = loss_of(step)

@@ -2,8 +2,10 @@
 
     python recipes/builtin/predicted.py runs/builtin/cache runs/builtin/flow runs/builtin/predicted --clips 600
 
-A true log-mel is mixed with noise as the conditional path does at a time t0 and solved from there to 1 (SDEdit: Meng 2021, arXiv
-2108.01073): pitch and timing stay those of the recording, the fine structure is the model's own. Writes mel.f16 and index.json (rows of
+A true log-mel is mixed with noise as the conditional path does at a time t0 and solved from there to 1 (SDEdit: Meng
+2021, arXiv
+2108.01073): pitch and timing stay those of the recording, the fine structure is the model's own. Writes mel.f16 and
+  index.json (rows of
 the cache with `frame` in the new file and `sample` in the cache's wav.i16).
 """
 
@@ -31,7 +33,9 @@ def load_run(run: Path) -> FlowModel:
     return model.eval().to(torch.bfloat16)
 
 
-def predict(model: FlowModel, mel: np.ndarray, ids: np.ndarray, durations: np.ndarray, rng: np.random.Generator, cfg: float) -> np.ndarray:
+def predict(
+    model: FlowModel, mel: np.ndarray, ids: np.ndarray, durations: np.ndarray, rng: np.random.Generator, cfg: float
+) -> np.ndarray:
     """(T, 100) log-mel with the symbols at their frames -> (T, 100): the first fifth true, the rest the model's."""
     frames = len(mel) // model.config.patch * model.config.patch
     true = torch.from_numpy(mel[:frames])[None]  # (1, T, 100)
@@ -40,8 +44,16 @@ def predict(model: FlowModel, mel: np.ndarray, ids: np.ndarray, durations: np.nd
     begin = (1 - start) * noise + start * model.normalise(true)
     prompt = frames // 5 // model.config.patch * model.config.patch
     grid = start + (1 - start) * torch.linspace(0, 1, STEPS + 1)
-    spoken = model.sample(true[:, :prompt], torch.from_numpy(ids)[None], [frames], grid=grid, noise=begin, cfg=cfg,
-                          durations=torch.from_numpy(durations).float()[None], prompt_frames=[prompt])
+    spoken = model.sample(
+        true[:, :prompt],
+        torch.from_numpy(ids)[None],
+        [frames],
+        grid=grid,
+        noise=begin,
+        cfg=cfg,
+        durations=torch.from_numpy(durations).float()[None],
+        prompt_frames=[prompt],
+    )
     return spoken[0].numpy()
 
 

@@ -1,13 +1,14 @@
 """Train the small Vocos of the built-in voice: mel + multi-resolution STFT losses first, then adversarially.
 
-    python recipes/builtin/vocoder.py runs/builtin/cache runs/builtin/vocoder --layers 8 --steps 24000 --adversarial-from 24000
+    python recipes/builtin/vocoder.py runs/builtin/cache runs/builtin/vocoder --layers 8 --steps 24000
+      --adversarial-from 24000
     python recipes/builtin/predicted.py runs/builtin/cache runs/builtin/flow runs/builtin/predicted
     python recipes/builtin/vocoder.py runs/builtin/cache runs/builtin/vocoder --predicted runs/builtin/predicted \\
         --layers 8 --steps 26000 --adversarial-from 24000 --lr 3e-4
 
-One thread is enough (--threads 2 for both cores). Resumes from the last checkpoint in the run folder; log.jsonl holds every figure.
-Network: Vocos (Siuzdak 2023, arXiv 2306.00814), 256 channels x 8 ConvNeXt blocks, 3.6M parameters; discriminators and hinge losses
-of the `vocos` package. B clips, S samples, T mel frames.
+One thread is enough (--threads 2 for both cores). Resumes from the last checkpoint in the run folder; log.jsonl holds
+every figure. Network: Vocos (Siuzdak 2023, arXiv 2306.00814), 256 channels x 8 ConvNeXt blocks, 3.6M parameters;
+discriminators and hinge losses of the `vocos` package. B clips, S samples, T mel frames.
 """
 
 from __future__ import annotations
@@ -29,10 +30,16 @@ CROP = 48  # mel frames of a training crop (0.51 s)
 
 
 class Clips:
-    """Random crops of the cached corpus, drawn from a generator of their own so that a resumed run sees the same ones."""
+    """Random crops of the cached corpus, drawn from a generator of their own so that a resumed run sees the same
+    ones.
+    """
 
     def __init__(self, cache: Path, split: str, crop: int = CROP) -> None:
-        self.rows = [r for r in json.loads((cache / "index.json").read_text()) if r["split"] == split and r["samples"] > crop * HOP]
+        self.rows = [
+            r
+            for r in json.loads((cache / "index.json").read_text())
+            if r["split"] == split and r["samples"] > crop * HOP
+        ]
         self.wave = np.memmap(cache / "wav.i16", dtype=np.int16, mode="r")
         self.size = (crop - 1) * HOP  # samples, so that log_mel gives `crop` frames
 
@@ -63,7 +70,9 @@ class Predicted:
         rng = np.random.default_rng((seed, step, 1))
         rows = [self.rows[i] for i in rng.integers(len(self.rows), size=size)]
         starts = [int(rng.integers(r["frames"] // 5, r["frames"] - self.crop)) for r in rows]
-        mel = np.stack([self.mels[r["frame"] + at : r["frame"] + at + self.crop] for r, at in zip(rows, starts, strict=True)])
+        mel = np.stack(
+            [self.mels[r["frame"] + at : r["frame"] + at + self.crop] for r, at in zip(rows, starts, strict=True)]
+        )
         first = [r["sample"] + at * HOP for r, at in zip(rows, starts, strict=True)]
         wave = np.stack([self.wave[a : a + (self.crop - 1) * HOP] for a in first]) / 32768.0
         return torch.from_numpy(mel.astype(np.float32)), torch.from_numpy(wave.astype(np.float32))
@@ -87,7 +96,8 @@ class SpectralLoss(nn.Module):
         both = torch.cat([fake, real])
         mel_loss, stft_loss = fake.new_zeros(()), fake.new_zeros(())
         for n in self.sizes:
-            spec = torch.stft(both, n, n // 4, window=getattr(self, f"window{n}"), return_complex=True)  # (2B, n/2+1, T)
+            # (2B, n/2+1, T)
+            spec = torch.stft(both, n, n // 4, window=getattr(self, f"window{n}"), return_complex=True)
             magnitude = (spec.real.square() + spec.imag.square() + 1e-9).sqrt()
             mel = (getattr(self, f"mel{n}") @ magnitude).clamp(min=1e-4).log()
             f, r = magnitude.chunk(2)
@@ -117,13 +127,19 @@ def build(dim: int = 256, layers: int = 6) -> nn.Module:
 
 
 def grown(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """The weights of a shallower generator as those of `model`: blocks that it does not have start as identities (their gain is 0)."""
-    new = {k: torch.zeros_like(v) if k.endswith("gamma") else v for k, v in model.state_dict().items() if k not in state}
+    """The weights of a shallower generator as those of `model`: blocks that it does not have start as identities (their
+    gain is 0).
+    """
+    new = {
+        k: torch.zeros_like(v) if k.endswith("gamma") else v for k, v in model.state_dict().items() if k not in state
+    }
     return state | new
 
 
 class Adversary(nn.Module):
-    """Multi-resolution (and, with `periods`, multi-period) discriminators with the hinge and feature-matching losses of Vocos."""
+    """Multi-resolution (and, with `periods`, multi-period) discriminators with the hinge and feature-matching losses of
+    Vocos.
+    """
 
     def __init__(self, periods: Sequence[int], windows: Sequence[int], channels: int) -> None:
         super().__init__()
@@ -148,13 +164,19 @@ class Adversary(nn.Module):
             truth = self(real)
         for (score, features), (_, wanted) in zip(self(fake), truth, strict=True):
             fool = fool + (1 - score.float()).clamp(min=0).mean()
-            match = match + sum((f.float() - w.float()).abs().mean() for f, w in zip(features, wanted, strict=True)) / len(features)
+            match = match + sum(
+                (f.float() - w.float()).abs().mean() for f, w in zip(features, wanted, strict=True)
+            ) / len(features)
         return fool / len(self.parts), match / len(self.parts)
 
 
 def learning_rate(step: int, args: argparse.Namespace) -> float:
     """Warm-up over 200 steps and a cosine down to 2 %, in each of the two phases."""
-    first, end = (args.adversarial_from, args.steps) if step >= args.adversarial_from else (0, min(args.steps, args.adversarial_from))
+    first, end = (
+        (args.adversarial_from, args.steps)
+        if step >= args.adversarial_from
+        else (0, min(args.steps, args.adversarial_from))
+    )
     done = (step - first) / max(1, end - first)
     return args.lr * min(1.0, (step - first + 1) / 200) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
@@ -177,7 +199,9 @@ def main() -> None:
     parser.add_argument("--adversarial-from", type=int, default=8000)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--layers", type=int, default=6, help="ConvNeXt blocks; more than the checkpoint has are added at its end")
+    parser.add_argument(
+        "--layers", type=int, default=6, help="ConvNeXt blocks; more than the checkpoint has are added at its end"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--periods", type=int, nargs="*", default=[], help="multi-period discriminators, slow on a CPU")
     parser.add_argument("--windows", type=int, nargs="*", default=[2048, 512], help="multi-resolution discriminators")
@@ -210,7 +234,10 @@ def main() -> None:
 
     def save() -> None:
         parts = {"model": model, "adversary": adversary, "g_opt": g_opt, "d_opt": d_opt}
-        torch.save({key: part.state_dict() for key, part in parts.items()} | {"ema": ema, "step": step}, last.with_suffix(".part"))
+        torch.save(
+            {key: part.state_dict() for key, part in parts.items()} | {"ema": ema, "step": step},
+            last.with_suffix(".part"),
+        )
         last.with_suffix(".part").rename(last)
 
     log, begin, clock = (args.out / "log.jsonl").open("a"), time.time(), time.time()

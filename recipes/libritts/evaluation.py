@@ -1,12 +1,17 @@
 """Evaluation lists from a manifest, their synthesis and their score.
 
-    python -m recipes.libritts.evaluation list data/libritts.jsonl eval.jsonl --items 100        cross-sentence: each text in the voice
-    python -m recipes.libritts.evaluation list lst.tsv eval.jsonl --librispeech-pc DIR           of another recording of its speaker
-    python -m recipes.libritts.evaluation list meta.lst eval.jsonl --prompted                    Seed-TTS's .lst, ZipVoice's .tsv
+    python -m recipes.libritts.evaluation list data/libritts.jsonl eval.jsonl --items 100        cross-sentence: each
+      text in the voice
+    python -m recipes.libritts.evaluation list lst.tsv eval.jsonl --librispeech-pc DIR           of another recording of
+      its speaker
+    python -m recipes.libritts.evaluation list meta.lst eval.jsonl --prompted                    Seed-TTS's .lst,
+      ZipVoice's .tsv
     python -m recipes.libritts.evaluation speak models/tiny eval.jsonl speech [--shard 0/2]
-    python -m recipes.libritts.evaluation score eval.jsonl speech report.json [--asr FOLDER] [--measures wer sim] [--shard 0/2]
+    python -m recipes.libritts.evaluation score eval.jsonl speech report.json [--asr FOLDER] [--measures wer sim]
+      [--shard 0/2]
 
-`speak` and `score` skip what is there, so that they can be stopped and run on several machines; report.html goes with report.json.
+`speak` and `score` skip what is there, so that they can be stopped and run on several machines; report.html goes with
+report.json.
 """
 
 from __future__ import annotations
@@ -29,11 +34,13 @@ TARGET = (4.0, 10.0)
 log = logging.getLogger(__name__)
 
 
-def cross_sentence(utterances: Sequence[Utterance], folder: Path, items: int, split: str | None = None) -> list[dict[str, Any]]:
+def cross_sentence(
+    utterances: Sequence[Utterance], folder: Path, items: int, split: str | None = None
+) -> list[dict[str, Any]]:
     """Pairs of two recordings of one speaker: {"id", "text", "ref_audio", "ref_text"}, the same for the same manifest.
 
-    split: None = the first of test, valid and train in which a speaker has two recordings. A prompt has 3 to 10 s, a target 4 to 10;
-    where the corpus is small any length serves. ValueError when no speaker has two.
+    split: None = the first of test, valid and train in which a speaker has two recordings. A prompt has 3 to 10 s, a
+    target 4 to 10; where the corpus is small any length serves. ValueError when no speaker has two.
     """
     if split is None:
         speakers = {s: Counter(u.speaker for u in utterances if u.split == s) for s in ("test", "valid", "train")}
@@ -42,22 +49,34 @@ def cross_sentence(utterances: Sequence[Utterance], folder: Path, items: int, sp
             log.warning("no speaker of the split test has two recordings: the list is made of the split %s", split)
     pool = sorted((u for u in utterances if u.split == split), key=lambda u: (draw_key(u.id), u.id))
     pairs = []
-    for target in (u for u in pool if TARGET[0] <= u.seconds <= TARGET[1]) if any(u.seconds >= TARGET[0] for u in pool) else pool:
+    for target in (
+        (u for u in pool if TARGET[0] <= u.seconds <= TARGET[1]) if any(u.seconds >= TARGET[0] for u in pool) else pool
+    ):
         others = [u for u in pool if u.speaker == target.speaker and u.id != target.id]
         others = [u for u in others if PROMPT[0] <= u.seconds <= PROMPT[1]] or others
         if others:
             prompt = min(others, key=lambda u: (draw_key(target.id + u.id), u.id))
             name = re.sub(r"[^A-Za-z0-9._-]", "_", target.id)
-            pairs.append({"id": name, "text": target.text, "ref_audio": str(prompt.path(folder).resolve()), "ref_text": prompt.text})
+            pairs.append(
+                {
+                    "id": name,
+                    "text": target.text,
+                    "ref_audio": str(prompt.path(folder).resolve()),
+                    "ref_text": prompt.text,
+                }
+            )
         if len(pairs) == items:
             break
     if not pairs:
-        raise ValueError(f"no speaker of the split {split} has two recordings, so there is no prompt from another sentence")
+        raise ValueError(
+            f"no speaker of the split {split} has two recordings, so there is no prompt from another sentence"
+        )
     return pairs
 
 
 def prompted_list(path: Path) -> list[dict[str, Any]]:
-    """Seed-TTS's list (id|prompt text|prompt audio|text, a fifth cell is passed over) or ZipVoice's (the same between tabs).
+    """Seed-TTS's list (id|prompt text|prompt audio|text, a fifth cell is passed over) or ZipVoice's (the same between
+    tabs).
 
     Audio paths are relative to the list's folder. ValueError as file:line.
     """
@@ -67,12 +86,22 @@ def prompted_list(path: Path) -> list[dict[str, Any]]:
             continue
         cells = [cell.strip() for cell in line.rstrip("\r").split(mark)]
         if len(cells) not in ((4,) if mark == "\t" else (4, 5)):
-            faults.append(f"{path}:{number}: {len(cells)} cells between {mark!r}, four are needed: id, prompt text, prompt audio, text")
+            faults.append(
+                f"{path}:{number}: {len(cells)} cells between {mark!r}, four are needed: id, prompt text, prompt "
+                "audio, text"
+            )
         elif not (path.parent / cells[2]).is_file():
             faults.append(f"{path}:{number}: no audio {path.parent / cells[2]}")
         else:
             name = re.sub(r"[^A-Za-z0-9._-]", "_", cells[0].removesuffix(".wav"))
-            rows.append({"id": name, "text": cells[3], "ref_audio": str((path.parent / cells[2]).resolve()), "ref_text": cells[1]})
+            rows.append(
+                {
+                    "id": name,
+                    "text": cells[3],
+                    "ref_audio": str((path.parent / cells[2]).resolve()),
+                    "ref_text": cells[1],
+                }
+            )
     if faults:
         raise ValueError("\n".join(faults[:20]))
     return rows
@@ -86,7 +115,9 @@ def draw_key(text: str) -> str:
 
 
 def librispeech_pc(path: Path, root: Path) -> list[dict[str, Any]]:
-    """F5's list: six cells between tabs a line, prompt id, seconds, text, then target id, seconds, text. ValueError as file:line."""
+    """F5's list: six cells between tabs a line, prompt id, seconds, text, then target id, seconds, text. ValueError as
+    file:line.
+    """
     rows, faults = [], []
     for number, line in enumerate(path.read_text("utf-8-sig").split("\n"), start=1):
         if not line.strip():
@@ -115,8 +146,11 @@ def write_list(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     log.info("%s: %d items", path, len(rows))
 
 
-def speak(model: Path, items: Path, out: Path, shard: tuple[int, int] = (0, 1), device: str = "cpu", seed: int = 0) -> int:
-    """Speak the items of a list that are not in `out` yet; returns how many were. An item that cannot be spoken is logged.
+def speak(
+    model: Path, items: Path, out: Path, shard: tuple[int, int] = (0, 1), device: str = "cpu", seed: int = 0
+) -> int:
+    """Speak the items of a list that are not in `out` yet; returns how many were. An item that cannot be spoken is
+    logged.
 
     What it took (seconds, network forwards) and the settings are noted in <out>/spoken.<shard>.jsonl.
     """
@@ -137,7 +171,9 @@ def speak(model: Path, items: Path, out: Path, shard: tuple[int, int] = (0, 1), 
             continue
         write_audio(path, wave, rate)
         about = say.about | {"model": str(model), "device": device, "forwards": say.forwards}
-        append(out / f"spoken.{shard[0]}of{shard[1]}.jsonl", {"id": item.id, "seconds": round(seconds, 4), "about": about})
+        append(
+            out / f"spoken.{shard[0]}of{shard[1]}.jsonl", {"id": item.id, "seconds": round(seconds, 4), "about": about}
+        )
         done += 1
     log.info("%s: %d spoken", out, done)
     return done
@@ -159,7 +195,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     make.add_argument("out", type=Path)
     make.add_argument("--items", type=int, default=100)
     make.add_argument("--split")
-    make.add_argument("--prompted", action="store_true", help="the source is a list of Seed-TTS's (.lst) or ZipVoice's (.tsv) form")
+    make.add_argument(
+        "--prompted", action="store_true", help="the source is a list of Seed-TTS's (.lst) or ZipVoice's (.tsv) form"
+    )
     make.add_argument("--librispeech-pc", type=Path, metavar="DIR", help="LibriSpeech's test-clean")
     say = verbs.add_parser("speak")
     say.add_argument("model", type=Path)
@@ -177,8 +215,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     judge.add_argument("--shard", type=_shard, default=(0, 1), metavar="I/N")
     args = parser.parse_args(argv)
     if args.verb == "list":
-        rows = (librispeech_pc(args.source, args.librispeech_pc) if args.librispeech_pc else prompted_list(args.source) if args.prompted
-                else cross_sentence(read_manifest(args.source), args.source.parent, args.items, args.split))
+        rows = (
+            librispeech_pc(args.source, args.librispeech_pc)
+            if args.librispeech_pc
+            else prompted_list(args.source)
+            if args.prompted
+            else cross_sentence(read_manifest(args.source), args.source.parent, args.items, args.split)
+        )
         write_list(args.out, rows)
     elif args.verb == "speak":
         speak(args.model, args.items, args.out, args.shard, args.device, args.seed)

@@ -2,8 +2,9 @@
 
     python -m recipes.libritts.export runs/tiny models/tiny [--vocoder FOLDER] [--duration FOLDER] [--float32]
 
-The averaged weights of last.pt are taken. A vocoder (default: the built-in one where it is installed) and, for aligned models, a duration
-model with the same vocabulary are copied beside them; without a vocoder the model speaks through Griffin-Lim.
+The averaged weights of last.pt are taken. A vocoder (default: the built-in one where it is installed) and, for aligned
+models, a duration model with the same vocabulary are copied beside them; without a vocoder the model speaks through
+Griffin-Lim.
 """
 
 from __future__ import annotations
@@ -24,8 +25,12 @@ BUILTIN = Path(__file__).resolve().parents[2] / "tts_fm" / "assets" / "builtin"
 log = logging.getLogger(__name__)
 
 
-def export(run_folder: Path, out: Path, vocoder: Path | None = None, duration: Path | None = None, half: bool = True) -> Path:
-    """Write the model folder; returns it. ModelError for a folder without a run, ValueError for a duration model of another vocabulary."""
+def export(
+    run_folder: Path, out: Path, vocoder: Path | None = None, duration: Path | None = None, half: bool = True
+) -> Path:
+    """Write the model folder; returns it. ModelError for a folder without a run, ValueError for a duration model of
+    another vocabulary.
+    """
     import torch
 
     from tts_fm.checkpoint import save_flow_model
@@ -54,12 +59,16 @@ def _add_durations(vocab: list[str], out: Path, source: Path) -> None:
     from tts_fm.model.duration import load_duration_model
 
     if load_duration_model(source).vocab != vocab:
-        raise ValueError(f"the duration model {source} has another vocabulary; train with --vocab of its symbols, or give --duration")
+        raise ValueError(
+            f"the duration model {source} has another vocabulary; train with --vocab of its symbols, or give --duration"
+        )
     shutil.copytree(source, out / "duration", dirs_exist_ok=True)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser("python -m recipes.libritts.export", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "python -m recipes.libritts.export", description=__doc__, formatter_class=RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path, help="run folder")
     parser.add_argument("out", type=Path, help="model folder to write")
     parser.add_argument("--vocoder", type=Path)

@@ -1,6 +1,8 @@
-"""A report as one HTML page: the figures, and for each item its text, what was heard, players and the picture of its mel. Worst first.
+"""A report as one HTML page: the figures, and for each item its text, what was heard, players and the picture of its
+mel. Worst first.
 
-The page needs no network and no script. Sound stays where it is (relative links); pictures are inside, for the first PICTURES items.
+The page needs no network and no script. Sound stays where it is (relative links); pictures are inside, for the first
+PICTURES items.
 """
 
 from __future__ import annotations
@@ -20,9 +22,12 @@ from tts_fm.evaluate.report import ItemResult, Report
 
 PICTURES = 60
 WIDEST = 1500  # frames of a picture: 16 s
-STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:70em;padding:0 1em;color:#222;background:#fff}
-pre{background:#f4f4f4;padding:1em;overflow-x:auto}article{border-top:1px solid #ccc;padding:.7em 0}h2{font-size:1em;margin:0}
-p{margin:.3em 0}img{display:block;height:100px;max-width:100%;image-rendering:pixelated}audio{height:2em;vertical-align:middle}
+STYLE = """body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:70em;padding:0 1em;
+color:#222;background:#fff}
+pre{background:#f4f4f4;padding:1em;overflow-x:auto}
+article{border-top:1px solid #ccc;padding:.7em 0}h2{font-size:1em;margin:0}
+p{margin:.3em 0}img{display:block;height:100px;max-width:100%;image-rendering:pixelated}
+audio{height:2em;vertical-align:middle}
 .heard{color:#666}.wrong{color:#a00}"""
 
 
@@ -36,7 +41,12 @@ def png(grey: np.ndarray) -> bytes:
     lines = np.zeros((height, width + 1), np.uint8)  # each begins with its filter's number
     lines[:, 1:] = grey
     head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(lines.tobytes(), 9)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(lines.tobytes(), 9))
+        + chunk(b"IEND", b"")
+    )
 
 
 def mel_picture(path: Path) -> str:
@@ -63,8 +73,10 @@ def badness(item: ItemResult) -> tuple:
 def write_page(report: Report, speech: Mapping[str, Path], out: Path) -> None:
     """Write the page `out` in one rename. speech: id -> the file that was measured."""
     title = f"{report.overall.items} items"
-    parts = [f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-             f"<title>{title}</title><style>{STYLE}</style><h1>{title}</h1><pre>{html.escape(report.table())}</pre>"]
+    parts = [
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>{title}</title><style>{STYLE}</style><h1>{title}</h1><pre>{html.escape(report.table())}</pre>"
+    ]
     for number, item in enumerate(sorted(report.items, key=badness)):
         parts.append(_article(item, speech[item.id], out.resolve().parent, number < PICTURES))
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
 """The score of spoken lists: every item is measured once, by any number of processes, in any number of sittings.
 
-Each shard appends what it measured to <speech>/scores.<shard>.jsonl; an item counts as done when its file, the ASR and the measures are
-the same as then. The shard that finds the list complete writes the report (JSON, and a page beside it). How an item is measured is
-tts_fm.evaluate.report's business, how it was spoken evaluation.py's.
+Each shard appends what it measured to <speech>/scores.<shard>.jsonl; an item counts as done when its file, the ASR and
+the measures are the same as then. The shard that finds the list complete writes the report (JSON, and a page beside
+it). How an item is measured is tts_fm.evaluate.report's business, how it was spoken evaluation.py's.
 """
 
 from __future__ import annotations
@@ -45,16 +45,26 @@ def append(path: Path, row: dict[str, Any]) -> None:
         file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
 
 
-def score(items: Path, speech: Path, report: Path, asr: Transcribe | str | None = None, measures: Sequence[str] = MEASURES,
-          shard: tuple[int, int] = (0, 1)) -> str:
-    """Measure the items of this shard that are not measured yet; returns the table when the whole list is, else how far it is.
+def score(
+    items: Path,
+    speech: Path,
+    report: Path,
+    asr: Transcribe | str | None = None,
+    measures: Sequence[str] = MEASURES,
+    shard: tuple[int, int] = (0, 1),
+) -> str:
+    """Measure the items of this shard that are not measured yet; returns the table when the whole list is, else how far
+    it is.
 
-    asr: as in tts_fm.evaluate.report. An item without a file counts as one in which nothing was said. Writes `report` (JSON) and a page of the
-    same name, .html. ValueError, ModelError, MissingDependency.
+    asr: as in tts_fm.evaluate.report. An item without a file counts as one in which nothing was said. Writes `report`
+    (JSON) and a page of the same name, .html. ValueError, ModelError, MissingDependency.
     """
     listed = read_list(items)
     spoken = {row["id"]: row for row in rows(speech, "spoken.*.jsonl")}
-    judged_by = {"asr": asr if asr is None or isinstance(asr, str) else getattr(asr, "name", repr(asr)), "measures": sorted(measures)}
+    judged_by = {
+        "asr": asr if asr is None or isinstance(asr, str) else getattr(asr, "name", repr(asr)),
+        "measures": sorted(measures),
+    }
     places = {item.id: speech / f"{item.id}.wav" for item in listed}
 
     def recorded(item: EvalItem) -> tuple[np.ndarray, int, float]:
@@ -64,7 +74,10 @@ def score(items: Path, speech: Path, report: Path, asr: Transcribe | str | None 
         return wave, rate, float(spoken.get(item.id, {}).get("seconds", 0.0))
 
     own = speech / f"scores.{shard[0]}of{shard[1]}.jsonl"
-    stamps = {name: [path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else None for name, path in places.items()}
+    stamps = {
+        name: [path.stat().st_size, path.stat().st_mtime_ns] if path.is_file() else None
+        for name, path in places.items()
+    }
     found, about = measured(speech, judged_by, stamps)
     mine = [item for item in listed[shard[0] :: shard[1]] if item.id not in found]
     if mine:
@@ -73,8 +86,16 @@ def score(items: Path, speech: Path, report: Path, asr: Transcribe | str | None 
         def note(at: int, total: int, result: ItemResult) -> None:
             append(own, judged_by | {"stamp": stamps[result.id], "item": plain(result)})
 
-        done = evaluate(mine, recorded, asr, measures=measures, groups=lambda _: (), about={"list": str(items)} | facts,
-                        forwards=facts.get("forwards"), on_item=note)
+        done = evaluate(
+            mine,
+            recorded,
+            asr,
+            measures=measures,
+            groups=lambda _: (),
+            about={"list": str(items)} | facts,
+            forwards=facts.get("forwards"),
+            on_item=note,
+        )
         append(own, judged_by | {"about": done.about})
         found, about = measured(speech, judged_by, stamps)
     if len(found) < len(listed):
@@ -85,7 +106,9 @@ def score(items: Path, speech: Path, report: Path, asr: Transcribe | str | None 
     return whole.table()
 
 
-def measured(speech: Path, judged_by: dict[str, Any], stamps: dict[str, Any]) -> tuple[dict[str, ItemResult], dict[str, Any]]:
+def measured(
+    speech: Path, judged_by: dict[str, Any], stamps: dict[str, Any]
+) -> tuple[dict[str, ItemResult], dict[str, Any]]:
     """id -> result, of what was measured in this way on the files as they are now; and what is known of how."""
     found: dict[str, ItemResult] = {}
     about: dict[str, Any] = {}

@@ -1,9 +1,11 @@
 """Train a recipe on a manifest. Run the same command again to go on where it was stopped.
 
     python -m recipes.libritts.train tiny data/libritts.jsonl runs/tiny
-    torchrun --nproc-per-node 8 -m recipes.libritts.train f5_small data/libritts.jsonl runs/f5_small --set train.workers=4
+    torchrun --nproc-per-node 8 -m recipes.libritts.train f5_small data/libritts.jsonl runs/f5_small --set
+      train.workers=4
 
-SIGTERM (a preempted node) finishes the update, saves and exits with 0. The run folder holds settings.json, last.pt and log.jsonl.
+SIGTERM (a preempted node) finishes the update, saves and exits with 0. The run folder holds settings.json, last.pt and
+log.jsonl.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ SETTINGS = "settings.json"
 log = logging.getLogger(__name__)
 
 
-def settle(recipe: Recipe, utterances: Sequence[Utterance], out: Path, vocab: Sequence[str] | None = None) -> tuple[Recipe, list[str]]:
+def settle(
+    recipe: Recipe, utterances: Sequence[Utterance], out: Path, vocab: Sequence[str] | None = None
+) -> tuple[Recipe, list[str]]:
     """The recipe with its vocabulary: the run folder's where there is one, else `vocab`, else what the texts hold.
 
     ValueError when the run folder belongs to another network.
@@ -44,7 +48,9 @@ def settle(recipe: Recipe, utterances: Sequence[Utterance], out: Path, vocab: Se
         symbols, model = kept["vocab"], from_dict(ModelConfig, kept["model"])
         if dataclasses.replace(recipe.model, vocab=len(symbols)) != model:
             changed = [k for k, v in to_dict(model).items() if k != "vocab" and to_dict(recipe.model)[k] != v]
-            raise ValueError(f"{out} was begun with another network ({', '.join(changed)} differ); name another run folder")
+            raise ValueError(
+                f"{out} was begun with another network ({', '.join(changed)} differ); name another run folder"
+            )
         if vocab is not None and list(vocab) != symbols:
             raise ValueError(f"{out} was begun with another vocabulary; name another run folder")
     else:
@@ -64,7 +70,9 @@ def build(recipe: Recipe, vocab: list[str]) -> FlowModel:
 
 
 def extended(model: FlowModel, vocab: Sequence[str]) -> FlowModel:
-    """A model that also knows the symbols of `vocab` that it lacked: new rows of the embedding start as the mean of the old ones."""
+    """A model that also knows the symbols of `vocab` that it lacked: new rows of the embedding start as the mean of the
+    old ones.
+    """
     import torch
 
     from tts_fm.model.flow_model import FlowModel
@@ -72,8 +80,12 @@ def extended(model: FlowModel, vocab: Sequence[str]) -> FlowModel:
     new = [symbol for symbol in dict.fromkeys(vocab) if symbol not in set(model.vocab)]
     if not new:
         return model
-    wide = FlowModel(dataclasses.replace(model.config, vocab=len(model.vocab) + len(new)), [*model.vocab, *new], model.path.sigma_min,
-                     model.tokenizer_settings)
+    wide = FlowModel(
+        dataclasses.replace(model.config, vocab=len(model.vocab) + len(new)),
+        [*model.vocab, *new],
+        model.path.sigma_min,
+        model.tokenizer_settings,
+    )
     state = model.net.state_dict()
     rows = state["text_embed.text_embed.weight"]  # (1 + V, E), the filler first
     state["text_embed.text_embed.weight"] = torch.cat([rows, rows[1:].mean(0, keepdim=True).expand(len(new), -1)])
@@ -93,9 +105,20 @@ def published(path: str, variant: str, vocab: str | None, utterances: Sequence[U
     return extended(model, lacking).train()
 
 
-def train(recipe: Recipe, manifest: Path, out: Path, until: float = math.inf, vocab: Sequence[str] | None = None, init: str | None = None,
-          init_variant: str = "f5-v1", init_vocab: str | None = None, compiled: bool = False) -> int:
-    """Train to the end, to the time `until` or to a SIGTERM; returns the step that was reached. ValueError, ModelError, Diverged."""
+def train(
+    recipe: Recipe,
+    manifest: Path,
+    out: Path,
+    until: float = math.inf,
+    vocab: Sequence[str] | None = None,
+    init: str | None = None,
+    init_variant: str = "f5-v1",
+    init_vocab: str | None = None,
+    compiled: bool = False,
+) -> int:
+    """Train to the end, to the time `until` or to a SIGTERM; returns the step that was reached. ValueError, ModelError,
+    Diverged.
+    """
     import torch
     from accelerate import PartialState
 
@@ -108,16 +131,31 @@ def train(recipe: Recipe, manifest: Path, out: Path, until: float = math.inf, vo
     model = None
     if recipe.published:
         if init is None:
-            raise ValueError(f"{recipe.name} starts from published weights: give --init FILE and --init-vocab vocab.txt")
+            raise ValueError(
+                f"{recipe.name} starts from published weights: give --init FILE and --init-vocab vocab.txt"
+            )
         model = published(init, init_variant, init_vocab, utterances)
-        recipe, vocab = dataclasses.replace(recipe, model=dataclasses.replace(model.config, dropout=recipe.model.dropout)), model.vocab
+        recipe, vocab = (
+            dataclasses.replace(recipe, model=dataclasses.replace(model.config, dropout=recipe.model.dropout)),
+            model.vocab,
+        )
     recipe, symbols = settle(recipe, utterances, out, vocab)
     if model is None:
         model = build(recipe, symbols)
     aligned = recipe.model.text == "aligned"
-    train_set, valid_set = (ManifestItems([u for u in utterances if u.split == split], manifest.parent, symbols, recipe.tokenizer, aligned,
-                                          recipe.model.patch) if any(u.split == split for u in utterances) else None
-                            for split in ("train", "valid"))
+    train_set, valid_set = (
+        ManifestItems(
+            [u for u in utterances if u.split == split],
+            manifest.parent,
+            symbols,
+            recipe.tokenizer,
+            aligned,
+            recipe.model.patch,
+        )
+        if any(u.split == split for u in utterances)
+        else None
+        for split in ("train", "valid")
+    )
     if train_set is None:
         raise ValueError(f"{manifest} has no utterances of the split train")
     if state.is_main_process:
@@ -131,8 +169,9 @@ def train(recipe: Recipe, manifest: Path, out: Path, until: float = math.inf, vo
 
 
 def pictures(trainer: Trainer, items: ManifestItems) -> Callable[[FlowModel, int], None]:
-    """At every validation, in TensorBoard: the mel of the first validation item (below) and what the averaged model says in its place
-    (above), given the first three tenths of it; and how that sounds (Griffin-Lim: a run has no vocoder of its own)."""
+    """At every validation, in TensorBoard: the mel of the first validation item (below) and what the averaged model
+    says in its place (above), given the first three tenths of it; and how that sounds (Griffin-Lim: a run has no
+    vocoder of its own)."""
     import torch
 
     from tts_fm.audio.mel import SAMPLE_RATE
@@ -144,10 +183,20 @@ def pictures(trainer: Trainer, items: ManifestItems) -> Callable[[FlowModel, int
         prompt = frames * 3 // 10 // patch * patch
         mel = torch.from_numpy(item.mel[:frames])  # (T, 100)
         durations = None if item.durations is None else torch.as_tensor(item.durations, dtype=torch.float32)[None]
-        spoken = model.sample(mel[None, :prompt], torch.as_tensor(item.ids, dtype=torch.int64)[None], [frames], steps=8, cfg=2.0, seeds=[0],
-                              durations=durations, prompt_frames=[prompt])[0]
+        spoken = model.sample(
+            mel[None, :prompt],
+            torch.as_tensor(item.ids, dtype=torch.int64)[None],
+            [frames],
+            steps=8,
+            cfg=2.0,
+            seeds=[0],
+            durations=durations,
+            prompt_frames=[prompt],
+        )[0]
         picture = torch.cat([mel, spoken.float().cpu()], dim=1).T.flip(0)  # (200, T), low bins below
-        trainer.tensorboard().add_audio("speech", GriffinLim().decode(spoken[None].float().cpu())[0].clamp(-1, 1), step, SAMPLE_RATE)
+        trainer.tensorboard().add_audio(
+            "speech", GriffinLim().decode(spoken[None].float().cpu())[0].clamp(-1, 1), step, SAMPLE_RATE
+        )
         trainer.tensorboard().add_image("mel", ((picture + 11.6) / 14).clamp(0, 1)[None], step)
 
     return show
@@ -155,8 +204,15 @@ def pictures(trainer: Trainer, items: ManifestItems) -> Callable[[FlowModel, int
 
 def write_settings(out: Path, recipe: Recipe, vocab: list[str], manifest: Path) -> None:
     """settings.json, in one rename: all that export.py needs."""
-    settings: dict[str, Any] = {"recipe": recipe.name, "model": to_dict(recipe.model), "train": to_dict(recipe.train), "vocab": vocab,
-                                "tokenizer": recipe.tokenizer, "defaults": recipe.defaults, "manifest": str(manifest)}
+    settings: dict[str, Any] = {
+        "recipe": recipe.name,
+        "model": to_dict(recipe.model),
+        "train": to_dict(recipe.train),
+        "vocab": vocab,
+        "tokenizer": recipe.tokenizer,
+        "defaults": recipe.defaults,
+        "manifest": str(manifest),
+    }
     out.mkdir(parents=True, exist_ok=True)
     part = out / f"{SETTINGS}.part"
     part.write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", "utf-8")
@@ -164,11 +220,15 @@ def write_settings(out: Path, recipe: Recipe, vocab: list[str], manifest: Path) 
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser("python -m recipes.libritts.train", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "python -m recipes.libritts.train", description=__doc__, formatter_class=RawDescriptionHelpFormatter
+    )
     parser.add_argument("recipe", help=", ".join(RECIPES))
     parser.add_argument("manifest", type=Path)
     parser.add_argument("out", type=Path, help="run folder")
-    parser.add_argument("--set", dest="changes", action="append", default=[], metavar="train.steps=100", help="change a field")
+    parser.add_argument(
+        "--set", dest="changes", action="append", default=[], metavar="train.steps=100", help="change a field"
+    )
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop (and save) after this long")
     parser.add_argument("--vocab", type=Path, help="vocab.txt to use instead of the manifest's own symbols")
     parser.add_argument("--init", help="published weights to start from (recipe finetune), or one of our model folders")

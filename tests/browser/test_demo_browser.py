@@ -1,4 +1,5 @@
-"""The demo in a real browser: Debian's chromium driven by playwright, its microphone fed from a file. Skipped where one of them is missing.
+"""The demo in a real browser: Debian's chromium driven by playwright, its microphone fed from a file. Skipped where one
+of them is missing.
 
 apt-get install chromium; pip install playwright axe-playwright-python
 """
@@ -49,7 +50,9 @@ def url(home, tmp_path_factory):
 
     service = Service(TTS.load(tiny_tts_folder(tmp_path_factory.mktemp("model"))))
     page = build(service)
-    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options(service))
+    _, address, _ = page.launch(
+        prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options(service)
+    )
     yield address
     page.close(verbose=False)
     service.close()
@@ -121,7 +124,9 @@ def test_upload_chooses_the_recording(page, home):
 
 
 def test_record_from_the_microphone(page):
-    page.locator("#clone-recording [aria-label='Record audio'], #clone-recording button[title*='icrophone']").first.click()
+    page.locator(
+        "#clone-recording [aria-label='Record audio'], #clone-recording button[title*='icrophone']"
+    ).first.click()
     page.locator("#clone-recording .record-button").first.click()
     page.wait_for_timeout(3500)
     page.locator("#clone-recording .stop-button, #clone-recording .stop-button-paused").first.click()

@@ -1,8 +1,8 @@
 """Sound as numbers: the mel and wave conventions, files, loudness, checks of a reference recording, and joints.
 
-It knows nothing of text and of networks. mel.py owns the conventions, files.py reads and writes, levels.py measures loudness and limits
-peaks, ogg.py makes Ogg files the same every time, prompt.py checks a recording that is to be cloned, match.py gives speech the prompt's
-spectrum, joints.py joins new sound to old.
+It knows nothing of text and of networks. mel.py owns the conventions, files.py reads and writes, levels.py measures
+loudness and limits peaks, ogg.py makes Ogg files the same every time, prompt.py checks a recording that is to be
+cloned, match.py gives speech the prompt's spectrum, joints.py joins new sound to old.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from tts_fm.audio.prompt import check_reference as check_reference
 
 NAMES = {
-    "files": "FORMATS MAX_CHANNELS MAX_SAMPLES METADATA_KEYS RATES READABLE format_of load read_audio resample write_audio",
+    "files": "FORMATS MAX_CHANNELS MAX_SAMPLES METADATA_KEYS RATES READABLE "
+    "format_of load read_audio resample write_audio",
     "joints": "Place splice",
     "levels": "limit loudness normalise_loudness true_peak",
     "match": "TOGETHER by_covariance loud matched",

@@ -1,8 +1,8 @@
 """Audio files: read with checks before anything is decoded, resampled, and written whole or not at all.
 
-Files are read and written by libsndfile (soundfile) alone, so no ffmpeg is needed: WAV, FLAC, OGG (Vorbis or Opus), MP3, raw PCM16.
-Resampling is soxr's (VHQ): it needs no torch, takes any pair of rates at the same cost (torchaudio's kernel grows with rate / gcd) and is
-what librosa uses. Nothing here knows about speech: see prompt.py.
+Files are read and written by libsndfile (soundfile) alone, so no ffmpeg is needed: WAV, FLAC, OGG (Vorbis or Opus),
+MP3, raw PCM16. Resampling is soxr's (VHQ): it needs no torch, takes any pair of rates at the same cost (torchaudio's
+kernel grows with rate / gcd) and is what librosa uses. Nothing here knows about speech: see prompt.py.
 """
 
 from __future__ import annotations
@@ -30,7 +30,18 @@ FORMATS: dict[str, tuple[str, str, tuple[int, ...] | None, str]] = {
     "mp3": ("MP3", "MPEG_LAYER_III", (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000), "audio/mpeg"),
     "pcm": ("RAW", "PCM_16", None, "audio/pcm"),  # signed 16 bit, little endian, no header
 }
-METADATA_KEYS = ("title", "comment", "software", "artist", "copyright", "date", "album", "license", "tracknumber", "genre")
+METADATA_KEYS = (
+    "title",
+    "comment",
+    "software",
+    "artist",
+    "copyright",
+    "date",
+    "album",
+    "license",
+    "tracknumber",
+    "genre",
+)
 MAX_CHANNELS = 8
 RATES = (4_000, 384_000)  # Hz, what a file may claim
 MAX_SAMPLES = 1 << 29  # frames x channels of one file: 3 h of 48 kHz mono, 2 GiB decoded
@@ -61,7 +72,11 @@ def _wav_problem(head: BinaryIO) -> str | None:
         head.seek(length - len(body) + length % 2, io.SEEK_CUR)
         seen = True
         tag, bits = struct.unpack("<H", body[:2])[0], struct.unpack("<H", body[14:16])[0]
-        if tag == 0xFFFE and len(body) >= 40 and body[26:40] == b"\x00\x00\x00\x00\x10\x00\x80\x00\x00\xaa\x00\x38\x9b\x71":
+        if (
+            tag == 0xFFFE
+            and len(body) >= 40
+            and body[26:40] == b"\x00\x00\x00\x00\x10\x00\x80\x00\x00\xaa\x00\x38\x9b\x71"
+        ):
             tag = struct.unpack("<H", body[24:26])[0]
         if (tag, bits) not in {(1, 8), (1, 16), (1, 24), (1, 32), (3, 32), (3, 64)}:
             return f"has WAV format tag 0x{tag:04x} with {bits} bits, which is not read"
@@ -80,7 +95,11 @@ def _check_magic(file: BinaryIO, name: str) -> None:
         file.seek(0)
     elif magic[4:8] == b"ftyp" or magic[:4] == b"\x1aE\xdf\xa3":
         problem = "is MP4/M4A or WebM/Matroska, which libsndfile does not read"
-    elif not (magic[:4] in (b"fLaC", b"OggS") or magic[:3] == b"ID3" or (len(magic) > 1 and magic[0] == 0xFF and magic[1] & 0xE6 == 0xE2)):
+    elif not (
+        magic[:4] in (b"fLaC", b"OggS")
+        or magic[:3] == b"ID3"
+        or (len(magic) > 1 and magic[0] == 0xFF and magic[1] & 0xE6 == 0xE2)
+    ):
         problem = "is not audio of a known kind"
     if problem:
         raise ValueError(f"{name} {problem}; {READABLE}")
@@ -93,7 +112,10 @@ def _check_header(sound: Any, name: str, max_seconds: float | None) -> int:
     if sound.format not in known or "ADPCM" in sound.subtype:
         raise ValueError(f"{name} is {sound.format}/{sound.subtype}; {READABLE}")
     if not RATES[0] <= rate <= RATES[1] or not 1 <= channels <= MAX_CHANNELS:
-        raise ValueError(f"{name} claims {rate} Hz and {channels} channels; {RATES[0]} to {RATES[1]} Hz and at most {MAX_CHANNELS} work")
+        raise ValueError(
+            f"{name} claims {rate} Hz and {channels} channels; {RATES[0]} to {RATES[1]} Hz and at most {MAX_CHANNELS} "
+            "work"
+        )
     if frames == 0:
         raise ValueError(f"{name} holds no samples; {READABLE} with speech in it")
     limit = MAX_SAMPLES // channels
@@ -115,17 +137,27 @@ def _blocks(sound: Any, limit: int) -> Iterator[np.ndarray]:
         yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
 
 
-def read_audio(source: str | os.PathLike[str] | bytes | BinaryIO, max_seconds: float | None = None) -> tuple[np.ndarray, int]:
-    """Decode an audio file (path, its bytes, or a seekable binary file): (S,) float32, channels averaged, and its own rate in Hz.
+def read_audio(
+    source: str | os.PathLike[str] | bytes | BinaryIO, max_seconds: float | None = None
+) -> tuple[np.ndarray, int]:
+    """Decode an audio file (path, its bytes, or a seekable binary file): (S,) float32, channels averaged, and its own
+    rate in Hz.
 
-    Checked in this order: magic bytes and WAV format tag; rate, channels and length in the header; the samples. ValueError, one line, for
-    anything that is missing, damaged, of another kind, longer than max_seconds, or not finite.
+    Checked in this order: magic bytes and WAV format tag; rate, channels and length in the header; the samples.
+    ValueError, one line, for anything that is missing, damaged, of another kind, longer than max_seconds, or not
+    finite.
     """
     import soundfile
 
     name = "the given audio" if isinstance(source, bytes) or hasattr(source, "read") else str(source)
     try:
-        file: Any = io.BytesIO(source) if isinstance(source, bytes) else source if hasattr(source, "read") else open(source, "rb")
+        file: Any = (
+            io.BytesIO(source)
+            if isinstance(source, bytes)
+            else source
+            if hasattr(source, "read")
+            else open(source, "rb")
+        )
     except (OSError, ValueError) as error:
         reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
         raise ValueError(f"cannot read {name}: {reason}; {READABLE}") from None
@@ -160,13 +192,15 @@ def resample(wave: np.ndarray, old: int, new: int) -> np.ndarray:
     return np.asarray(soxr.resample(np.asarray(wave, np.float32), old, new, quality="VHQ"), np.float32)
 
 
-def load(source: str | os.PathLike[str] | bytes | BinaryIO, rate: int = SAMPLE_RATE, max_seconds: float | None = None) -> np.ndarray:
+def load(
+    source: str | os.PathLike[str] | bytes | BinaryIO, rate: int = SAMPLE_RATE, max_seconds: float | None = None
+) -> np.ndarray:
     """read_audio, then resample: (S,) float32 mono at `rate` Hz."""
     wave, own = read_audio(source, max_seconds)
     return resample(wave, own, rate)
 
 
-# --- writing -----------------------------------------------------------------------------------------------------------------------
+# --- writing
 
 
 def format_of(path: str | os.PathLike[str], default: str | None = None) -> str:
@@ -177,7 +211,9 @@ def format_of(path: str | os.PathLike[str], default: str | None = None) -> str:
         return suffix
     if default is not None:
         return default
-    raise ValueError(f"{path}: no audio format is called {suffix!r}; name the file .{', .'.join(FORMATS)}, or give the format")
+    raise ValueError(
+        f"{path}: no audio format is called {suffix!r}; name the file .{', .'.join(FORMATS)}, or give the format"
+    )
 
 
 def _encode(file: Any, wave: np.ndarray, rate: int, format: str, metadata: Mapping[str, str]) -> None:
@@ -202,14 +238,19 @@ def _encode(file: Any, wave: np.ndarray, rate: int, format: str, metadata: Mappi
 
 
 def write_audio(
-    target: str | os.PathLike[str] | BinaryIO, wave: Any, rate: int, format: str | None = None, metadata: Mapping[str, str] | None = None
+    target: str | os.PathLike[str] | BinaryIO,
+    wave: Any,
+    rate: int,
+    format: str | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write a mono wave (S,), numpy or torch, to a path or an open binary file (which need not be seekable).
 
-    format: one of FORMATS; by default the path's suffix, "wav" for a file object. WAV, FLAC and pcm are 16 bit. Opus and MP3 are resampled
-    to the next rate their encoder takes. Samples beyond [-1, 1] are limited (see limit), never clipped. metadata: METADATA_KEYS -> text,
-    kept in the container (raw pcm has none). A path is written as `<name>.part`, then renamed; on failure nothing stays. ValueError for
-    bad arguments, OSError when the file cannot be written.
+    format: one of FORMATS; by default the path's suffix, "wav" for a file object. WAV, FLAC and pcm are 16 bit. Opus
+    and MP3 are resampled to the next rate their encoder takes. Samples beyond [-1, 1] are limited (see limit), never
+    clipped. metadata: METADATA_KEYS -> text, kept in the container (raw pcm has none). A path is written as
+    `<name>.part`, then renamed; on failure nothing stays. ValueError for bad arguments, OSError when the file cannot be
+    written.
     """
     import soundfile
 
@@ -239,7 +280,9 @@ def write_audio(
         os.replace(part, path)
     except (OSError, soundfile.LibsndfileError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "error_string", None) or str(error).splitlines()[0]
-        raise OSError(f"cannot write {path}: {reason}; give a path in an existing, writable folder with free space") from error
+        raise OSError(
+            f"cannot write {path}: {reason}; give a path in an existing, writable folder with free space"
+        ) from error
     finally:
         if os.path.lexists(part):
             part.unlink()

@@ -1,6 +1,7 @@
 """Joints that are not heard: stretches of one wave put into another that says the same around them.
 
-S samples at 24 kHz; places are given in mel frames (256 samples), since that is how speech is made. It knows waves, no words or models.
+S samples at 24 kHz; places are given in mel frames (256 samples), since that is how speech is made. It knows waves, no
+words or models.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ CONTEXT = SAMPLE_RATE // 2  # samples on either side of a change by which its le
 
 @dataclass(frozen=True)
 class Place:
-    """Where a stretch lies: frames [first, last) of the recording give way to frames [start, start + length) of the result."""
+    """Where a stretch lies: frames [first, last) of the recording give way to frames [start, start + length) of the
+    result.
+    """
 
     first: int
     last: int
@@ -27,11 +30,13 @@ class Place:
     length: int
 
 
-def splice(wave: np.ndarray, spoken: np.ndarray, places: Sequence[Place]) -> tuple[np.ndarray, list[tuple[float, float]]]:
+def splice(
+    wave: np.ndarray, spoken: np.ndarray, places: Sequence[Place]
+) -> tuple[np.ndarray, list[tuple[float, float]]]:
     """The recording (S,) with the places taken from `spoken`, ((T' - 1) * 256,), which says the whole result.
 
-    Each joint lies in speech that both have, and moves by up to REACH samples to where they agree best, so that pitch periods meet. Also
-    returns knots (sample of `spoken`, sample of the result) between which time runs evenly.
+    Each joint lies in speech that both have, and moves by up to REACH samples to where they agree best, so that pitch
+    periods meet. Also returns knots (sample of `spoken`, sample of the result) between which time runs evenly.
     """
     parts: list[np.ndarray] = []
     knots = [(0.0, 0.0)]
@@ -68,7 +73,9 @@ def splice(wave: np.ndarray, spoken: np.ndarray, places: Sequence[Place]) -> tup
 
 
 def _matched(wave: np.ndarray, spoken: np.ndarray, shared: Sequence[tuple[int, int, int]]) -> np.ndarray:
-    """`spoken` at the level of the recording, by (sample here, sample there, how many) that both say; its peaks limited."""
+    """`spoken` at the level of the recording, by (sample here, sample there, how many) that both say; its peaks
+    limited.
+    """
     here = sum(float(np.square(wave[x : x + n], dtype=np.float64).sum()) for x, _, n in shared)
     there = sum(float(np.square(spoken[y : y + n], dtype=np.float64).sum()) for _, y, n in shared)
     gain = np.clip(np.sqrt(here / there), 0.5, 2.0) if here > 0 and there > 0 else 1.0
@@ -87,7 +94,9 @@ def _lag(target: np.ndarray, wave: np.ndarray, start: int) -> int:
 
 
 def _fade(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """From `one` to `other`, equally loud throughout: by how alike they are, between an even-gain and an even-power cross-fade."""
+    """From `one` to `other`, equally loud throughout: by how alike they are, between an even-gain and an even-power
+    cross-fade.
+    """
     rise = 0.5 - 0.5 * np.cos(np.pi * (np.arange(len(one)) + 0.5) / len(one))
     alike = float(np.clip(one @ other / max(np.linalg.norm(one) * np.linalg.norm(other), 1e-9), 0.0, 1.0))
     level = np.sqrt(rise**2 + (1 - rise) ** 2 + 2 * alike * rise * (1 - rise))

@@ -1,4 +1,6 @@
-"""Loudness and peaks: integrated loudness (ITU-R BS.1770-5), true peak, a limiter. S samples; waves are float32 numpy arrays."""
+"""Loudness and peaks: integrated loudness (ITU-R BS.1770-5), true peak, a limiter. S samples; waves are float32 numpy
+arrays.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from tts_fm.audio.mel import as_wave
 
 @lru_cache(maxsize=8)
 def _k_weighting(rate: int) -> np.ndarray:
-    """The two biquads of ITU-R BS.1770-5 annex 1 (high shelf, high pass) at any rate, from the analogue filters behind its 48 kHz table."""
+    """The two biquads of ITU-R BS.1770-5 annex 1 (high shelf, high pass) at any rate, from the analogue filters behind
+    its 48 kHz table.
+    """
     shelf_filter = (1681.974450955533, 3.999843853973347, 0.7071752369554196, True)
     pass_filter = (38.13547087602444, 0, 0.5003270373238773, False)
     sections = []
@@ -28,7 +32,8 @@ def _k_weighting(rate: int) -> np.ndarray:
 
 
 def loudness(wave: Any, rate: int) -> float:
-    """Integrated loudness in LUFS (ITU-R BS.1770-5: K-weighting, 400 ms blocks with 75 % overlap, gates at -70 LUFS and -10 LU).
+    """Integrated loudness in LUFS (ITU-R BS.1770-5: K-weighting, 400 ms blocks with 75 % overlap, gates at -70 LUFS and
+    -10 LU).
 
     -inf for silence. A wave below 400 ms is one block.
     """
@@ -48,7 +53,9 @@ def loudness(wave: Any, rate: int) -> float:
 
 
 def true_peak(wave: np.ndarray, factor: int = 8) -> np.ndarray:
-    """Largest magnitude of the oversampled signal around each sample, (S,) -> (S,), linear. In blocks, so memory stays small."""
+    """Largest magnitude of the oversampled signal around each sample, (S,) -> (S,), linear. In blocks, so memory stays
+    small.
+    """
     from scipy.signal import resample_poly
 
     block, overlap = 1 << 18, 32  # the interpolation filter reaches 10 samples
@@ -64,10 +71,11 @@ def true_peak(wave: np.ndarray, factor: int = 8) -> np.ndarray:
 
 
 def limit(wave: Any, rate: int, ceiling_db: float = -1.0) -> np.ndarray:
-    """Bring the true peak (between samples too) to at most ceiling_db dBTP, (S,) -> (S,) float32; a wave already below comes back as it is.
+    """Bring the true peak (between samples too) to at most ceiling_db dBTP, (S,) -> (S,) float32; a wave already below
+    comes back as it is.
 
-    The needed gain is looked up 10 ms ahead and back, and smoothed by a window as long, so it moves slowly and never too late: nothing is
-    ever clipped, silence and quiet parts keep their level.
+    The needed gain is looked up 10 ms ahead and back, and smoothed by a window as long, so it moves slowly and never
+    too late: nothing is ever clipped, silence and quiet parts keep their level.
     """
     from scipy.ndimage import convolve1d, minimum_filter1d
 

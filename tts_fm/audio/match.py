@@ -1,9 +1,11 @@
-"""Speech is given the statistics of its prompt's spectrum: the colour of voice and room, which a small model copies only in part.
+"""Speech is given the statistics of its prompt's spectrum: the colour of voice and room, which a small model copies
+only in part.
 
-Four maps of log-mels, each from what is loud in the speech and in the prompt, none of which knows a word of either: mean and deviation of
-every band, voiced and unvoiced frames apart; deviation of every cepstral coefficient; how the first coefficients vary together; the
-distribution of every band's level. Taken away, such statistics are classics of robust recognition (Furui 1981, cepstral mean; Viikki 1998,
-variance; de la Torre 2005, histogram equalisation); here they are given. T, Tp mel frames, N coefficients, Q quantiles. It knows no models.
+Four maps of log-mels, each from what is loud in the speech and in the prompt, none of which knows a word of either:
+mean and deviation of every band, voiced and unvoiced frames apart; deviation of every cepstral coefficient; how the
+first coefficients vary together; the distribution of every band's level. Taken away, such statistics are classics of
+robust recognition (Furui 1981, cepstral mean; Viikki 1998, variance; de la Torre 2005, histogram equalisation); here
+they are given. T, Tp mel frames, N coefficients, Q quantiles. It knows no models.
 """
 
 from __future__ import annotations
@@ -14,17 +16,20 @@ from torch import Tensor
 from torchaudio.functional import create_dct
 
 LOUD = 4.0  # nepers under the loud frames' level (95th percentile): what is below counts as silence
-ENOUGH = 15  # loud frames at which half of the difference is believed: what a short text happens to sound like is not the voice
+# loud frames at which half of the difference is believed: what a short text happens to sound like is not the voice
+ENOUGH = 15
 SHIFT = 2.0  # nepers (17 dB): the most that a band's mean is moved
 STRETCH = 1.6  # the most that a deviation is widened or narrowed
 COMBINED = 2.0  # the same for a combination of coefficients
 TOGETHER = 30  # cepstral coefficients whose covariance is moved: formants, not harmonics
 QUANTILES = 25
-LOW, HIGH = slice(5, 25), slice(60, 90)  # bands of 0.2 to 1.3 kHz and of 4 to 9 kHz: a frame with less of the former is unvoiced
+# bands of 0.2 to 1.3 kHz and of 4 to 9 kHz: a frame with less of the former is unvoiced
+LOW, HIGH = slice(5, 25), slice(60, 90)
 
 
 def matched(mel: Tensor, prompt: Tensor, share: float = 1.0) -> Tensor:
-    """Log-mel speech (T, 100), its statistics moved by `share` (0 to 1) of the way to those of the prompt (Tp, 100) -> (T, 100).
+    """Log-mel speech (T, 100), its statistics moved by `share` (0 to 1) of the way to those of the prompt (Tp, 100) ->
+    (T, 100).
 
     Differences are trusted less where either has few loud frames, and are limited.
     """
@@ -52,7 +57,9 @@ def by_class(mel: Tensor, prompt: Tensor) -> Tensor:
 
 
 def by_coefficient(mel: Tensor, prompt: Tensor) -> Tensor:
-    """Deviation of every cepstral coefficient (DCT-II over the bands): how strongly formants and harmonics stand out and move."""
+    """Deviation of every cepstral coefficient (DCT-II over the bands): how strongly formants and harmonics stand out
+    and move.
+    """
     basis = create_dct(mel.shape[1], mel.shape[1], norm="ortho").to(mel.device)  # (100, 100)
     speech, voice = mel @ basis, prompt @ basis
     mean, deviation = speech[loud(mel)].mean(0), speech[loud(mel)].std(0, correction=0)
@@ -62,8 +69,9 @@ def by_coefficient(mel: Tensor, prompt: Tensor) -> Tensor:
 
 
 def by_covariance(mel: Tensor, prompt: Tensor) -> Tensor:
-    """How the first cepstral coefficients vary together, as formants do, in voiced and in unvoiced frames. The map from one Gaussian
-    to another with the least change (optimal transport: Olkin and Pukelsheim 1982; for the colours of pictures Pitie and Kokaram 2007)."""
+    """How the first cepstral coefficients vary together, as formants do, in voiced and in unvoiced frames. The map from
+    one Gaussian to another with the least change (optimal transport: Olkin and Pukelsheim 1982; for the colours of
+    pictures Pitie and Kokaram 2007)."""
     basis = create_dct(TOGETHER, mel.shape[1], norm="ortho").to(mel.device)  # (100, N)
     speech, voice, result = mel @ basis, prompt @ basis, mel
     for of_speech, of_prompt in sorts(mel, prompt):
@@ -98,8 +106,8 @@ def moments(mel: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, float]:
 
 
 def covariance(points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Of points (T, N), weighted (T,): mean (N,) and covariance (N, N), the nearer to its diagonal the fewer points there are. The latter
-    is float64 on the CPU: small, and to be inverted."""
+    """Of points (T, N), weighted (T,): mean (N,) and covariance (N, N), the nearer to its diagonal the fewer points
+    there are. The latter is float64 on the CPU: small, and to be inverted."""
     weights, width = weights.clamp(min=1e-6), points.shape[1]
     found = points.T.cov(correction=0, aweights=weights).cpu().double()
     found = found.lerp(found.diagonal().diag(), width / (width + float(weights.sum())))

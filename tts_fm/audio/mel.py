@@ -1,7 +1,8 @@
 """THE mel and wave conventions: every number about audio lives here.
 
-B batch, T mel frames, S samples. Audio is mono float32 in [-1, 1] at 24 kHz; frame k of a mel is centred on sample 256 k, so S samples
-give S // 256 + 1 frames. The mel is that of Vocos and F5-TTS: magnitude (power 1) STFT, HTK mel scale, natural log of clamp(1e-5).
+B batch, T mel frames, S samples. Audio is mono float32 in [-1, 1] at 24 kHz; frame k of a mel is centred on sample 256
+k, so S samples give S // 256 + 1 frames. The mel is that of Vocos and F5-TTS: magnitude (power 1) STFT, HTK mel scale,
+natural log of clamp(1e-5).
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ MIN_SAMPLES = N_FFT // 2 + 1  # the shortest wave that log_mel can reflect at it
 
 #: What a network was trained on and a vocoder must agree with; stored beside weights.
 MEL_CONVENTION: dict[str, Any] = {
-    "sample_rate": SAMPLE_RATE, "n_fft": N_FFT, "win_length": N_FFT, "hop_length": HOP, "n_mels": N_MELS, "mel_scale": "htk",
+    "sample_rate": SAMPLE_RATE, "n_fft": N_FFT, "win_length": N_FFT, "hop_length": HOP, "n_mels": N_MELS,
+    "mel_scale": "htk",
     "norm": None, "power": 1, "center": True, "log": "natural", "floor": MEL_FLOOR,
 }  # fmt: skip
 
@@ -33,13 +35,17 @@ MEL_CONVENTION: dict[str, Any] = {
 def _mel_transform(device: str):
     from torchaudio.transforms import MelSpectrogram
 
-    return MelSpectrogram(SAMPLE_RATE, N_FFT, N_FFT, HOP, n_mels=N_MELS, power=1.0, center=True, norm=None, mel_scale="htk").to(device)
+    return MelSpectrogram(
+        SAMPLE_RATE, N_FFT, N_FFT, HOP, n_mels=N_MELS, power=1.0, center=True, norm=None, mel_scale="htk"
+    ).to(device)
 
 
 def log_mel(wave: torch.Tensor) -> torch.Tensor:
     """Log-mel of waveforms, (B, S) float -> (B, S // 256 + 1, 100) float32. ValueError below 513 samples."""
     if wave.ndim != 2 or wave.shape[1] < MIN_SAMPLES:
-        raise ValueError(f"log_mel takes (B, S) with S >= {MIN_SAMPLES} samples, not {tuple(wave.shape)}; pad short waves with zeros")
+        raise ValueError(
+            f"log_mel takes (B, S) with S >= {MIN_SAMPLES} samples, not {tuple(wave.shape)}; pad short waves with zeros"
+        )
     return _mel_transform(str(wave.device))(wave.float()).clamp(min=MEL_FLOOR).log().transpose(1, 2)  # (B, T, 100)
 
 

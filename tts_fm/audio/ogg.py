@@ -1,7 +1,9 @@
-"""Ogg pages with a fixed serial number: libsndfile draws one from the clock, so that the same audio never gave the same file twice.
+"""Ogg pages with a fixed serial number: libsndfile draws one from the clock, so that the same audio never gave the same
+file twice.
 
-A page is a 27-byte header, a table of segment lengths, and the segments (RFC 3533). Its checksum is CRC-32 with polynomial 0x04c11db7, most
-significant bit first, without inversions; zlib's is the same polynomial mirrored, so mirrored bytes go in and a mirrored number comes out.
+A page is a 27-byte header, a table of segment lengths, and the segments (RFC 3533). Its checksum is CRC-32 with
+polynomial 0x04c11db7, most significant bit first, without inversions; zlib's is the same polynomial mirrored, so
+mirrored bytes go in and a mirrored number comes out.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ def page_checksum(page: bytes) -> int:
 
 
 def steady(file: BinaryIO, serial: int = 0) -> None:
-    """Give every page of a finished one-stream Ogg file (seekable, read and write) the same serial number. ValueError if it is no Ogg."""
+    """Give every page of a finished one-stream Ogg file (seekable, read and write) the same serial number. ValueError
+    if it is no Ogg.
+    """
     file.seek(0)
     data = bytearray(file.read())
     at = 0

@@ -1,8 +1,8 @@
 """Checks of a reference recording: what a voice prompt must be before a model hears it.
 
-S samples at 24 kHz mono. Everything that would spoil the speech later (silence, a wrong transcript, two hours of audio) is refused here
-with a line that says what would work; everything that was changed or looks doubtful is told in `warnings`. Knows nothing about models or
-text units.
+S samples at 24 kHz mono. Everything that would spoil the speech later (silence, a wrong transcript, two hours of audio)
+is refused here with a line that says what would work; everything that was changed or looks doubtful is told in
+`warnings`. Knows nothing about models or text units.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from tts_fm.audio.mel import SAMPLE_RATE
 MAX_FILE_SECONDS = 600.0  # longer recordings are refused by their header, before decoding
 MIN_SECONDS, SHORT_SECONDS = 0.5, 2.0  # refused below the first, warned about below the second
 CHARS_PER_SECOND = (3.0, 35.0)  # what a transcript may have; people speak at 8 to 25
-TARGET_LUFS = -20.5  # all prompts are brought to this loudness: the median of the built-in voice's corpus (RMS near 0.085; F5 uses 0.1)
+# all prompts are brought to this loudness: the median of the built-in voice's corpus (RMS near 0.085; F5 uses 0.1)
+TARGET_LUFS = -20.5
 EDGE = 0.1  # seconds of silence kept before and after the speech
 STEP = SAMPLE_RATE // 100  # samples between the 10 ms frames in which levels are measured
 
@@ -42,7 +43,9 @@ def _levels(wave: np.ndarray) -> np.ndarray:
 
 
 def _speech_bounds(wave: np.ndarray) -> tuple[int, int]:
-    """First and last sample of what is not silence, with EDGE around: louder than -60 dBFS and than 40 dB below the loud parts."""
+    """First and last sample of what is not silence, with EDGE around: louder than -60 dBFS and than 40 dB below the
+    loud parts.
+    """
     levels = _levels(wave)
     if not len(levels):
         return 0, len(wave)
@@ -54,7 +57,9 @@ def _speech_bounds(wave: np.ndarray) -> tuple[int, int]:
 
 
 def _pause(wave: np.ndarray, longest: int) -> int:
-    """Where to cut so that at most `longest` samples stay: the middle of the quietest 150 ms in the last 40 % of them."""
+    """Where to cut so that at most `longest` samples stay: the middle of the quietest 150 ms in the last 40 % of
+    them.
+    """
     power = 10 ** (_levels(wave[:longest]) / 10)
     width = min(15, len(power))
     quiet = np.convolve(power, np.ones(width), "valid")  # quiet[k]: power of frames k .. k + width - 1
@@ -80,16 +85,24 @@ def _read(source: Any, rate: int, name: str) -> tuple[np.ndarray, int]:
         source = source.detach().cpu().float().numpy()
     wave = np.asarray(source)
     if wave.ndim != 1 or not wave.size or wave.dtype.kind not in "fiu":
-        raise ValueError(f"{name} is an array of shape {wave.shape} and type {wave.dtype}; one mono wave (S,) of float samples is needed")
+        raise ValueError(
+            f"{name} is an array of shape {wave.shape} and type {wave.dtype}; one mono wave (S,) of float samples is "
+            "needed"
+        )
     if wave.dtype.kind != "f":
         info = np.iinfo(wave.dtype)
-        wave = (wave.astype(np.float64) - (info.max + 1) / 2 * (info.min == 0)) / (info.max + 1 if info.min else (info.max + 1) / 2)
+        wave = (wave.astype(np.float64) - (info.max + 1) / 2 * (info.min == 0)) / (
+            info.max + 1 if info.min else (info.max + 1) / 2
+        )
     if not isinstance(rate, int | np.integer) or not RATES[0] <= rate <= RATES[1]:
         raise ValueError(f"the rate of {name} is {rate!r}; {RATES[0]} to {RATES[1]} Hz works")
     if not np.isfinite(wave).all():
         raise ValueError(f"{name} holds NaN or infinite samples")
     if len(wave) > MAX_FILE_SECONDS * rate:
-        raise ValueError(f"{name} lasts {len(wave) / rate:.0f} s, the limit is {MAX_FILE_SECONDS:.0f} s; 3 to 12 s of speech are enough")
+        raise ValueError(
+            f"{name} lasts {len(wave) / rate:.0f} s, the limit is {MAX_FILE_SECONDS:.0f} s; 3 to 12 s of speech are "
+            "enough"
+        )
     return wave.astype(np.float32), int(rate)
 
 
@@ -101,9 +114,14 @@ def check_text(text: str | None, seconds: float) -> str | None:
     pace = len(text) / seconds
     low, high = CHARS_PER_SECOND
     if not low <= pace <= high:
-        why = "it has words that are not in the recording" if pace > high else "it leaves out words, or most of the recording is not speech"
+        why = (
+            "it has words that are not in the recording"
+            if pace > high
+            else "it leaves out words, or most of the recording is not speech"
+        )
         raise ValueError(
-            f"the reference text has {len(text)} characters for {seconds:.1f} s of speech ({pace:.1f} a second, {low:.0f} to {high:.0f} are"
+            f"the reference text has {len(text)} characters for {seconds:.1f} s of speech ({pace:.1f} a second, "
+            f"{low:.0f} to {high:.0f} are"
             f" possible): {why}; give exactly what is said, or no text"
         )
     return text
@@ -117,10 +135,11 @@ def check_reference(
 ) -> Reference:
     """Read, check and prepare a voice prompt.
 
-    source: path, file bytes, open file, or a mono array (S,) at `rate` Hz. text: its transcript (blank = not given). max_seconds: longer
-    speech is cut at a pause and a warning says so; with a text that is an error, since the text would no longer match. The result is
-    trimmed to 100 ms of silence at its edges, 24 kHz, at TARGET_LUFS with a true peak of at most -1 dB. ValueError, one line, for what is
-    missing, empty, damaged, silent, shorter than 0.5 s, longer than 10 minutes, or has an impossible transcript.
+    source: path, file bytes, open file, or a mono array (S,) at `rate` Hz. text: its transcript (blank = not given).
+    max_seconds: longer speech is cut at a pause and a warning says so; with a text that is an error, since the text
+    would no longer match. The result is trimmed to 100 ms of silence at its edges, 24 kHz, at TARGET_LUFS with a true
+    peak of at most -1 dB. ValueError, one line, for what is missing, empty, damaged, silent, shorter than 0.5 s, longer
+    than 10 minutes, or has an impossible transcript.
     """
     if not max_seconds >= SHORT_SECONDS:
         raise ValueError(f"max_seconds is {max_seconds}; {SHORT_SECONDS:.0f} or more works")
@@ -129,13 +148,19 @@ def check_reference(
     warnings: list[str] = []
     share = _clipped_share(wave)
     if share > 1e-3:
-        warnings.append(f"{share:.1%} of the reference is clipped (distorted); a recording with the level turned down will sound cleaner")
+        warnings.append(
+            f"{share:.1%} of the reference is clipped (distorted); a recording with the level turned down will sound "
+            "cleaner"
+        )
     needed = f"at least {MIN_SECONDS} s of speech are needed, 3 to 12 s are best"
     if len(wave) < MIN_SECONDS * own_rate:
         raise ValueError(f"{name} lasts {len(wave) / own_rate:.2f} s; {needed}")
     wave = wave - wave.mean()
     if np.abs(wave).max() < 1e-3:
-        raise ValueError(f"{name} is silent (peak {np.abs(wave).max():.5f}); record again nearer to the microphone, 3 to 12 s of speech")
+        raise ValueError(
+            f"{name} is silent (peak {np.abs(wave).max():.5f}); record again nearer to the microphone, 3 to 12 s of "
+            "speech"
+        )
     wave = resample(wave, own_rate, SAMPLE_RATE)
     start, end = _speech_bounds(wave)
     wave = wave[start:end]
@@ -145,16 +170,22 @@ def check_reference(
     if whole > max_seconds:
         if text is not None and text.strip():
             raise ValueError(
-                f"{name} has {whole:.1f} s of speech, the limit is {max_seconds:g} s, and cut it would no longer match its text; give a"
+                f"{name} has {whole:.1f} s of speech, the limit is {max_seconds:g} s, and cut it would no longer match "
+                "its text; give a"
                 f" recording of at most {max_seconds:g} s, or drop the text"
             )
         wave = wave[: _pause(wave, int(max_seconds * SAMPLE_RATE))]
         wave = wave[slice(*_speech_bounds(wave))]
-        warnings.append(f"only the first {len(wave) / SAMPLE_RATE:.1f} s of {whole:.1f} s of the reference are used (cut at a pause)")
+        warnings.append(
+            f"only the first {len(wave) / SAMPLE_RATE:.1f} s of {whole:.1f} s of the reference are used (cut at a "
+            "pause)"
+        )
     seconds = len(wave) / SAMPLE_RATE
     if seconds < SHORT_SECONDS:
         warnings.append(f"the reference has only {seconds:.1f} s of speech; 3 to 12 s give a closer voice")
     levels = _levels(wave)
     if np.percentile(levels, 95) - np.percentile(levels, 5) < 10:
-        warnings.append("the reference hardly changes in level: noise, music or a tone in it will be heard in the result")
+        warnings.append(
+            "the reference hardly changes in level: noise, music or a tone in it will be heard in the result"
+        )
     return Reference(normalise_loudness(wave, SAMPLE_RATE, TARGET_LUFS), seconds, check_text(text, seconds), warnings)

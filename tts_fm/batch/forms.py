@@ -1,7 +1,8 @@
-"""The forms a list of texts may have, read into rows: (line number, fields by the names of the file, voices of its own).
+"""The forms a list of texts may have, read into rows: (line number, fields by the names of the file, voices of its
+own).
 
-Pure text work. What cannot be read is reported to the sink with its line, and reading goes on; what the fields mean, and whether they are
-right, is lists.py's business.
+Pure text work. What cannot be read is reported to the sink with its line, and reading goes on; what the fields mean,
+and whether they are right, is lists.py's business.
 """
 
 from __future__ import annotations
@@ -18,16 +19,27 @@ from typing import Any, Protocol
 
 FORMS = ("txt", "jsonl", "tsv", "lst", "ljspeech", "csv", "toml")
 ALIASES = {
-    "name": "id", "utt": "id", "out": "id", "prompt_text": "ref_text", "prompt_wav": "ref_audio", "prompt_audio": "ref_audio",
+    "name": "id", "utt": "id", "out": "id", "prompt_text": "ref_text", "prompt_wav": "ref_audio",
+    "prompt_audio": "ref_audio",
     "ref_wav": "ref_audio", "language_id": "lang", "language": "lang", "nfe_step": "steps", "cfg_strength": "cfg",
     "sway_sampling_coef": "sway", "gen_text": "text",
 }  # fmt: skip
-NUMBERS = {"steps": int, "seed": int, "cfg": float, "temperature": float, "match": float, "sway": float, "speed": float, "duration": float,
-           "loudness": float}
+NUMBERS = {
+    "steps": int,
+    "seed": int,
+    "cfg": float,
+    "temperature": float,
+    "match": float,
+    "sway": float,
+    "speed": float,
+    "duration": float,
+    "loudness": float,
+}
 FIELDS = ("id", "text", "voice", "ref_audio", "ref_text", "lang", "method", *NUMBERS)
 #: keys of F5-TTS configurations that belong to its program, not to the text; they are named in the notes, not used
 F5_UNUSED = {
-    "model", "model_cfg", "ckpt_file", "vocab_file", "output_dir", "remove_silence", "save_chunk", "no_legacy_text", "vocoder_name",
+    "model", "model_cfg", "ckpt_file", "vocab_file", "output_dir", "remove_silence", "save_chunk", "no_legacy_text",
+    "vocoder_name",
     "device", "load_vocoder_from_local", "target_rms", "cross_fade_duration", "fix_duration",
 }  # fmt: skip
 LONGEST_TEXT = 100_000  # characters of one item, as in text/chunks.py
@@ -63,12 +75,16 @@ def form_of(name: str, text: str, form: str | None) -> str:
             raise ValueError(f"there is no list form {form!r}; one of {', '.join(FORMS)} works")
         return form
     suffix = Path(name).suffix.lower().lstrip(".")
-    suffix = {"json": "jsonl", "ndjson": "jsonl", "text": "txt", "": "txt", "psv": "ljspeech", "tml": "toml"}.get(suffix, suffix)
+    suffix = {"json": "jsonl", "ndjson": "jsonl", "text": "txt", "": "txt", "psv": "ljspeech", "tml": "toml"}.get(
+        suffix, suffix
+    )
     first = text.split("\n", 1)[0]
     if suffix == "csv" and "|" in first and "text" not in header_names(next(csv.reader([first]), [])):
         return "ljspeech"
     if suffix not in FORMS:
-        raise ValueError(f"{name}: the suffix .{suffix} says nothing about its form; name it (--input-format): {', '.join(FORMS)}")
+        raise ValueError(
+            f"{name}: the suffix .{suffix} says nothing about its form; name it (--input-format): {', '.join(FORMS)}"
+        )
     return suffix
 
 
@@ -98,13 +114,15 @@ def _jsonl(sink: Sink, text: str) -> Iterator[Row]:
             sink.fault(number, f"not JSON: {str(error)[:150]}")
             continue
         if not isinstance(row, dict):
-            sink.fault(number, f"an object is needed, {{\"id\": ..., \"text\": ...}}, not {line.strip()[:40]}")
+            sink.fault(number, f'an object is needed, {{"id": ..., "text": ...}}, not {line.strip()[:40]}')
         else:
             yield number, row, None
 
 
 def _columns(sink: Sink, text: str, separator: str, names: list[str], more: int = 0) -> Iterator[Row]:
-    """Lines of cells without quoting; the first line may name the columns. more: how many cells beyond `names` are read over."""
+    """Lines of cells without quoting; the first line may name the columns. more: how many cells beyond `names` are read
+    over.
+    """
     header = False
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
@@ -124,7 +142,8 @@ def _tsv(sink: Sink, text: str) -> Iterator[Row]:
 
 
 def _lst(sink: Sink, text: str) -> Iterator[Row]:
-    yield from _columns(sink, text, "|", ["id", "ref_text", "ref_audio", "text"], more=1)  # a fifth is the true recording
+    # a fifth is the true recording
+    yield from _columns(sink, text, "|", ["id", "ref_text", "ref_audio", "text"], more=1)
 
 
 def _ljspeech(sink: Sink, text: str) -> Iterator[Row]:
@@ -155,7 +174,11 @@ def _csv(sink: Sink, text: str) -> Iterator[Row]:
         if names is None:
             names = header_names(cells)
             if "text" not in names or len(set(names)) < len(names):
-                sink.fault(start, f"the first line must name the columns, each once, 'text' among them; known are {', '.join(FIELDS)}")
+                sink.fault(
+                    start,
+                    "the first line must name the columns, each once, 'text' among them; known are "
+                    f"{', '.join(FIELDS)}",
+                )
                 return
         elif len(cells) != len(names):
             sink.fault(start, f"{len(cells)} columns, but the header has {len(names)}; put text with commas in quotes")
@@ -171,11 +194,17 @@ def _toml(sink: Sink, text: str) -> Iterator[Row]:
         where = re.search(r"at line (\d+)", str(error))
         sink.fault(int(where.group(1)) if where else 1, f"not TOML: {error}")
         return
-    line = next((n for n, at in enumerate(text.split("\n"), 1) if at.strip().startswith(("gen_text", "gen_file", "text"))), 1)
+    line = next(
+        (n for n, at in enumerate(text.split("\n"), 1) if at.strip().startswith(("gen_text", "gen_file", "text"))), 1
+    )
     voices: dict[str, Part] = {}
     for name, voice in (table.pop("voices", None) or {}).items():
-        if not isinstance(voice, dict) or not isinstance(voice.get("ref_audio"), str) or not isinstance(voice.get("ref_text", ""), str):
-            sink.fault(line, f"[voices.{name}] needs ref_audio = \"file\" (and may have ref_text)")
+        if (
+            not isinstance(voice, dict)
+            or not isinstance(voice.get("ref_audio"), str)
+            or not isinstance(voice.get("ref_text", ""), str)
+        ):
+            sink.fault(line, f'[voices.{name}] needs ref_audio = "file" (and may have ref_text)')
         elif extra := sorted(set(voice) - {"ref_audio", "ref_text"}):
             sink.fault(line, f"[voices.{name}] has {', '.join(extra)}; only ref_audio and ref_text work")
         else:

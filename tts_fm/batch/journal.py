@@ -1,9 +1,10 @@
-"""The record of a batch: results.jsonl in the output folder, a line for each item as soon as it is done, so that a killed run can go on.
+"""The record of a batch: results.jsonl in the output folder, a line for each item as soon as it is done, so that a
+killed run can go on.
 
-A line holds id, status ("ok", "failed"), file, bytes, seconds, rtf, seed, chunks, voice, warnings, hash (of input and parameters), model
-(hash), error. Shards write files of their own (results.0-of-2.jsonl), so that many machines may share a folder. A line that a kill cut
-short is read over. When a run ends, its file is put in the order of the list, one line an item: it then differs from another run's only in
-rtf, which is a measurement.
+A line holds id, status ("ok", "failed"), file, bytes, seconds, rtf, seed, chunks, voice, warnings, hash (of input and
+parameters), model (hash), error. Shards write files of their own (results.0-of-2.jsonl), so that many machines may
+share a folder. A line that a kill cut short is read over. When a run ends, its file is put in the order of the list,
+one line an item: it then differs from another run's only in rtf, which is a measurement.
 """
 
 from __future__ import annotations
@@ -30,12 +31,16 @@ class Results:
             safe = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | safe, 0o666)
         except OSError as error:
-            raise ValueError(f"cannot write {self.path}: {error.strerror}; give a folder that can be written (-o)") from None
+            raise ValueError(
+                f"cannot write {self.path}: {error.strerror}; give a folder that can be written (-o)"
+            ) from None
         try:
             _lock(self._file)
         except BlockingIOError:
             os.close(self._file)
-            raise ValueError(f"another run is writing into {out}; wait for it, or give another folder (-o) or shard") from None
+            raise ValueError(
+                f"another run is writing into {out}; wait for it, or give another folder (-o) or shard"
+            ) from None
         self.path.with_name(self.path.name + ".part").unlink(missing_ok=True)
         self.own: set[str] = set()  # ids that this file has a line for
         self.records = self._read()
@@ -87,7 +92,9 @@ def _line(record: Record) -> bytes:
 
 
 def _lock(file: int) -> None:
-    """Held until the process ends, however it ends; BlockingIOError where another holds it. Systems without flock go without."""
+    """Held until the process ends, however it ends; BlockingIOError where another holds it. Systems without flock go
+    without.
+    """
     try:
         import fcntl
 

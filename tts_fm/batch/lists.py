@@ -1,11 +1,13 @@
 """Lists of things to say, in every form that people have them, checked whole before a model is loaded.
 
-    txt (a line = an utterance) | jsonl | tsv (ZipVoice: name, prompt text, prompt wav, text; or with a header) | lst (seed-tts-eval:
-    id|prompt text|prompt wav|text) | ljspeech (id|text|normalised text) | csv (with a header) | toml (F5-TTS, with [voices.*] and [tags])
+    txt (a line = an utterance) | jsonl | tsv (ZipVoice: name, prompt text, prompt wav, text; or with a header) | lst
+      (seed-tts-eval:
+    id|prompt text|prompt wav|text) | ljspeech (id|text|normalised text) | csv (with a header) | toml (F5-TTS, with
+      [voices.*] and [tags])
 
-Files are UTF-8 (a BOM is allowed); relative paths start from the list's folder. Faults are collected, never raised one by one: the user
-sees all of them with file:line. What the fields mean is Settings'; this module does not know audio beyond asking audio/prompt.py whether a
-recording will do, and it knows no models.
+Files are UTF-8 (a BOM is allowed); relative paths start from the list's folder. Faults are collected, never raised one
+by one: the user sees all of them with file:line. What the fields mean is Settings'; this module does not know audio
+beyond asking audio/prompt.py whether a recording will do, and it knows no models.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from tts_fm.batch.forms import ALIASES, FIELDS, FORMS, LONGEST_TEXT, NUMBERS, PA
 from tts_fm.settings import Settings
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)  # names that Windows keeps for devices
+# names that Windows keeps for devices
+RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
 TAG = re.compile(r"\[([A-Za-z0-9_-]{1,64})\](?!\()")  # [name], but not [word](/ipa/)
 LARGEST_LIST = 256 << 20  # bytes
 SHOWN = 200  # faults in one message; the rest is counted
@@ -64,11 +67,12 @@ def read_list(
     sanitize: bool = False,
     recordings: bool = True,
 ) -> Listing:
-    """Read and check a list file ("-" = standard input, txt unless `form` says otherwise). Raises ListError, with every fault.
+    """Read and check a list file ("-" = standard input, txt unless `form` says otherwise). Raises ListError, with every
+    fault.
 
-    form: one of FORMS, by default what the suffix and the first line say. settings, voice, ref_text: for items that do not say it
-    themselves. sanitize: repair unusable or repeated ids instead of refusing them. recordings: False refuses voices given by a path (for
-    lists that come from strangers).
+    form: one of FORMS, by default what the suffix and the first line say. settings, voice, ref_text: for items that do
+    not say it themselves. sanitize: repair unusable or repeated ids instead of refusing them. recordings: False refuses
+    voices given by a path (for lists that come from strangers).
     """
     name, data, base = _load(source)
     reader = Reader(name, base, settings or Settings(), voice, ref_text, sanitize, recordings)
@@ -91,7 +95,10 @@ def check_id(name: str) -> str | None:
     """What is wrong with an id as a file name on any system; None = nothing."""
     if not ID.fullmatch(name):
         shown = name if len(name) <= 40 else name[:40] + "…"
-        return f"id {shown!r} cannot be a file name; up to 128 of A-Z a-z 0-9 . _ - work, a letter or digit first (or use --sanitize-ids)"
+        return (
+            f"id {shown!r} cannot be a file name; up to 128 of A-Z a-z 0-9 . _ - work, a letter or digit first "
+            "(or use --sanitize-ids)"
+        )
     if RESERVED.fullmatch(name):
         return f"id {name!r} is a device name on Windows; choose another (or use --sanitize-ids)"
     if name.endswith("."):
@@ -134,7 +141,14 @@ class Reader:
     """One list on its way to items; parsers report to `fault`, rows come to `add`."""
 
     def __init__(
-        self, name: str, base: Path, settings: Settings, voice: str | None, ref_text: str | None, sanitize: bool, recordings: bool
+        self,
+        name: str,
+        base: Path,
+        settings: Settings,
+        voice: str | None,
+        ref_text: str | None,
+        sanitize: bool,
+        recordings: bool,
     ) -> None:
         self.name, self.base, self.settings, self.voice, self.ref_text = name, base, settings, voice, ref_text
         self.sanitize, self.recordings, self.form = sanitize, recordings, "txt"
@@ -160,11 +174,17 @@ class Reader:
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
-                self.fault(number, f"byte {error.start + 1} of the line is not UTF-8 (0x{line[error.start]:02x}); save the list as UTF-8")
+                self.fault(
+                    number,
+                    f"byte {error.start + 1} of the line is not UTF-8 (0x{line[error.start]:02x}); save the list as "
+                    "UTF-8",
+                )
         return None if self.faults else data.decode("utf-8")
 
     def add(self, line: int, row: dict[str, Any], voices: dict[str, Part] | None) -> None:
-        """Check one row (by its own field names) and make it an item. voices: those that [tags] in the text may call."""
+        """Check one row (by its own field names) and make it an item. voices: those that [tags] in the text may
+        call.
+        """
         before = len(self.faults)
         values = self._values(line, row)
         settings = self._settings(line, values)
@@ -238,7 +258,10 @@ class Reader:
         main = Part("", voice or self.voice, values.get("ref_text") if voice else values.get("ref_text", self.ref_text))
         text = values.get("text", "")
         if len(text) > LONGEST_TEXT:
-            self.fault(line, f"the text has {len(text):,} characters; the limit is {LONGEST_TEXT:,}: split it into several items")
+            self.fault(
+                line,
+                f"the text has {len(text):,} characters; the limit is {LONGEST_TEXT:,}: split it into several items",
+            )
             return []
         parts = [replace(main, text=text)] if voices is None else self._tagged(line, text, main, voices)
         if len(parts) > 1 and values.get("duration", self.settings.duration) is not None:
@@ -289,7 +312,10 @@ class Reader:
         if part.voice is None or part.voice in catalogue():
             return None
         if not self.recordings and part.voice != self.voice:
-            return f"there is no stored voice {part.voice!r}, and paths are not accepted here; there are {', '.join(catalogue())}"
+            return (
+                f"there is no stored voice {part.voice!r}, and paths are not accepted here; "
+                f"there are {', '.join(catalogue())}"
+            )
         try:
             get_voice(part.voice, part.ref_text)
         except (ValueError, OSError) as error:

@@ -61,7 +61,10 @@ class Options:
             (0 <= index < count <= 100_000, f"shard must be i/n with i from 0 to n - 1, got {index}/{count}"),
             (1 <= self.workers <= 256, f"workers must be 1 to 256, got {self.workers}"),
             (self.engine in ("local", "ray"), f"engine must be local or ray, got {self.engine!r}"),
-            (self.max_failures is None or self.max_failures >= 1, f"max_failures must be 1 or more, got {self.max_failures}"),
+            (
+                self.max_failures is None or self.max_failures >= 1,
+                f"max_failures must be 1 or more, got {self.max_failures}",
+            ),
             (0 <= self.verify <= 20, f"verify must be 0 to 20 further tries, got {self.verify}"),
         ):
             if not ok:
@@ -77,12 +80,21 @@ class Speaker:
         self.voices: OrderedDict[tuple[str | None, str | None], Voice] = OrderedDict()
 
     def round(self, items: Sequence[Item], wanted: set[str]) -> Iterator[Record]:
-        """Speak all items together, write those that are wanted, and give a record (without hashes) for each of these, as they finish."""
+        """Speak all items together, write those that are wanted, and give a record (without hashes) for each of these,
+        as they finish.
+        """
         began, seconds = time.perf_counter(), 0.0
         for item, spoken in self.speak(items):
             if item.id not in wanted:
                 continue
-            record: Record = {"id": item.id, "status": "failed", "file": None, "bytes": None, "seconds": None, "rtf": None}
+            record: Record = {
+                "id": item.id,
+                "status": "failed",
+                "file": None,
+                "bytes": None,
+                "seconds": None,
+                "rtf": None,
+            }
             record |= {"seed": item.settings.seed, "chunks": None, "voice": None, "warnings": [], "error": None}
             try:
                 if isinstance(spoken, Exception):
@@ -90,8 +102,18 @@ class Speaker:
                 speech, checked = self.verified(item, spoken)
                 path = self.write(item, speech)
                 seconds += speech.seconds
-                record |= {"status": "ok", "file": path.name, "bytes": path.stat().st_size, "seconds": round(speech.seconds, 3), **checked}
-                record |= {"rtf": round((time.perf_counter() - began) / seconds, 4), "chunks": len(speech.chunks), "voice": speech.voice}
+                record |= {
+                    "status": "ok",
+                    "file": path.name,
+                    "bytes": path.stat().st_size,
+                    "seconds": round(speech.seconds, 3),
+                    **checked,
+                }
+                record |= {
+                    "rtf": round((time.perf_counter() - began) / seconds, 4),
+                    "chunks": len(speech.chunks),
+                    "voice": speech.voice,
+                }
                 record |= {"warnings": speech.warnings}
             except (TtsFmError, KeyboardInterrupt):
                 raise
@@ -135,7 +157,12 @@ class Speaker:
         from tts_fm.synthesis import Request
 
         return [
-            Request(part.text, self.voice(part), part.ref_text, replace(item.settings, item=item.id if k == 0 else f"{item.id}\0{k}"))
+            Request(
+                part.text,
+                self.voice(part),
+                part.ref_text,
+                replace(item.settings, item=item.id if k == 0 else f"{item.id}\0{k}"),
+            )
             for k, part in enumerate(item.parts)
         ]
 
@@ -149,7 +176,9 @@ class Speaker:
         return self.voices[key]
 
     def spoken(self, requests: list[Request]) -> Iterator[tuple[int, Speech | Exception]]:
-        """TTS.batch in which a request that fails is given as its exception, and the others are spoken none the less."""
+        """TTS.batch in which a request that fails is given as its exception, and the others are spoken none the
+        less.
+        """
         left = dict(enumerate(requests))
         while left:
             numbers = list(left)
@@ -182,7 +211,9 @@ class Speaker:
         return None
 
     def verified(self, item: Item, speech: Speech) -> tuple[Speech, Record]:
-        """The speech, or the best of up to `verify` more with other seeds where the ASR does not hear the words; fields for the record."""
+        """The speech, or the best of up to `verify` more with other seeds where the ASR does not hear the words; fields
+        for the record.
+        """
         if not self.options.verify or self.hears is None:
             return speech, {}
         from tts_fm.evaluate.metrics import word_errors
@@ -205,7 +236,9 @@ class Speaker:
             if not isinstance(again, Exception) and (heard := share(again)) < wer:
                 best, wer, seed = again, heard, other.settings.seed
         if wer > BAD_SHARE:
-            best = replace(best, warnings=[*best.warnings, f"the ASR hears {wer:.0%} of its words wrong, at best of {tries}"])
+            best = replace(
+                best, warnings=[*best.warnings, f"the ASR hears {wer:.0%} of its words wrong, at best of {tries}"]
+            )
         return best, {"wer": round(wer, 4), "tries": tries, "seed": seed}
 
     def write(self, item: Item, speech: Speech) -> Path:
@@ -217,7 +250,9 @@ class Speaker:
                 raise ValueError(f"{path} is a folder; remove it")
             speech.save(path, self.options.format)
             if self.options.subtitles is not None:
-                _write_text(self.out / f"{item.id}.{self.options.subtitles}", subtitles(speech.chunks, self.options.subtitles))
+                _write_text(
+                    self.out / f"{item.id}.{self.options.subtitles}", subtitles(speech.chunks, self.options.subtitles)
+                )
         except OSError as error:
             raise Stopped(f"{_one_line(error)}; what is done is kept, run again to go on") from error
         return path

@@ -1,10 +1,12 @@
-"""A list of items becomes a folder of audio: in exact batches, resumable after any kill, one bad item never harming another.
+"""A list of items becomes a folder of audio: in exact batches, resumable after any kill, one bad item never harming
+another.
 
-Items are sorted by length into rounds; a round is planned from the whole list, never from what is left of it, is spoken as a whole, and a
-shard takes whole rounds. So the audio of an item does not depend on kills, resumes, shards or workers: files come out bit for bit the same
-on one machine with one number of threads. With another `batch` size they are the same bits too where a processor's matrix product does not
-depend on how many rows there are (x86 with bfloat16, in all that was tried); what is promised is 1e-4, a few steps of 16 bit audio.
-Knows nothing about list files (lists.py) or about the command line (cli/batch.py).
+Items are sorted by length into rounds; a round is planned from the whole list, never from what is left of it, is spoken
+as a whole, and a shard takes whole rounds. So the audio of an item does not depend on kills, resumes, shards or
+workers: files come out bit for bit the same on one machine with one number of threads. With another `batch` size they
+are the same bits too where a processor's matrix product does not depend on how many rows there are (x86 with bfloat16,
+in all that was tried); what is promised is 1e-4, a few steps of 16 bit audio. Knows nothing about list files (lists.py)
+or about the command line (cli/batch.py).
 """
 
 from __future__ import annotations
@@ -65,10 +67,14 @@ class Progress:
 
 def _clock(seconds: float) -> str:
     whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}" if whole >= 3600 else f"{whole // 60}:{whole % 60:02d}"
+    return (
+        f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+        if whole >= 3600
+        else f"{whole // 60}:{whole % 60:02d}"
+    )
 
 
-# --- what is to be done ------------------------------------------------------------------------------------------------------------------
+# --- what is to be done
 
 
 def cost(item: Item) -> float:
@@ -77,7 +83,9 @@ def cost(item: Item) -> float:
 
 
 def rounds(items: Sequence[Item], batch: int) -> list[list[Item]]:
-    """Items that are spoken together: like settings, like lengths, at most `batch` of them and about ROUND_SECONDS of speech."""
+    """Items that are spoken together: like settings, like lengths, at most `batch` of them and about ROUND_SECONDS of
+    speech.
+    """
     made: list[list[Item]] = []
     filled = 0.0
     for item in sorted(items, key=lambda item: (repr(item.settings.solver_key()), cost(item), item.id)):
@@ -90,7 +98,9 @@ def rounds(items: Sequence[Item], batch: int) -> list[list[Item]]:
 
 
 def model_digest(spec: str | os.PathLike[str] | None, extra: str = "") -> str:
-    """Hash of a model's files (weights, configuration, vocabulary, vocoder, durations), so that another model's items are made anew."""
+    """Hash of a model's files (weights, configuration, vocabulary, vocoder, durations), so that another model's items
+    are made anew.
+    """
     from tts_fm.checkpoint import resolve
     from tts_fm.synthesis import BUILTIN
 
@@ -128,7 +138,9 @@ def item_digest(item: Item, options: Options, voices: dict[str | None, str]) -> 
     """Hash of everything that the files of an item depend on, but the model."""
     parts = [[part.text, voices[part.voice], part.ref_text] for part in item.parts]
     written = [options.format, options.subtitles, options.verify]
-    return hashlib.sha256(json.dumps([1, parts, asdict(item.settings), written], sort_keys=True).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps([1, parts, asdict(item.settings), written], sort_keys=True).encode()).hexdigest()[
+        :32
+    ]
 
 
 def state(item: Item, record: Record | None, digest: str, model: str, out: Path, options: Options) -> str:
@@ -139,10 +151,14 @@ def state(item: Item, record: Record | None, digest: str, model: str, out: Path,
         return "todo" if options.retry_failed else "failed"
     path = out / f"{item.id}.{options.format}"
     whole = not path.is_symlink() and path.is_file() and path.stat().st_size == record.get("bytes")
-    return "done" if whole and (options.subtitles is None or (out / f"{item.id}.{options.subtitles}").is_file()) else "todo"
+    return (
+        "done"
+        if whole and (options.subtitles is None or (out / f"{item.id}.{options.subtitles}").is_file())
+        else "todo"
+    )
 
 
-# --- the run -----------------------------------------------------------------------------------------------------------------------------
+# --- the run
 
 Load = Callable[[], "TTS"]  # picklable where there are several workers
 
@@ -157,11 +173,13 @@ def run(
     stop: threading.Event | None = None,
     hears: Callable[[], Check] | None = None,
 ) -> Progress:
-    """Speak items into the folder `out` and keep results.jsonl there; returns where it ended, Progress.exit_code says how.
+    """Speak items into the folder `out` and keep results.jsonl there; returns where it ended, Progress.exit_code says
+    how.
 
-    load: makes the TTS, called once in each worker and only if there is something to do. model: model_digest of it. on_progress: called
-    with each new record (None at the start). stop: set it to finish the rounds that are being spoken and end (interrupted). hears: makes
-    the transcriber of options.verify. Raises ValueError for options or a folder that cannot be used, Stopped when the disk is full.
+    load: makes the TTS, called once in each worker and only if there is something to do. model: model_digest of it.
+    on_progress: called with each new record (None at the start). stop: set it to finish the rounds that are being
+    spoken and end (interrupted). hears: makes the transcriber of options.verify. Raises ValueError for options or a
+    folder that cannot be used, Stopped when the disk is full.
     """
     options = (options or Options()).check()
     folder = Path(out).absolute()  # workers may have another working folder
@@ -172,7 +190,11 @@ def run(
     _check_names(items, folder, options)
     results = Results(folder, options.shard)
     try:
-        states = {item.id: state(item, results.records.get(item.id), hashes[item.id], model, folder, options) for r in mine for item in r}
+        states = {
+            item.id: state(item, results.records.get(item.id), hashes[item.id], model, folder, options)
+            for r in mine
+            for item in r
+        }
         _sweep(folder, states, options)
         progress = Progress(total=len(states), skipped=_count(states, "done"), failed=_count(states, "failed"))
         todo = [(r, {item.id for item in r if states[item.id] == "todo"}) for r in mine]
@@ -202,10 +224,17 @@ def run(
 
 
 def _check_names(items: Sequence[Item], out: Path, options: Options) -> None:
-    """ValueError before anything of others is written over: the recording of a voice, or files in a folder that no batch has made."""
+    """ValueError before anything of others is written over: the recording of a voice, or files in a folder that no
+    batch has made.
+    """
     suffixes = [options.format] + ([options.subtitles] if options.subtitles else [])
     names = {f"{item.id}.{suffix}" for item in items for suffix in suffixes}
-    voices = {os.path.realpath(part.voice) for item in items for part in item.parts if part.voice and os.path.sep in part.voice}
+    voices = {
+        os.path.realpath(part.voice)
+        for item in items
+        for part in item.parts
+        if part.voice and os.path.sep in part.voice
+    }
     clash = sorted(name for name in names if os.path.realpath(out / name) in voices)
     if clash:
         raise ValueError(f"{out / clash[0]} is a voice's recording and would be written over; give another folder (-o)")
@@ -214,7 +243,9 @@ def _check_names(items: Sequence[Item], out: Path, options: Options) -> None:
     clash = sorted(names.intersection(os.listdir(out)))
     if clash:
         more = f" and {len(clash) - 1:,} more" if len(clash) > 1 else ""
-        raise ValueError(f"{out} has {clash[0]}{more} already, not made by a batch; give another folder (-o), or --overwrite")
+        raise ValueError(
+            f"{out} has {clash[0]}{more} already, not made by a batch; give another folder (-o), or --overwrite"
+        )
 
 
 def _count(states: dict[str, str], which: str) -> int:
@@ -225,7 +256,9 @@ def _append(results: Results, record: Record) -> None:
     try:
         results.append(record)
     except OSError as error:
-        raise Stopped(f"cannot write {results.path}: {error.strerror}; what is done is kept, run again to go on") from error
+        raise Stopped(
+            f"cannot write {results.path}: {error.strerror}; what is done is kept, run again to go on"
+        ) from error
 
 
 def _sweep(out: Path, ids: Iterable[str], options: Options) -> None:
@@ -247,7 +280,9 @@ class Job:
     hears: Callable[[], Check] | None
 
     def speaker(self) -> Speaker:
-        return Speaker(self.load(), self.out, self.options, self.hears() if self.hears and self.options.verify else None)
+        return Speaker(
+            self.load(), self.out, self.options, self.hears() if self.hears and self.options.verify else None
+        )
 
 
 Todo = Sequence[tuple[list[Item], set[str]]]  # rounds, with the ids that are wanted of each
@@ -290,7 +325,9 @@ def _processes(todo: Todo, job: Job, stop: threading.Event) -> Iterator[Record]:
             process.terminate()
         raise
     except BrokenProcessPool as error:
-        raise Stopped("a worker process died (out of memory?); what is done is kept, run again to go on, with fewer --workers") from error
+        raise Stopped(
+            "a worker process died (out of memory?); what is done is kept, run again to go on, with fewer --workers"
+        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -299,7 +336,9 @@ _speaker: Speaker | None = None  # of this worker process
 
 
 def _start_worker(job: Job) -> None:
-    """In a new process: end when the parent does (even by kill -9), leave Ctrl-C to it, share the cores, load the model."""
+    """In a new process: end when the parent does (even by kill -9), leave Ctrl-C to it, share the cores, load the
+    model.
+    """
     import multiprocessing
     import signal
 
@@ -333,7 +372,9 @@ class RayWorker:
 
 
 def _ray(todo: Todo, job: Job, stop: threading.Event) -> Iterator[Record]:
-    """Rounds by actors of the Ray cluster that $RAY_ADDRESS names (none: one is started on this machine), one core and one round each."""
+    """Rounds by actors of the Ray cluster that $RAY_ADDRESS names (none: one is started on this machine), one core and
+    one round each.
+    """
     try:
         import ray
     except ImportError:
@@ -354,7 +395,9 @@ def _ray(todo: Todo, job: Job, stop: threading.Event) -> Iterator[Record]:
                 idle.append(running.pop(done))
                 yield from ray.get(done)
     except ray.exceptions.RayActorError as error:
-        raise Stopped(f"a Ray worker is lost ({_first_line(error)}); what is done is kept, run again to go on") from error
+        raise Stopped(
+            f"a Ray worker is lost ({_first_line(error)}); what is done is kept, run again to go on"
+        ) from error
     finally:
         for actor in actors:
             ray.kill(actor)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   tts-fm align data/libritts.jsonl                       writes data/libritts.aligned.jsonl
   tts-fm align mine.jsonl -o timed.jsonl --workers 8
-A line whose recording or text is unfit is named, left out and counted. Exit codes: 0 all aligned, 2 a fault in the manifest, 3 some lines
+A line whose recording or text is unfit is named, left out and counted. Exit codes: 0 all aligned, 2 a fault in the
+manifest, 3 some lines
 were left out, 4 the aligner's files, 5 a missing package, 130 interrupted (nothing is written).
 """
 Done = tuple["Utterance | None", str]  # the line with its times, or what is wrong with it
@@ -29,12 +30,20 @@ Done = tuple["Utterance | None", str]  # the line with its times, or what is wro
 def add_parser(subparsers: Any) -> None:
     """The parser of the verb."""
     parser = new_verb(subparsers, "align", "put phone and word times into a manifest", epilog=EXAMPLES)
-    parser.add_argument("manifest", metavar="MANIFEST", help="JSONL with id, audio, text, speaker, seconds (data_prep writes such)")
-    parser.add_argument("-o", "--out", metavar="OUT", help="where the result goes (default: MANIFEST with .aligned before its suffix)")
+    parser.add_argument(
+        "manifest", metavar="MANIFEST", help="JSONL with id, audio, text, speaker, seconds (data_prep writes such)"
+    )
+    parser.add_argument(
+        "-o", "--out", metavar="OUT", help="where the result goes (default: MANIFEST with .aligned before its suffix)"
+    )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
     parser.add_argument("--lang", metavar="CODE", help="accent of all lines, such as en-gb (default: each line's own)")
-    parser.add_argument("--min-score", type=float, metavar="S",
-                        help="leave lines out whose text is not what is said: a score below S (default: -2.2; right texts: 0 to -1.5)")
+    parser.add_argument(
+        "--min-score",
+        type=float,
+        metavar="S",
+        help="leave lines out whose text is not what is said: a score below S (default: -2.2; right texts: 0 to -1.5)",
+    )
     parser.add_argument("--aligner", metavar="DIR", help="folder of another aligner (default: the built-in one)")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     parser.set_defaults(run=run)
@@ -49,7 +58,11 @@ def run(args: argparse.Namespace) -> int:
     from tts_fm.text.phonemes import phoneme_units
 
     source = Path(args.manifest)
-    out = Path(args.out) if args.out is not None else source.with_name(f"{source.stem}.aligned{source.suffix or '.jsonl'}")
+    out = (
+        Path(args.out)
+        if args.out is not None
+        else source.with_name(f"{source.stem}.aligned{source.suffix or '.jsonl'}")
+    )
     if args.workers < 1:
         raise ValueError(f"--workers must be at least 1, got {args.workers}")
     utterances = read_manifest(source)
@@ -61,7 +74,9 @@ def run(args: argparse.Namespace) -> int:
         phoneme_units("a", lang)
     lines, lowest = line_numbers(source), DOUBTFUL if args.min_score is None else args.min_score
     done, faults = [], 0
-    with tqdm(total=len(utterances), unit="line", desc="aligning", disable=True if args.quiet else None, file=sys.stderr) as bar:
+    with tqdm(
+        total=len(utterances), unit="line", desc="aligning", disable=True if args.quiet else None, file=sys.stderr
+    ) as bar:
         for line, before, (after, fault) in zip(lines, utterances, timed(utterances, source.parent, args), strict=True):
             bar.update()
             if after is not None and after.about["x_align_score"] < lowest:

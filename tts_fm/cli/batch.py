@@ -1,4 +1,6 @@
-"""`tts-fm batch`: a list of texts becomes a folder of audio; see batch/lists.py for the lists, batch/run.py for how it is done."""
+"""`tts-fm batch`: a list of texts becomes a folder of audio; see batch/lists.py for the lists, batch/run.py for how it
+is done.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ EXAMPLES = """examples:
   tts-fm batch lines.txt -o out --voice NAME
   tts-fm batch book.jsonl -o out --format mp3 --subtitles srt      {"id": "p1", "text": "Hello.", "ref_audio": "me.wav"}
   tts-fm batch list.tsv -o out --shard 0/4                         one of four machines that share the folder
-Running the same line again goes on where it stopped. Exit codes: 0 all spoken, 2 a fault in the list, 3 some items failed, 4 the model,
+Running the same line again goes on where it stopped.
+Exit codes: 0 all spoken, 2 a fault in the list, 3 some items failed,
+4 the model,
 5 a missing package, 130 interrupted (Ctrl-C finishes the running batch; twice ends at once).
 """
 MOST_WORKERS = 8  # started without being asked for: each takes some 0.7 GB
@@ -47,7 +51,9 @@ EVERY = 10.0  # seconds between progress lines where stderr is no terminal
 def add_parser(subparsers: Any) -> None:
     """The parser of the verb."""
     parser = new_verb(subparsers, "batch", "speak a list of texts into a folder", epilog=EXAMPLES)
-    parser.add_argument("list", metavar="LIST", help=f"the list, {', '.join('.' + form for form in FORMS)}; - = standard input")
+    parser.add_argument(
+        "list", metavar="LIST", help=f"the list, {', '.join('.' + form for form in FORMS)}; - = standard input"
+    )
     parser.add_argument("-o", "--out", metavar="DIR", required=True, help="folder for the audio and results.jsonl")
     parser.add_argument("--input-format", choices=FORMS, help="form of the list (default: by its suffix)")
     parser.add_argument("--voice", metavar="NAME", help="voice of the items that name none")
@@ -55,7 +61,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--ref-text", metavar="TEXT", help="what is said in it")
     parser.add_argument("--format", choices=FORMATS, default="wav", help="of the audio (default: wav)")
     parser.add_argument("--subtitles", choices=KINDS, help="write subtitles with word times beside each item")
-    parser.add_argument("--sanitize-ids", action="store_true", help="repair ids that cannot be file names, instead of refusing the list")
+    parser.add_argument(
+        "--sanitize-ids", action="store_true", help="repair ids that cannot be file names, instead of refusing the list"
+    )
     parser.add_argument("--dry-run", action="store_true", help="only check the list")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     group = parser.add_argument_group("what is done")
@@ -63,15 +71,40 @@ def add_parser(subparsers: Any) -> None:
     group.add_argument("--retry-failed", action="store_true", help="try items again that failed in an earlier run")
     group.add_argument("--fail-fast", action="store_true", help="stop at the first item that fails")
     group.add_argument("--max-failures", type=int, metavar="N", help="stop when N items have failed")
-    group.add_argument("--shard", type=shard, default=(0, 1), metavar="I/N", help="do the I-th of N parts of the list, I from 0 to N - 1")
-    group.add_argument("--verify", type=int, nargs="?", const=3, default=0, metavar="N",
-                       help='let Whisper listen, and speak an item with up to N other seeds (3) when words are wrong; needs "tts-fm[eval]"')
-    group.add_argument("--asr", metavar="W", help="of --verify: a folder with a Whisper for CTranslate2, or a size such as base")
+    group.add_argument(
+        "--shard",
+        type=shard,
+        default=(0, 1),
+        metavar="I/N",
+        help="do the I-th of N parts of the list, I from 0 to N - 1",
+    )
+    group.add_argument(
+        "--verify",
+        type=int,
+        nargs="?",
+        const=3,
+        default=0,
+        metavar="N",
+        help="let Whisper listen, and speak an item with up to N other seeds (3) when words are wrong; "
+        'needs "tts-fm[eval]"',
+    )
+    group.add_argument(
+        "--asr", metavar="W", help="of --verify: a folder with a Whisper for CTranslate2, or a size such as base"
+    )
     group = parser.add_argument_group("how")
-    group.add_argument("--batch", type=int, default=16, metavar="N", help="items that are spoken together (default: 16)")
-    group.add_argument("--workers", type=int, metavar="N",
-                       help="processes that share the cores, each with its own model (default: on a CPU one a core for long lists, else 1)")
-    group.add_argument("--engine", choices=("local", "ray"), default="local", help="ray: workers on a Ray cluster that shares DIR")
+    group.add_argument(
+        "--batch", type=int, default=16, metavar="N", help="items that are spoken together (default: 16)"
+    )
+    group.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes that share the cores, each with its own model "
+        "(default: on a CPU one a core for long lists, else 1)",
+    )
+    group.add_argument(
+        "--engine", choices=("local", "ray"), default="local", help="ray: workers on a Ray cluster that shares DIR"
+    )
     add_speaking_options(parser)
     add_model_options(parser)
     parser.set_defaults(run=run)
@@ -93,13 +126,16 @@ def run(args: argparse.Namespace) -> int:
     if args.voice is not None and args.ref_audio is not None:
         raise ValueError("both --voice and --ref-audio are given; give one of them")
     options = Options(
-        args.format, args.subtitles, args.batch, args.shard, 1 if args.workers is None else args.workers, args.engine, args.overwrite,
+        args.format, args.subtitles, args.batch, args.shard, 1 if args.workers is None else args.workers, args.engine,
+        args.overwrite,
         args.retry_failed, 1 if args.fail_fast else args.max_failures, args.verify,
     ).check()  # fmt: skip
     voice = args.voice if args.ref_audio is None else os.path.abspath(args.ref_audio)
     if args.model is not None and os.path.exists(args.model):
         args.model = os.path.abspath(args.model)
-    listing = read_list(args.list, args.input_format, Settings(**settings_from(args)), voice, args.ref_text, args.sanitize_ids)
+    listing = read_list(
+        args.list, args.input_format, Settings(**settings_from(args)), voice, args.ref_text, args.sanitize_ids
+    )
     for line in listing.notes[:NOTES] if not args.quiet else ():
         note(f"note: {line}")
     if len(listing.notes) > NOTES and not args.quiet:
@@ -113,9 +149,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def workers_for(items: list[Any], options: Options, device: str) -> int:
-    """Processes for a list: on a CPU several of one thread speak more than one of several threads, where there is enough to share out.
+    """Processes for a list: on a CPU several of one thread speak more than one of several threads, where there is
+    enough to share out.
 
-    It depends on the whole list and the machine, not on the shard or on what is left, since the bits may depend on the number of threads.
+    It depends on the whole list and the machine, not on the shard or on what is left, since the bits may depend on the
+    number of threads.
     """
     from tts_fm.batch.run import rounds
 
@@ -134,18 +172,25 @@ def speak(args: argparse.Namespace, items: list[Any], options: Options) -> int:
     before = _catch(stop, args.quiet)
     show = Display(args.quiet)
     try:
-        progress = batch.run(items, args.out, partial(load_tts, args), options, digest, show, stop, partial(whisper, args.asr))
+        progress = batch.run(
+            items, args.out, partial(load_tts, args), options, digest, show, stop, partial(whisper, args.asr)
+        )
     finally:
         show.end()
         for number, handler in before.items():
             signal.signal(number, handler)
     if progress.failed and not args.quiet:
-        note(f"{progress.failed} of {progress.total} items failed: see results*.jsonl in {args.out} (--retry-failed tries them again)")
+        note(
+            f"{progress.failed} of {progress.total} items failed: see results*.jsonl in {args.out} (--retry-failed "
+            "tries them again)"
+        )
     if progress.interrupted:
         note("interrupted; run the same line again to go on")
     if args.json:
         summary = {name: getattr(progress, name) for name in ("total", "skipped", "spoken", "failed", "interrupted")}
-        result_json({**summary, "seconds": round(progress.seconds, 3), "elapsed": round(progress.elapsed, 3), "out": args.out})
+        result_json(
+            {**summary, "seconds": round(progress.seconds, 3), "elapsed": round(progress.elapsed, 3), "out": args.out}
+        )
     else:
         result(args.out)
     return progress.exit_code
@@ -161,7 +206,9 @@ def whisper(name: str | None) -> Any:
 
 
 def _catch(stop: threading.Event, quiet: bool) -> dict[int, Any]:
-    """Ctrl-C and SIGTERM let the running batch finish; the second one ends at once. Returns the handlers that were there."""
+    """Ctrl-C and SIGTERM let the running batch finish; the second one ends at once. Returns the handlers that were
+    there.
+    """
 
     def handle(number: int, frame: object) -> None:
         if stop.is_set():

@@ -1,4 +1,5 @@
-"""What the verbs of the command line share: their parser, the options of speaking and of models, where results and messages go.
+"""What the verbs of the command line share: their parser, the options of speaking and of models, where results and
+messages go.
 
 Nothing heavy is imported before it is used. An option that was not given is None; 0 is a value.
 """
@@ -55,7 +56,9 @@ def new_verb(subparsers: Any, name: str, help: str, epilog: str | None = None) -
     """A parser for a verb, with -v and -q. Set its default `run`."""
     description = help[0].upper() + help[1:] + "."
     parser: argparse.ArgumentParser = subparsers.add_parser(name, help=help, description=description, epilog=epilog)
-    parser.add_argument("-v", "--verbose", action="count", default=0, help="say what happens; tracebacks for errors; twice: everything")
+    parser.add_argument(
+        "-v", "--verbose", action="count", default=0, help="say what happens; tracebacks for errors; twice: everything"
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but the result and errors")
     return parser
 
@@ -67,7 +70,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("-m", "--model", metavar="M", help=where)
     group.add_argument("--variant", metavar="NAME", help="for published weights: f5-v1, f5-v0 or e2")
     group.add_argument("--vocab", metavar="FILE", help="for published weights: their vocab.txt")
-    group.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1, mps (default: $TTS_FM_DEVICE, or a GPU if there is one)")
+    group.add_argument(
+        "--device", metavar="D", help="cpu, cuda, cuda:1, mps (default: $TTS_FM_DEVICE, or a GPU if there is one)"
+    )
     group.add_argument("--dtype", choices=DTYPES, help="precision of the network (default: the model's)")
 
 
@@ -77,14 +82,29 @@ def add_speaking_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--steps", type=int, metavar="N", help="solver steps, 1 to 256: more is better and slower")
     group.add_argument("--cfg", type=float, metavar="W", help="classifier-free guidance: 0 is off, 1 to 3 are usual")
     group.add_argument("--method", metavar="NAME", help="euler, midpoint, heun or rk4 (default: euler)")
-    group.add_argument("--match", type=float, metavar="M", help="how far the spectrum's statistics are moved to the reference's, 0 to 1")
-    group.add_argument("--temperature", type=float, metavar="T", help="deviation of the noise, 0 to 2: below 1 smoother, less varied")
-    group.add_argument("--sway", type=float, metavar="S", help="where the steps lie: -1 near the noise, 0 evenly (default: -1)")
-    group.add_argument("--seed", type=int, metavar="S", help="the same seed, text and voice give the same audio (default: 0)")
+    group.add_argument(
+        "--match",
+        type=float,
+        metavar="M",
+        help="how far the spectrum's statistics are moved to the reference's, 0 to 1",
+    )
+    group.add_argument(
+        "--temperature", type=float, metavar="T", help="deviation of the noise, 0 to 2: below 1 smoother, less varied"
+    )
+    group.add_argument(
+        "--sway", type=float, metavar="S", help="where the steps lie: -1 near the noise, 0 evenly (default: -1)"
+    )
+    group.add_argument(
+        "--seed", type=int, metavar="S", help="the same seed, text and voice give the same audio (default: 0)"
+    )
     group.add_argument("--speed", type=float, metavar="R", help="pace, 0.25 to 4 (default: 1)")
-    group.add_argument("--duration", type=float, metavar="SECONDS", help="length of the whole, instead of the model's own estimate")
+    group.add_argument(
+        "--duration", type=float, metavar="SECONDS", help="length of the whole, instead of the model's own estimate"
+    )
     group.add_argument("--lang", metavar="CODE", help="accent of the phones: en-us or en-gb (default: the voice's)")
-    group.add_argument("--loudness", type=float, metavar="LUFS", help="loudness of the result, for instance -23 (default: as spoken)")
+    group.add_argument(
+        "--loudness", type=float, metavar="LUFS", help="loudness of the result, for instance -23 (default: as spoken)"
+    )
 
 
 def settings_from(args: argparse.Namespace) -> dict[str, Any]:
@@ -105,13 +125,17 @@ def load_tts(args: argparse.Namespace) -> TTS:
     except (ImportError, OSError, RuntimeError) as error:  # torch and torchaudio that do not match raise all three
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise MissingDependency(f"torch or torchaudio does not load: {first}; tts-fm doctor says more") from error
-    how: dict[str, Any] = {name: getattr(args, name) for name in ("variant", "vocab") if getattr(args, name) is not None}
+    how: dict[str, Any] = {
+        name: getattr(args, name) for name in ("variant", "vocab") if getattr(args, name) is not None
+    }
     if args.dtype is not None:
         how["dtype"] = getattr(torch, args.dtype)
     try:
         return TTS.load(args.model or os.environ.get("TTS_FM_MODEL") or None, device=device_from(args), **how)
     except FileNotFoundError as error:
-        raise ModelError(f"the model has no file {error.filename or error}; tts-fm doctor checks this install") from error
+        raise ModelError(
+            f"the model has no file {error.filename or error}; tts-fm doctor checks this install"
+        ) from error
 
 
 def device_from(args: argparse.Namespace) -> str:
@@ -130,15 +154,19 @@ def device_from(args: argparse.Namespace) -> str:
 
 
 class Output:
-    """Where a result goes: a path, or stdout for "-". Made, and so checked, before any work is done; ValueError when it cannot be written.
+    """Where a result goes: a path, or stdout for "-". Made, and so checked, before any work is done; ValueError when it
+    cannot be written.
 
-    format: one of OUTPUT_FORMATS, None = by the suffix (wav for stdout and devices). extra_suffix: of a second file beside the first.
+    format: one of OUTPUT_FORMATS, None = by the suffix (wav for stdout and devices). extra_suffix: of a second file
+    beside the first.
     """
 
     def __init__(self, name: str, format: str | None = None, extra_suffix: str | None = None) -> None:
         self.path = None if name == "-" else Path(name)
         self.extra: Path | None = None
-        self.is_stream = self.path is None or (self.path.exists() and not self.path.is_file() and not self.path.is_dir())
+        self.is_stream = self.path is None or (
+            self.path.exists() and not self.path.is_file() and not self.path.is_dir()
+        )
         self.format = format or ("wav" if self.is_stream else self._by_suffix())
         if extra_suffix is not None:
             if self.path is None or self.is_stream:
@@ -158,7 +186,9 @@ class Output:
             raise ValueError(f"cannot write {self.path}: it is a folder; name a file in it")
         suffix = self.path.suffix.lower().removeprefix(".")
         if suffix not in OUTPUT_FORMATS:
-            raise ValueError(f"{self.path} has no known suffix; end it in .{', .'.join(OUTPUT_FORMATS)}, or give --format")
+            raise ValueError(
+                f"{self.path} has no known suffix; end it in .{', .'.join(OUTPUT_FORMATS)}, or give --format"
+            )
         return suffix
 
     def write(self, speech: Any) -> None:
@@ -185,7 +215,9 @@ class Output:
 def must_be_file(name: str, what: str) -> None:
     """ValueError when there is no file of that name; what: "recording", "text file"."""
     if not Path(name).is_file():
-        raise ValueError(f"{name} is a folder; a {what} is needed" if Path(name).is_dir() else f"there is no {what} {name}")
+        raise ValueError(
+            f"{name} is a folder; a {what} is needed" if Path(name).is_dir() else f"there is no {what} {name}"
+        )
 
 
 def check_writable(path: Path) -> None:

@@ -17,7 +17,11 @@ EXAMPLES = """examples:
 def add_parser(subparsers: Any) -> None:
     """The parser of the verb."""
     parser = new_verb(subparsers, "convert", "turn published .pt or vocoder weights into safetensors", epilog=EXAMPLES)
-    parser.add_argument("source", metavar="IN", help="an F5-TTS or E2-TTS .pt (its averaged weights are kept): path or hf://owner/repo/file")
+    parser.add_argument(
+        "source",
+        metavar="IN",
+        help="an F5-TTS or E2-TTS .pt (its averaged weights are kept): path or hf://owner/repo/file",
+    )
     parser.add_argument("target", metavar="OUT", help="the .safetensors file to write; with --vocoder, a folder")
     parser.add_argument("--vocoder", action="store_true", help="IN is the pytorch_model.bin of vocos-mel-24khz")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT where it exists")
@@ -48,5 +52,8 @@ def run(args: argparse.Namespace) -> int:
         written = convert_pt(source, target)
     result(str(written))
     if not args.quiet and not args.vocoder:
-        note(f'try it: tts-fm say "Hello." --model {written} --variant f5-v1 --vocab vocab.txt --ref-audio ... --ref-text ...')
+        note(
+            f'try it: tts-fm say "Hello." --model {written} --variant f5-v1 --vocab vocab.txt --ref-audio ... '
+            "--ref-text ..."
+        )
     return 0

@@ -14,12 +14,16 @@ from tts_fm.cli.common import add_model_options, load_tts, new_verb, note
 def add_parser(subparsers: Any) -> None:
     """The parser of `tts-fm demo`."""
     parser = new_verb(subparsers, "demo", "open the demo in a browser")
-    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen (default: this machine only)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen (default: this machine only)"
+    )
     parser.add_argument("--port", type=int, metavar="N", help="default: the first free one from 7860")
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
     parser.add_argument("--share", action="store_true", help="also open a public gradio.live address")
     parser.add_argument("--auth", metavar="NAME:PASSWORD", help="ask visitors for this")
-    parser.add_argument("--max-chars", type=int, default=4000, metavar="N", help="longest text of one request (default: 4000)")
+    parser.add_argument(
+        "--max-chars", type=int, default=4000, metavar="N", help="longest text of one request (default: 4000)"
+    )
     add_model_options(parser)
     parser.set_defaults(run=run)
 
@@ -53,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
             **launch_options(service),
         )
     except OSError as error:
-        raise ValueError(f"cannot serve at {args.host}:{args.port or 'a free port'} ({error}); try another --port or --host") from None
+        raise ValueError(
+            f"cannot serve at {args.host}:{args.port or 'a free port'} ({error}); try another --port or --host"
+        ) from None
     finally:
         service.close()
     return 0

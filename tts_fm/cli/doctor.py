@@ -1,6 +1,7 @@
 """`tts-fm doctor`: what this install is made of, what works, and what to do about what does not.
 
-Returns 0 when speaking will work, 4 when the built-in model or its voices are missing, 5 when a package is. What it checks never raises.
+Returns 0 when speaking will work, 4 when the built-in model or its voices are missing, 5 when a package is. What it
+checks never raises.
 """
 
 from __future__ import annotations
@@ -20,7 +21,18 @@ from typing import Any, NamedTuple
 from tts_fm import __version__
 from tts_fm.cli.common import OUTPUT_FORMATS, new_verb, result, result_json
 
-CORE = ("numpy", "scipy", "soundfile", "soxr", "librosa", "vocos", "phonemizer", "espeakng-loader", "safetensors", "tqdm")
+CORE = (
+    "numpy",
+    "scipy",
+    "soundfile",
+    "soxr",
+    "librosa",
+    "vocos",
+    "phonemizer",
+    "espeakng-loader",
+    "safetensors",
+    "tqdm",
+)
 EXTRAS = {
     "demo": ("gradio",),
     "serve": ("fastapi", "uvicorn", "python-multipart"),
@@ -31,7 +43,15 @@ EXTRAS = {
     "ray": ("ray",),
 }
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "bf16", "asimd")  # flags of /proc/cpuinfo worth knowing
-VARIABLES = ("TTS_FM_MODEL", "TTS_FM_DEVICE", "TTS_FM_HOME", "TTS_FM_CACHE", "TTS_FM_OFFLINE", "HF_HUB_OFFLINE", "OMP_NUM_THREADS")
+VARIABLES = (
+    "TTS_FM_MODEL",
+    "TTS_FM_DEVICE",
+    "TTS_FM_HOME",
+    "TTS_FM_CACHE",
+    "TTS_FM_OFFLINE",
+    "HF_HUB_OFFLINE",
+    "OMP_NUM_THREADS",
+)
 
 
 class Finding(NamedTuple):
@@ -81,7 +101,10 @@ def examine() -> Iterator[Finding]:
     yield guarded("cache", cache)
     for extra, names in EXTRAS.items():
         lacking = [n for n in names if not installed(n)]
-        yield Finding(f"extra {extra}", f'not installed ({", ".join(lacking)}): pip install "tts-fm[{extra}]"' if lacking else "installed")
+        yield Finding(
+            f"extra {extra}",
+            f'not installed ({", ".join(lacking)}): pip install "tts-fm[{extra}]"' if lacking else "installed",
+        )
     given = [f"{name}={os.environ[name]}" for name in VARIABLES if name in os.environ]
     yield Finding("environment", " ".join(given) or "nothing set")
 
@@ -132,8 +155,15 @@ def torch_findings() -> Iterator[Finding]:
         yield Finding("torchaudio", str(installed("torchaudio")))
     except Exception as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        advice = 'they must be of one build; in a fresh environment: pip install "torch>=2.11,<2.15" "torchaudio>=2.11,<2.12"'
-        yield Finding("torchaudio", f"{installed('torchaudio')} does not load with torch {torch.__version__}: {first}; {advice}", 5)
+        advice = (
+            "they must be of one build; in a fresh environment: "
+            'pip install "torch>=2.11,<2.15" "torchaudio>=2.11,<2.12"'
+        )
+        yield Finding(
+            "torchaudio",
+            f"{installed('torchaudio')} does not load with torch {torch.__version__}: {first}; {advice}",
+            5,
+        )
 
 
 def espeak() -> str:

@@ -32,11 +32,24 @@ def add_parser(subparsers: Any) -> None:
     parser = new_verb(subparsers, "edit", "change words in a recording", epilog=EXAMPLES)
     parser.add_argument("recording", metavar="REC", help="up to 30 s of one person speaking. Ask its owner first")
     parser.add_argument("--text", required=True, metavar="OLD", help="exactly what is said in it")
-    parser.add_argument("--new", required=True, metavar="NEW", help="what it shall say; only the words that differ are spoken anew")
-    parser.add_argument("-o", "--output", "--out", default="edited.wav", metavar="FILE", help="- for standard output (default: edited.wav)")
-    parser.add_argument("--format", choices=OUTPUT_FORMATS, help="default: by the suffix of the output, wav for standard output")
+    parser.add_argument(
+        "--new", required=True, metavar="NEW", help="what it shall say; only the words that differ are spoken anew"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        "--out",
+        default="edited.wav",
+        metavar="FILE",
+        help="- for standard output (default: edited.wav)",
+    )
+    parser.add_argument(
+        "--format", choices=OUTPUT_FORMATS, help="default: by the suffix of the output, wav for standard output"
+    )
     parser.add_argument("--json", action="store_true", help="print what was done as JSON, instead of the path")
-    parser.add_argument("--aligner", metavar="FOLDER", help="what finds the words in the recording (default: the built-in one)")
+    parser.add_argument(
+        "--aligner", metavar="FOLDER", help="what finds the words in the recording (default: the built-in one)"
+    )
     add_speaking_options(parser)
     add_model_options(parser)
     parser.set_defaults(run=run)
@@ -59,7 +72,9 @@ def run(args: argparse.Namespace) -> int:
 
     aligner, tts = Aligner.load(args.aligner), load_tts(args)
     with ProgressBar(args.quiet) as bar:
-        edited = edit(tts, wave, args.text, args.new, aligner=aligner, settings=Settings(**overrides), on_progress=bar.update)
+        edited = edit(
+            tts, wave, args.text, args.new, aligner=aligner, settings=Settings(**overrides), on_progress=bar.update
+        )
     output.write(edited)
     if args.json:
         result_json(facts(edited, output))

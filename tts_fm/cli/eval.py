@@ -19,21 +19,30 @@ from tts_fm.cli.common import (
     settings_from,
 )
 
-EXAMPLES = """A line of LIST is {"id": ..., "text": ..., "ref_audio": ..., "ref_text": ...}; paths relative to the list, ref_text optional.
+EXAMPLES = """A line of LIST is {"id": ..., "text": ..., "ref_audio": ..., "ref_text": ...}; paths relative to the list,
+ref_text optional.
 The packages come with pip install "tts-fm[eval]".
 """
 
 
 def add_parser(subparsers: Any) -> None:
     """The parser of the verb."""
-    parser = new_verb(subparsers, "eval", "measure a voice on a list: WER, similarity, DNSMOS, real-time factor", epilog=EXAMPLES)
+    parser = new_verb(
+        subparsers, "eval", "measure a voice on a list: WER, similarity, DNSMOS, real-time factor", epilog=EXAMPLES
+    )
     parser.add_argument("list", metavar="LIST", help="JSONL file")
     parser.add_argument("-o", "--output", "--out", metavar="FILE", help="also write everything, item by item, as JSON")
     parser.add_argument("--json", action="store_true", help="print the JSON instead of the table")
-    parser.add_argument("--asr", metavar="W", help="what transcribes: a folder with a Whisper for CTranslate2, or a size such as base")
-    parser.add_argument("--measures", default="wer,sim,dnsmos", metavar="A,B", help="which of wer, sim, dnsmos (default: all)")
+    parser.add_argument(
+        "--asr", metavar="W", help="what transcribes: a folder with a Whisper for CTranslate2, or a size such as base"
+    )
+    parser.add_argument(
+        "--measures", default="wer,sim,dnsmos", metavar="A,B", help="which of wer, sim, dnsmos (default: all)"
+    )
     parser.add_argument("--audio", metavar="DIR", help="keep the waves there")
-    parser.add_argument("--no-ref-text", action="store_true", help="do not tell the model the transcripts of the prompts")
+    parser.add_argument(
+        "--no-ref-text", action="store_true", help="do not tell the model the transcripts of the prompts"
+    )
     add_speaking_options(parser)
     add_model_options(parser)
     parser.set_defaults(run=run)
@@ -51,7 +60,9 @@ def run(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    with tqdm(total=len(items), unit="item", desc="evaluating", disable=True if args.quiet else None, file=sys.stderr) as bar:
+    with tqdm(
+        total=len(items), unit="item", desc="evaluating", disable=True if args.quiet else None, file=sys.stderr
+    ) as bar:
         report = evaluate(
             items,
             SpeakWith(tts, ref_text=not args.no_ref_text, **overrides),

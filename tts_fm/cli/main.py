@@ -1,9 +1,10 @@
 """The command `tts-fm`: a table of verbs, how their arguments are read, and what becomes of their errors.
 
-A verb lives in its own module, as `add_parser(subparsers)`: it makes a parser (options.new_verb) whose default `run` is a function of the
-parsed arguments that returns an exit code (None = 0). Only the module of the verb that is called is imported, so the help is instant.
-Exit codes: 0 done; 1 a bug of ours; 2 wrong usage or input; 3 some items failed; 4 a model or data file; 5 a missing package; 130
-interrupted. stdout holds the result alone (audio, a path, JSON); everything else goes to stderr.
+A verb lives in its own module, as `add_parser(subparsers)`: it makes a parser (options.new_verb) whose default `run` is
+a function of the parsed arguments that returns an exit code (None = 0). Only the module of the verb that is called is
+imported, so the help is instant. Exit codes: 0 done; 1 a bug of ours; 2 wrong usage or input; 3 some items failed; 4 a
+model or data file; 5 a missing package; 130 interrupted. stdout holds the result alone (audio, a path, JSON);
+everything else goes to stderr.
 """
 
 from __future__ import annotations
@@ -91,7 +92,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
         raise SystemExit(2)
     if called is not None and called not in subparsers.choices:
         near = difflib.get_close_matches(called, verbs, n=1)
-        parser.error(f"there is no verb {called!r}; " + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(verbs)}"))
+        parser.error(
+            f"there is no verb {called!r}; "
+            + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(verbs)}")
+        )
     args, left = parser.parse_known_args(argv)
     if left:
         _refuse(subparsers.choices[args.verb], left)
@@ -109,7 +113,9 @@ def _refuse(parser: argparse.ArgumentParser, left: list[str]) -> None:
 
 
 def with_dashes(argv: Sequence[str]) -> list[str]:
-    """--ref_audio=my_file.wav -> --ref-audio=my_file.wav; only the names of long options before a bare -- are touched."""
+    """--ref_audio=my_file.wav -> --ref-audio=my_file.wav; only the names of long options before a bare -- are
+    touched.
+    """
     done = list(argv)
     for i, argument in enumerate(argv):
         if argument == "--":
@@ -121,7 +127,9 @@ def with_dashes(argv: Sequence[str]) -> list[str]:
 
 
 def _set_up(verbose: int) -> None:
-    """Log to stderr: warnings, with -v also what happens, with -vv everything; other packages' Python warnings only with -v."""
+    """Log to stderr: warnings, with -v also what happens, with -vv everything; other packages' Python warnings only
+    with -v.
+    """
     level = os.environ.get("TTS_FM_LOG", "").upper()
     if verbose or level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         level = ("WARNING", "INFO", "DEBUG")[min(verbose, 2)]
@@ -157,7 +165,10 @@ def told(error: Exception) -> int:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         note("error: not enough memory; give a shorter text, or --device cpu")
         return 1
-    note(f"error: unexpected {type(error).__name__}: {first}; this is a bug: run it again with -v and report what it prints")
+    note(
+        f"error: unexpected {type(error).__name__}: {first}; this is a bug: run it again with -v and report what it "
+        "prints"
+    )
     return 1
 
 

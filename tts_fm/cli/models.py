@@ -48,7 +48,14 @@ def built_in(assets: Path) -> list[dict[str, Any]]:
     for config in sorted(assets.rglob("config.json")):
         if (config.parent / "model.safetensors").is_file():
             inner = config.parent.relative_to(assets)
-            rows.append({"name": str(inner), "kind": kind_of(config), "bytes": size_of(config.parent), "path": str(config.parent)})
+            rows.append(
+                {
+                    "name": str(inner),
+                    "kind": kind_of(config),
+                    "bytes": size_of(config.parent),
+                    "path": str(config.parent),
+                }
+            )
     return rows
 
 
@@ -58,7 +65,11 @@ def cached(cache: Path) -> list[dict[str, Any]]:
     files = (p for p in cache.rglob("*") if p.suffix in (".safetensors", ".pt", ".bin") and p.is_file())
     for path in sorted(files):
         inner = path.relative_to(cache).parts
-        name = f"hf://{inner[1]}/{inner[2]}@{inner[3]}/{'/'.join(inner[4:])}" if inner[0] == "hf" and len(inner) > 4 else str(path)
+        name = (
+            f"hf://{inner[1]}/{inner[2]}@{inner[3]}/{'/'.join(inner[4:])}"
+            if inner[0] == "hf" and len(inner) > 4
+            else str(path)
+        )
         config = path.with_name("config.json")
         kind = kind_of(config) if config.is_file() else path.suffix[1:]
         rows.append({"name": name, "kind": kind, "bytes": path.stat().st_size, "path": str(path)})

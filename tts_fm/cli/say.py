@@ -34,15 +34,26 @@ EXAMPLES = """examples:
 def add_parser(subparsers: Any) -> None:
     """The parser of the verb."""
     parser = new_verb(subparsers, "say", "speak a text", epilog=EXAMPLES)
-    parser.add_argument("text", nargs="?", metavar="TEXT", help="what to say; - reads standard input. May hold [word](/ipa/), <break 0.5s>")
+    parser.add_argument(
+        "text",
+        nargs="?",
+        metavar="TEXT",
+        help="what to say; - reads standard input. May hold [word](/ipa/), <break 0.5s>",
+    )
     parser.add_argument("-f", "--file", metavar="FILE", help="read the text from a UTF-8 file (- for standard input)")
-    parser.add_argument("-o", "--output", "--out", default="out.wav", metavar="FILE", help="- for standard output (default: out.wav)")
-    parser.add_argument("--format", choices=OUTPUT_FORMATS, help="default: by the suffix of the output, wav for standard output")
+    parser.add_argument(
+        "-o", "--output", "--out", default="out.wav", metavar="FILE", help="- for standard output (default: out.wav)"
+    )
+    parser.add_argument(
+        "--format", choices=OUTPUT_FORMATS, help="default: by the suffix of the output, wav for standard output"
+    )
     parser.add_argument("--subtitles", choices=("srt", "vtt"), help="also write subtitles beside the audio")
     parser.add_argument("--json", action="store_true", help="print what was done as JSON, instead of the path")
     voice = parser.add_argument_group("voice")
     voice.add_argument("--voice", metavar="NAME", help="a named voice (tts-fm voices lists them)")
-    voice.add_argument("-r", "--ref-audio", metavar="FILE", help="speak like this recording (3 to 12 s). Ask its owner first")
+    voice.add_argument(
+        "-r", "--ref-audio", metavar="FILE", help="speak like this recording (3 to 12 s). Ask its owner first"
+    )
     voice.add_argument("--ref-text", metavar="TEXT", help="what is said in the recording (some models need it)")
     add_speaking_options(parser)
     add_model_options(parser)
@@ -81,7 +92,10 @@ def text_from(args: argparse.Namespace) -> str:
     if args.text is not None and args.file is not None:
         raise ValueError("give the text or --file, not both")
     if args.text is None and args.file is None:
-        raise ValueError('nothing to say: give a text in quotes, -f FILE, or - to read standard input; for instance tts-fm say "Hello."')
+        raise ValueError(
+            "nothing to say: give a text in quotes, -f FILE, or - to read standard input; for instance tts-fm say "
+            '"Hello."'
+        )
     if args.file == "-" or (args.file is None and args.text == "-"):
         text, where = _decoded(sys.stdin.buffer.read(MOST_BYTES + 1), "standard input"), "standard input"
     elif args.file is not None:
@@ -97,7 +111,9 @@ def text_from(args: argparse.Namespace) -> str:
 
 def _decoded(data: bytes, where: str) -> str:
     if len(data) > MOST_BYTES:
-        raise ValueError(f"{where} has more than {MOST_BYTES:,} bytes; split it: 100,000 characters at a time can be spoken")
+        raise ValueError(
+            f"{where} has more than {MOST_BYTES:,} bytes; split it: 100,000 characters at a time can be spoken"
+        )
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -131,7 +147,11 @@ class ProgressBar:
         from tqdm import tqdm
 
         if self.bar is None:
-            look: dict[str, Any] = {"desc": "speaking", "bar_format": "{desc} {percentage:3.0f}% |{bar}| {elapsed}", "leave": False}
+            look: dict[str, Any] = {
+                "desc": "speaking",
+                "bar_format": "{desc} {percentage:3.0f}% |{bar}| {elapsed}",
+                "leave": False,
+            }
             self.bar = tqdm(total=1, delay=PATIENCE, disable=True if self.quiet else None, file=sys.stderr, **look)
         self.bar.total = max(1, steps * chunks)
         self.bar.update(max(0, min(self.bar.total, spoken * steps + step) - self.bar.n))

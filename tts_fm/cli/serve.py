@@ -11,7 +11,8 @@ from tts_fm.serve.config import LOCAL, ServeConfig, read_key
 
 EXAMPLES = """examples:
   tts-fm serve --port 8080
-  curl localhost:8080/v1/audio/speech -H "Content-Type: application/json" -d '{"input": "Hello!", "response_format": "wav"}' > hello.wav
+  curl localhost:8080/v1/audio/speech -H "Content-Type: application/json" \\
+    -d '{"input": "Hello!", "response_format": "wav"}' > hello.wav
   TTS_FM_API_KEY=$(openssl rand -hex 24) tts-fm serve --host 0.0.0.0     (behind a proxy that speaks TLS)
 """
 
@@ -22,14 +23,44 @@ def add_parser(subparsers: Any) -> None:
     parser = new_verb(subparsers, "serve", "run an OpenAI-compatible speech server", epilog=EXAMPLES)
     parser.add_argument("--host", default=d.host, help=f"address to listen on (default {d.host}: this machine alone)")
     parser.add_argument("--port", type=int, default=d.port, help=f"port (default {d.port}; 0 = any free one)")
-    parser.add_argument("--api-key-file", metavar="FILE", help="a file that holds the key clients must send; or set TTS_FM_API_KEY")
-    parser.add_argument("--allow-host", action="append", metavar="NAME", help="host name that clients may use, besides localhost")
+    parser.add_argument(
+        "--api-key-file", metavar="FILE", help="a file that holds the key clients must send; or set TTS_FM_API_KEY"
+    )
+    parser.add_argument(
+        "--allow-host", action="append", metavar="NAME", help="host name that clients may use, besides localhost"
+    )
     group = parser.add_argument_group("limits")
-    group.add_argument("--max-chars", type=int, default=d.max_chars, metavar="N", help=f"characters in one request (default {d.max_chars})")
-    group.add_argument("--max-queue", type=int, default=d.max_queue, metavar="N", help=f"requests that may wait (default {d.max_queue})")
-    group.add_argument("--max-steps", type=int, default=d.max_steps, metavar="N", help=f"solver steps of a request (default {d.max_steps})")
-    group.add_argument("--batch-frames", type=int, default=d.batch_frames, metavar="N", help=f"frames a batch (default {d.batch_frames})")
-    group.add_argument("--timeout", type=float, default=d.timeout, metavar="S", help=f"seconds for one request (default {d.timeout:g})")
+    group.add_argument(
+        "--max-chars",
+        type=int,
+        default=d.max_chars,
+        metavar="N",
+        help=f"characters in one request (default {d.max_chars})",
+    )
+    group.add_argument(
+        "--max-queue",
+        type=int,
+        default=d.max_queue,
+        metavar="N",
+        help=f"requests that may wait (default {d.max_queue})",
+    )
+    group.add_argument(
+        "--max-steps",
+        type=int,
+        default=d.max_steps,
+        metavar="N",
+        help=f"solver steps of a request (default {d.max_steps})",
+    )
+    group.add_argument(
+        "--batch-frames",
+        type=int,
+        default=d.batch_frames,
+        metavar="N",
+        help=f"frames a batch (default {d.batch_frames})",
+    )
+    group.add_argument(
+        "--timeout", type=float, default=d.timeout, metavar="S", help=f"seconds for one request (default {d.timeout:g})"
+    )
     add_model_options(parser)
     parser.set_defaults(run=run)
 
@@ -40,7 +71,8 @@ def run(args: Any) -> int:
 
     config = config_from(args)
     need_extra()
-    # oneDNN keeps kernels, and their memory, for every length of speech it has met, up to 1,024: a server would grow for hours.
+    # oneDNN keeps kernels, and their memory, for every length of speech it has met, up to 1,024: a server would grow
+    # for hours.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     sock = listen(config)
     try:
@@ -53,8 +85,17 @@ def run(args: Any) -> int:
 
 def config_from(args: Any) -> ServeConfig:
     """The configuration that the options name; raises ValueError."""
-    config = ServeConfig(args.host, args.port, read_key(args.api_key_file), None, args.max_chars, args.max_steps, args.max_queue,
-                         batch_frames=args.batch_frames, timeout=args.timeout).check()
+    config = ServeConfig(
+        args.host,
+        args.port,
+        read_key(args.api_key_file),
+        None,
+        args.max_chars,
+        args.max_steps,
+        args.max_queue,
+        batch_frames=args.batch_frames,
+        timeout=args.timeout,
+    ).check()
     if args.allow_host or not config.public:
         config = replace(config, hosts=(*LOCAL, config.host.lower(), *(name.lower() for name in args.allow_host or ())))
     return config

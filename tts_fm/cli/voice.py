@@ -18,7 +18,9 @@ def add_parser(subparsers: Any) -> None:
     listing = new_verb(actions, "list", "list the named voices")
     listing.add_argument("--json", action="store_true", help="print JSON")
     listing.set_defaults(run=run_list)
-    add = new_verb(actions, "add", "store a recording as a voice: checked, trimmed, at an even loudness. Ask its owner first")
+    add = new_verb(
+        actions, "add", "store a recording as a voice: checked, trimmed, at an even loudness. Ask its owner first"
+    )
     add.add_argument("name", metavar="NAME", help="letters, digits, - and _")
     add.add_argument("recording", metavar="FILE", help="3 to 12 s of one person speaking")
     add.add_argument("--text", "--ref-text", metavar="TEXT", help="exactly what is said in it (some models need it)")
@@ -35,7 +37,13 @@ def run_list(args: argparse.Namespace) -> int:
     from tts_fm.voices import BUILTIN, catalogue
 
     rows: list[dict[str, Any]] = [
-        {"name": name, "lang": entry.get("lang"), "about": entry.get("about"), "text": entry.get("text"), "built_in": folder == BUILTIN}
+        {
+            "name": name,
+            "lang": entry.get("lang"),
+            "about": entry.get("about"),
+            "text": entry.get("text"),
+            "built_in": folder == BUILTIN,
+        }
         for name, (folder, entry) in catalogue().items()
     ]
     if args.json:
@@ -43,7 +51,12 @@ def run_list(args: argparse.Namespace) -> int:
         return 0
     width = max((len(row["name"]) for row in rows), default=0)
     for number, row in enumerate(rows):
-        notes = [row["lang"] or "", row["about"] or "", "" if row["built_in"] else "added by you", "(default)" if number == 0 else ""]
+        notes = [
+            row["lang"] or "",
+            row["about"] or "",
+            "" if row["built_in"] else "added by you",
+            "(default)" if number == 0 else "",
+        ]
         result(f"{row['name']:{width}}  " + "  ".join(part for part in notes if part))
     if not rows and not args.quiet:
         note("there are no named voices in this install; tts-fm voice add NAME FILE stores one")

@@ -1,4 +1,5 @@
-"""From a corpus to batches: manifests, training items, buckets of like length, what is hidden and what is given, altered voices.
+"""From a corpus to batches: manifests, training items, buckets of like length, what is hidden and what is given,
+altered voices.
 
 It knows utterances and mels, and nothing of networks or of the loss.
 """

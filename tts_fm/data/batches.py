@@ -1,6 +1,8 @@
-"""From utterances to batches: buckets of similar length, a collate that pads, and an order that a resumed run repeats exactly.
+"""From utterances to batches: buckets of similar length, a collate that pads, and an order that a resumed run repeats
+exactly.
 
-B batch, T mel frames, N symbols. A batch is fixed by (seed, epoch, index) alone, so the whole state of the data is one step number.
+B batch, T mel frames, N symbols. A batch is fixed by (seed, epoch, index) alone, so the whole state of the data is one
+step number.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ class Item:
     mel: np.ndarray  # (T, 100) log-mel
     ids: np.ndarray  # (N,) symbols
     durations: np.ndarray | None = None  # (N,) mel frames of each symbol, where they are known
-    prompt: int = 0  # frames at the start that always are the prompt, such as another utterance of the voice; 0 = a part is drawn
+    # frames at the start that always are the prompt, such as another utterance of the voice; 0 = a part is drawn
+    prompt: int = 0
 
 
 class Items(Protocol):
@@ -42,7 +45,9 @@ class Items(Protocol):
 
 @dataclass
 class Batch:
-    """Padded tensors. Masks are True where there is something: mask (a real frame), hidden (to be spoken, enters the loss)."""
+    """Padded tensors. Masks are True where there is something: mask (a real frame), hidden (to be spoken, enters the
+    loss).
+    """
 
     mel: Tensor  # (B, T, 100)
     mask: Tensor  # (B, T) bool
@@ -54,14 +59,24 @@ class Batch:
 
 
 class Buckets:
-    """Utterances grouped by length. Every bucket has one padded length and one batch size, so that few tensor shapes occur.
+    """Utterances grouped by length. Every bucket has one padded length and one batch size, so that few tensor shapes
+    occur.
 
-    budget: frames in a batch. widest: longest utterance taken, in frames; longer ones are counted in `too_long`, never dropped unsaid.
-    quadratic: an utterance of T frames costs T + T^2 / quadratic of the budget. most: items in a batch. 0 = not used, for both.
+    budget: frames in a batch. widest: longest utterance taken, in frames; longer ones are counted in `too_long`, never
+    dropped unsaid. quadratic: an utterance of T frames costs T + T^2 / quadratic of the budget. most: items in a batch.
+    0 = not used, for both.
     """
 
-    def __init__(self, frames: Sequence[int], budget: int, seed: int, widest: int = 1600, growth: float = 1.2, quadratic: int = 0,
-                 most: int = 0) -> None:
+    def __init__(
+        self,
+        frames: Sequence[int],
+        budget: int,
+        seed: int,
+        widest: int = 1600,
+        growth: float = 1.2,
+        quadratic: int = 0,
+        most: int = 0,
+    ) -> None:
         lengths = np.asarray(frames)
         edges = [96]
         while edges[-1] < min(widest, int(lengths.max(initial=1))):
@@ -75,7 +90,9 @@ class Buckets:
         self.per_epoch = sum(-(-len(m) // s) for m, s in zip(self.members, self.sizes, strict=True))
 
     def epoch(self, number: int) -> list[tuple[int, np.ndarray]]:
-        """The batches of one epoch in order: (padded length, utterance numbers). A short last batch is filled from the bucket's start."""
+        """The batches of one epoch in order: (padded length, utterance numbers). A short last batch is filled from the
+        bucket's start.
+        """
         rng = np.random.default_rng((self.seed, number))
         batches = []
         for edge, size, members in zip(self.edges, self.sizes, self.members, strict=True):
@@ -86,7 +103,9 @@ class Buckets:
         return [batches[i] for i in rng.permutation(len(batches))]
 
 
-def collate(items: Sequence[Item], length: int, config: TrainConfig, rng: np.random.Generator, unknown: int | None) -> Batch:
+def collate(
+    items: Sequence[Item], length: int, config: TrainConfig, rng: np.random.Generator, unknown: int | None
+) -> Batch:
     """Pad items to `length` frames and draw what is hidden in each of them."""
     size = len(items)
     mel = np.zeros((size, length, items[0].mel.shape[1]), np.float32)
@@ -112,7 +131,9 @@ def collate(items: Sequence[Item], length: int, config: TrainConfig, rng: np.ran
         texts.append((ids, durations))
     symbols, times = pad_texts(texts, multiple=32)
     drop_audio, drop_text = torch.from_numpy(drops)
-    return Batch(torch.from_numpy(mel), torch.from_numpy(mask), torch.from_numpy(hidden), symbols, times, drop_audio, drop_text)
+    return Batch(
+        torch.from_numpy(mel), torch.from_numpy(mask), torch.from_numpy(hidden), symbols, times, drop_audio, drop_text
+    )
 
 
 def pad_texts(texts: Sequence[tuple[np.ndarray, np.ndarray | None]], multiple: int = 1) -> tuple[Tensor, Tensor | None]:
@@ -129,21 +150,35 @@ def pad_texts(texts: Sequence[tuple[np.ndarray, np.ndarray | None]], multiple: i
 
 
 class Loader:
-    """Batches by number: `loader[number]` is the same batch in every run with the same seed, and in every process that asks for it."""
+    """Batches by number: `loader[number]` is the same batch in every run with the same seed, and in every process that
+    asks for it.
+    """
 
     def __init__(self, items: Items, config: TrainConfig) -> None:
         self.items, self.config = items, config
-        self.buckets = Buckets(items.frames, config.batch_frames, config.seed, config.longest_frames, quadratic=config.quadratic_frames,
-                               most=config.most_items)
+        self.buckets = Buckets(
+            items.frames,
+            config.batch_frames,
+            config.seed,
+            config.longest_frames,
+            quadratic=config.quadratic_frames,
+            most=config.most_items,
+        )
         self._epoch: tuple[int, list[tuple[int, np.ndarray]]] = (-1, [])
 
     def stream(self, numbers: Iterable[int], workers: int = 0) -> Iterator[Batch]:
         """The batches `numbers`, in that order; with workers > 0 prepared ahead by so many processes."""
         if not workers:
             return (self[number] for number in numbers)
-        start = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"  # a fork of running threads may hang
-        how: dict[str, Any] = {"num_workers": workers, "prefetch_factor": 4, "collate_fn": _same, "worker_init_fn": _quiet,
-                               "multiprocessing_context": start}
+        # a fork of running threads may hang
+        start = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        how: dict[str, Any] = {
+            "num_workers": workers,
+            "prefetch_factor": 4,
+            "collate_fn": _same,
+            "worker_init_fn": _quiet,
+            "multiprocessing_context": start,
+        }
         return iter(torch.utils.data.DataLoader(self, batch_size=None, sampler=numbers, **how))  # type: ignore[arg-type]
 
     def __getitem__(self, step: int) -> Batch:
@@ -160,6 +195,8 @@ def _same(batch: Batch) -> Batch:
 
 
 def _quiet(_: int) -> None:
-    """A stop that is sent to the whole process group is the trainer's business: it finishes its update and ends its workers."""
+    """A stop that is sent to the whole process group is the trainer's business: it finishes its update and ends its
+    workers.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)

@@ -1,7 +1,8 @@
 """From a manifest to what the trainer reads: symbols encoded once, log-mels made on the fly from the recordings.
 
-T mel frames, N symbols. The three text forms differ here only in what an item's symbols are: characters (or other tokens of the text) for
-`filler` and `average`, units with their frames between two silences for `aligned`. It does not know batches or networks.
+T mel frames, N symbols. The three text forms differ here only in what an item's symbols are: characters (or other
+tokens of the text) for `filler` and `average`, units with their frames between two silences for `aligned`. It does not
+know batches or networks.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ log = logging.getLogger(__name__)
 
 
 def make_vocab(utterances: Sequence[Utterance], aligned: bool) -> list[str]:
-    """All symbols of the texts, sorted: characters with the space first (as F5's LibriTTS list), or units behind <unk> and <sil>.
+    """All symbols of the texts, sorted: characters with the space first (as F5's LibriTTS list), or units behind <unk>
+    and <sil>.
 
     ValueError when an aligned vocabulary is asked for and not every utterance has its units.
     """
@@ -36,25 +38,39 @@ def make_vocab(utterances: Sequence[Utterance], aligned: bool) -> list[str]:
         return [" ", *sorted({char for u in utterances for char in u.text} - {" "})]
     if missing := [u.id for u in utterances if not u.aligned]:
         some = ", ".join(missing[:3])
-        raise ValueError(f"{len(missing)} utterances have no unit times ({some} ...); run `tts-fm align` on the manifest first")
+        raise ValueError(
+            f"{len(missing)} utterances have no unit times ({some} ...); run `tts-fm align` on the manifest first"
+        )
     return [UNKNOWN, SILENCE, *sorted({unit for u in utterances for unit in u.units or ()})]
 
 
 class ManifestItems:
     """Utterances of a manifest as batches.Items.
 
-    folder: the manifest's. tokenizer: {"name": "char" | "pinyin" | "phoneme", "lang": ...}; not used when `aligned`. Utterances with more
-    symbols than `frames // patch` positions cannot be spoken and are left out, symbols outside the vocabulary are counted: both are logged.
+    folder: the manifest's. tokenizer: {"name": "char" | "pinyin" | "phoneme", "lang": ...}; not used when `aligned`.
+    Utterances with more symbols than `frames // patch` positions cannot be spoken and are left out, symbols outside the
+    vocabulary are counted: both are logged.
     """
 
-    def __init__(self, utterances: Sequence[Utterance], folder: str | os.PathLike[str], vocab: Sequence[str], tokenizer: dict | None = None,
-                 aligned: bool = False, patch: int = 1) -> None:
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        folder: str | os.PathLike[str],
+        vocab: Sequence[str],
+        tokenizer: dict | None = None,
+        aligned: bool = False,
+        patch: int = 1,
+    ) -> None:
         self.folder, index, unknown = Path(folder), {symbol: i for i, symbol in enumerate(vocab)}, Counter[str]()
         self.unknown = index.get(UNKNOWN) if aligned else None
         self.utterances: list[Utterance] = []
         self.frames: list[int] = []
         self.texts: list[tuple[np.ndarray, np.ndarray | None]] = []
-        words = None if aligned else make_tokenizer((tokenizer or {"name": "char"})["name"], vocab, (tokenizer or {}).get("lang"))
+        words = (
+            None
+            if aligned
+            else make_tokenizer((tokenizer or {"name": "char"})["name"], vocab, (tokenizer or {}).get("lang"))
+        )
         crowded = 0
         for utterance in utterances:
             frames = round(utterance.seconds * SAMPLE_RATE) // HOP + 1
@@ -74,9 +90,15 @@ class ManifestItems:
         if crowded:
             log.warning("%d utterances have more symbols than places for them and are left out", crowded)
         if unknown:
-            log.warning("symbols outside the vocabulary: %s", ", ".join(f"{s!r} {n} times" for s, n in unknown.most_common(20)))
+            log.warning(
+                "symbols outside the vocabulary: %s", ", ".join(f"{s!r} {n} times" for s, n in unknown.most_common(20))
+            )
         if not self.utterances:
-            raise ValueError("no utterance can be used; see the warnings above" if utterances else "there are no utterances in this split")
+            raise ValueError(
+                "no utterance can be used; see the warnings above"
+                if utterances
+                else "there are no utterances in this split"
+            )
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -88,20 +110,42 @@ class ManifestItems:
         wave = read_wave(path)
         seconds = len(wave) / SAMPLE_RATE
         if abs(seconds - utterance.seconds) > 0.05:
-            raise ValueError(f"{path} lasts {seconds:.2f} s, the manifest says {utterance.seconds:.2f} s; prepare the corpus again")
+            raise ValueError(
+                f"{path} lasts {seconds:.2f} s, the manifest says {utterance.seconds:.2f} s; prepare the corpus again"
+            )
         wave = np.pad(wave, (0, max(0, MIN_SAMPLES - len(wave))))
         return Item(mel_of(wave)[:frames], *self.texts[index])
 
 
 def read_wave(path: Path) -> np.ndarray:
-    """audio.load, with a short cut for the plainest files (24 kHz, mono, 16 bit, a header of 44 bytes), which LibriTTS's are."""
+    """audio.load, with a short cut for the plainest files (24 kHz, mono, 16 bit, a header of 44 bytes), which
+    LibriTTS's are.
+    """
     try:
         data = path.read_bytes()
     except OSError:
         return load(path)  # says what is wrong
     size = len(data) - 44
-    plain = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", size + 36, b"WAVE", b"fmt ", 16, 1, 1, SAMPLE_RATE, 2 * SAMPLE_RATE, 2, 16, b"data",
-                        size) if size > 0 else b""
+    plain = (
+        struct.pack(
+            "<4sI4s4sIHHIIHH4sI",
+            b"RIFF",
+            size + 36,
+            b"WAVE",
+            b"fmt ",
+            16,
+            1,
+            1,
+            SAMPLE_RATE,
+            2 * SAMPLE_RATE,
+            2,
+            16,
+            b"data",
+            size,
+        )
+        if size > 0
+        else b""
+    )
     if not plain or size % 2 or data[:44] != plain:
         return load(path)
     return np.frombuffer(data, "<i2", offset=44) * np.float32(2**-15)
@@ -109,7 +153,9 @@ def read_wave(path: Path) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def mel_parts() -> tuple[np.ndarray, list[tuple[slice, slice, np.ndarray]]]:
-    """The window (1024,) and the mel filters of audio/mel.py in four parts, each (mel bins, frequencies that it needs, weights)."""
+    """The window (1024,) and the mel filters of audio/mel.py in four parts, each (mel bins, frequencies that it needs,
+    weights).
+    """
     from tts_fm.audio.mel import _mel_transform
 
     transform = _mel_transform("cpu")
@@ -124,11 +170,14 @@ def mel_parts() -> tuple[np.ndarray, list[tuple[slice, slice, np.ndarray]]]:
 
 
 def mel_of(wave: np.ndarray) -> np.ndarray:
-    """audio.log_mel of one wave on the CPU, (S,) -> (S // 256 + 1, 100), in less than half the time: it works piece by piece."""
+    """audio.log_mel of one wave on the CPU, (S,) -> (S // 256 + 1, 100), in less than half the time: it works piece by
+    piece.
+    """
     import torch
 
     window, parts = mel_parts()
-    frames = np.lib.stride_tricks.sliding_window_view(np.pad(wave, N_FFT // 2, mode="reflect"), N_FFT)[::HOP]  # (T, 1024)
+    # (T, 1024)
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(wave, N_FFT // 2, mode="reflect"), N_FFT)[::HOP]
     mel = np.empty((len(frames), N_MELS), np.float32)
     windowed, spectrum = torch.empty(PIECE, N_FFT), torch.empty(PIECE, N_FFT // 2 + 1, dtype=torch.complex64)
     magnitude = np.empty(spectrum.shape, np.float32)
@@ -145,7 +194,9 @@ def mel_of(wave: np.ndarray) -> np.ndarray:
 
 
 def aligned_text(utterance: Utterance, index: dict[str, int], unknown: Counter[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Symbols and mel frames of an aligned utterance, silences included; a unit outside the vocabulary becomes <unk> and is counted."""
+    """Symbols and mel frames of an aligned utterance, silences included; a unit outside the vocabulary becomes <unk>
+    and is counted.
+    """
     if utterance.units is None or utterance.unit_frames is None:
         raise ValueError(f"{utterance.id} has no unit times; run `tts-fm align` on the manifest first")
     symbols = [SILENCE, *utterance.units, SILENCE]

@@ -1,7 +1,7 @@
 """Infilling: what is hidden, what is given, what enters the loss, decided for every item on its own.
 
-An utterance has T frames. A span of them is hidden (the network must speak it); the rest is given as the prompt. All draws come from the
-numpy generator that is passed in, so a resumed run repeats them.
+An utterance has T frames. A span of them is hidden (the network must speak it); the rest is given as the prompt. All
+draws come from the numpy generator that is passed in, so a resumed run repeats them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ class Infill:
 
 
 def draw_infill(frames: int, config: TrainConfig, rng: np.random.Generator) -> Infill:
-    """Draw the hidden span (a share `config.span` of `frames`, at a random place or at the end) and the conditions to drop."""
+    """Draw the hidden span (a share `config.span` of `frames`, at a random place or at the end) and the conditions to
+    drop.
+    """
     share, place, first, condition, text, turn_at = rng.random(6)
     low, high = config.span
     length = max(1, int(frames * (low + (high - low) * share)))
@@ -38,7 +40,9 @@ def draw_infill(frames: int, config: TrainConfig, rng: np.random.Generator) -> I
     return Infill(start, start + length, audio, both, bool(hide_text), bool(turned))
 
 
-def hide_prompt_symbols(ids: np.ndarray, durations: np.ndarray, start: int, unknown: int) -> tuple[np.ndarray, np.ndarray]:
+def hide_prompt_symbols(
+    ids: np.ndarray, durations: np.ndarray, start: int, unknown: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Replace the symbols that end before frame `start` by one symbol `unknown` of the same total duration.
 
     (N,) ids and (N,) frames -> (M,) and (M,), M <= N + 1. This is what a prompt without a transcript looks like.
@@ -53,13 +57,15 @@ def hide_prompt_symbols(ids: np.ndarray, durations: np.ndarray, start: int, unkn
 def turn(
     mel: np.ndarray, ids: np.ndarray, durations: np.ndarray, start: int, unknown: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Swap the parts of an utterance: its end, about `start` frames, becomes a prompt without transcript; its beginning is to be spoken.
+    """Swap the parts of an utterance: its end, about `start` frames, becomes a prompt without transcript; its beginning
+    is to be spoken.
 
-    At inference a sentence begins where the prompt's sentence has ended. Cut in two in its order, an utterance goes on where the prompt
-    breaks off, and as pitch falls within a sentence (declination), a network that has seen this only speaks lower than its prompt.
+    At inference a sentence begins where the prompt's sentence has ended. Cut in two in its order, an utterance goes on
+    where the prompt breaks off, and as pitch falls within a sentence (declination), a network that has seen this only
+    speaks lower than its prompt.
 
-    mel (T, 100), ids (N,), durations (N,) in frames -> the same turned, (T, 100), (M,), (M,), M <= N + 1, and the frames of the prompt. The
-    cut falls on the nearest boundary of symbols that leaves something to speak.
+    mel (T, 100), ids (N,), durations (N,) in frames -> the same turned, (T, 100), (M,), (M,), M <= N + 1, and the
+    frames of the prompt. The cut falls on the nearest boundary of symbols that leaves something to speak.
     """
     ends = durations.cumsum()
     spoken = 1 + int(np.abs(ends - (len(mel) - start)).argmin())  # symbols
@@ -67,4 +73,9 @@ def turn(
     if cut == len(mel):
         return mel, ids[:spoken], durations[:spoken], 0
     turned = np.concatenate([mel[cut:], mel[:cut]])
-    return turned, np.concatenate([[unknown], ids[:spoken]]), np.concatenate([[len(mel) - cut], durations[:spoken]]), len(mel) - cut
+    return (
+        turned,
+        np.concatenate([[unknown], ids[:spoken]]),
+        np.concatenate([[len(mel) - cut], durations[:spoken]]),
+        len(mel) - cut,
+    )

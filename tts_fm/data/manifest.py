@@ -1,10 +1,12 @@
 """The manifest: one JSON object a line, one utterance an object. What every corpus becomes and every recipe reads.
 
-    {"id": "84_121123_7", "audio": "dev-clean/84/.../x.wav", "text": "A word.", "speaker": "84", "seconds": 1.92, "split": "valid"}
+    {"id": "84_121123_7", "audio": "dev-clean/84/.../x.wav", "text": "A word.", "speaker": "84", "seconds": 1.92,
+      "split": "valid"}
 
-`audio` is relative to the manifest's folder, or absolute. Aligned manifests add `units` with `unit_frames`, `lead_frames`, `tail_frames`,
-in frames of `frame_seconds`. Own notes go under "about" or under names that begin with "x_"; any other unknown name is an error, because a
-misspelt field is lost in silence otherwise. This module does not open audio, and knows no corpus.
+`audio` is relative to the manifest's folder, or absolute. Aligned manifests add `units` with `unit_frames`,
+`lead_frames`, `tail_frames`, in frames of `frame_seconds`. Own notes go under "about" or under names that begin with
+"x_"; any other unknown name is an error, because a misspelt field is lost in silence otherwise. This module does not
+open audio, and knows no corpus.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from tts_fm.errors import ModelError
 
 SPLITS = ("train", "valid", "test")
 FRAME_SECONDS = 0.025
-NOTES = ("voices", "speed", "source", "original_text", "chapter", "words")  # known notes that are kept but mean nothing here
+# known notes that are kept but mean nothing here
+NOTES = ("voices", "speed", "source", "original_text", "chapter", "words")
 ID = re.compile(r"[^\x00-\x1f\x7f/\\]{1,200}")
 MOST_FAULTS = 20  # shown at once
 
@@ -89,7 +92,9 @@ class Utterance:
             _number("unit_frames", value)
         said = (self.lead_frames + sum(self.unit_frames) + self.tail_frames) * self.frame_seconds
         if abs(said - self.seconds) > max(0.1, 0.02 * self.seconds):
-            raise ValueError(f"its units last {said:.2f} s together with the silences, the recording {self.seconds:.2f} s")
+            raise ValueError(
+                f"its units last {said:.2f} s together with the silences, the recording {self.seconds:.2f} s"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """The plain JSON form, fields at their default left out (but not `split`)."""
@@ -103,7 +108,9 @@ class Utterance:
 
 
 FIELDS = {f.name: f for f in dataclasses.fields(Utterance)}
-REQUIRED = [name for name, f in FIELDS.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING]
+REQUIRED = [
+    name for name, f in FIELDS.items() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+]
 
 
 def _number(name: str, value: Any, above: bool = False) -> None:
@@ -113,7 +120,9 @@ def _number(name: str, value: Any, above: bool = False) -> None:
 
 
 def from_row(row: Any) -> Utterance:
-    """An utterance from one parsed line. ValueError for fields that are missing, unknown (the nearest is named) or wrong."""
+    """An utterance from one parsed line. ValueError for fields that are missing, unknown (the nearest is named) or
+    wrong.
+    """
     if not isinstance(row, dict):
         raise ValueError(f"a line must be a JSON object, got {type(row).__name__}")
     missing = [name for name in REQUIRED if name not in row]
@@ -143,14 +152,16 @@ def from_row(row: Any) -> Utterance:
 def read_manifest(path: str | os.PathLike[str], audio: bool = False) -> list[Utterance]:
     """Read and check a whole manifest.
 
-    audio: also see that every sound file is there. ModelError when the manifest is missing; ValueError with every fault (the first 20)
-    as file:line otherwise, also for ids that come twice and for a manifest without utterances.
+    audio: also see that every sound file is there. ModelError when the manifest is missing; ValueError with every fault
+    (the first 20) as file:line otherwise, also for ids that come twice and for a manifest without utterances.
     """
     path = Path(path)
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
-        raise ModelError(f"cannot read the manifest {path}: {error.strerror or error}; data_prep makes manifests") from None
+        raise ModelError(
+            f"cannot read the manifest {path}: {error.strerror or error}; data_prep makes manifests"
+        ) from None
     found: list[Utterance] = []
     faults: list[str] = []
     lines_of: dict[str, int] = {}
@@ -187,7 +198,9 @@ def _parse(line: bytes) -> Any:
 
 
 def write_manifest(path: str | os.PathLike[str], utterances: Iterable[Utterance]) -> int:
-    """Write a manifest in one rename; returns the number of lines. ValueError, and no file, for a wrong utterance or a double id."""
+    """Write a manifest in one rename; returns the number of lines. ValueError, and no file, for a wrong utterance or a
+    double id.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -222,8 +235,12 @@ class Statistics:
     def line(self) -> str:
         """The figures in one line for people."""
         spread = f"{self.shortest:.2f} / {self.median:.2f} / {self.longest:.2f} s"
-        return (f"{self.utterances} utterances, {self.hours:.2f} h, {self.speakers} speakers, {spread} (shortest / median / longest), "
-                f"{self.symbols} different characters, {self.characters_per_second:.1f} characters a second, {self.aligned} aligned")
+        return (
+            f"{self.utterances} utterances, {self.hours:.2f} h, {self.speakers} speakers, {spread} (shortest / median "
+            "/ longest), "
+            f"{self.symbols} different characters, {self.characters_per_second:.1f} characters a second, "
+            f"{self.aligned} aligned"
+        )
 
 
 def statistics(utterances: Sequence[Utterance]) -> dict[str, Statistics]:
@@ -238,5 +255,14 @@ def _figures(group: Sequence[Utterance]) -> Statistics:
     for utterance in group:
         symbols.update(utterance.text)
     total = sum(lengths)
-    return Statistics(len(group), total / 3600, len({u.speaker for u in group}), lengths[0], lengths[len(lengths) // 2], lengths[-1],
-                      len(symbols), sum(symbols.values()) / total, sum(u.aligned for u in group))
+    return Statistics(
+        len(group),
+        total / 3600,
+        len({u.speaker for u in group}),
+        lengths[0],
+        lengths[len(lengths) // 2],
+        lengths[-1],
+        len(symbols),
+        sum(symbols.values()) / total,
+        sum(u.aligned for u in group),
+    )

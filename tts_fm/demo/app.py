@@ -29,7 +29,8 @@ CSS = """
 .dark {--color-accent: #60a5fa}
 .gradio-container time, .gradio-container .controls span {color: var(--body-text-color-subdued) !important}
 """
-# Status lines are live regions, so that a screen reader says what they show; Gradio's "Empty value" labels need a role to be allowed.
+# Status lines are live regions, so that a screen reader says what they show; Gradio's "Empty value" labels need a role
+# to be allowed.
 JS = """() => {
   document.documentElement.lang = "en";
   const mend = () => {
@@ -48,7 +49,9 @@ def need_gradio() -> None:
     try:
         import gradio  # noqa: F401
     except ImportError as error:
-        raise MissingDependency(f'the demo needs gradio ({error}); install it with: pip install "tts-fm[demo]"') from None
+        raise MissingDependency(
+            f'the demo needs gradio ({error}); install it with: pip install "tts-fm[demo]"'
+        ) from None
 
 
 def build(service: Service) -> gr.Blocks:
@@ -63,7 +66,10 @@ def build(service: Service) -> gr.Blocks:
 
     left.__annotations__["request"] = gr.Request
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as page:
-        gr.Markdown("# tts_fm\nWrite a text, choose or record a voice, press Speak. Everything runs on the machine that serves this page.")
+        gr.Markdown(
+            "# tts_fm\nWrite a text, choose or record a voice, press Speak. Everything runs on the machine that serves "
+            "this page."
+        )
         tabs = {"Clone": tabs_clone, "Script": tabs_script, "Batch": tabs_batch, "Edit": tabs_edit, "About": tabs_about}
         for name, tab in tabs.items():
             with gr.Tab(name, id=name.lower()):
@@ -98,5 +104,7 @@ def theme() -> Any:
         for hover, shade in (("", 700), ("_hover", 800))
         for dark in ("", "_dark")
     }
-    red = {f"button_cancel_background_fill{hover}{dark}": "#b3261e" for hover in ("", "_hover") for dark in ("", "_dark")}
+    red = {
+        f"button_cancel_background_fill{hover}{dark}": "#b3261e" for hover in ("", "_hover") for dark in ("", "_dark")
+    }
     return Default(primary_hue="blue").set(**grey, **blue, **red, color_accent="*primary_600")

@@ -1,6 +1,8 @@
-"""Texts that come in, scripts of `[name] words` and uploaded lists, and that go out: command lines. Over strings; no files but the list.
+"""Texts that come in, scripts of `[name] words` and uploaded lists, and that go out: command lines. Over strings; no
+files but the list.
 
-Only stored voices and the page's own recordings can be named: a list never names a file of the machine that runs the demo.
+Only stored voices and the page's own recordings can be named: a list never names a file of the machine that runs the
+demo.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from tts_fm.settings import Settings
 OWN = ""  # the voice choice that means "my recording"
 TAG = re.compile(r"\s*\[([A-Za-z0-9][A-Za-z0-9_-]{0,63})\](?!\()\s*")  # [name], but not [word](/ipa/)
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)  # names that Windows keeps for devices
+# names that Windows keeps for devices
+RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
 LIST_TYPES = (".txt", ".csv", ".tsv", ".jsonl")
 COLUMNS = ("id", "text", "voice")
 
@@ -34,7 +37,8 @@ class Turn:
 
 
 def parse_script(text: str, voices: Collection[str]) -> list[Turn]:
-    """Turns of a script: a line that begins with `[name]` changes the voice, other lines go on with it; empty lines are ignored.
+    """Turns of a script: a line that begins with `[name]` changes the voice, other lines go on with it; empty lines are
+    ignored.
 
     Raises ValueError naming every line with an unknown voice.
     """
@@ -57,14 +61,16 @@ def parse_script(text: str, voices: Collection[str]) -> list[Turn]:
 
 
 def read_list(path: str, voices: Collection[str], most: int, characters: int) -> list[Turn]:
-    """Turns of an uploaded list: .txt (a line = an utterance), .csv or .tsv with a header, .jsonl; columns id, text, voice.
+    """Turns of an uploaded list: .txt (a line = an utterance), .csv or .tsv with a header, .jsonl; columns id, text,
+    voice.
 
     Raises ValueError with every fault and its line.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in LIST_TYPES:
         raise ValueError(
-            f"a list is a {', '.join(LIST_TYPES)} file, got {suffix or 'a file without a suffix'}; tts-fm batch reads more forms"
+            f"a list is a {', '.join(LIST_TYPES)} file, got {suffix or 'a file without a suffix'}; tts-fm batch reads "
+            "more forms"
         )
     data = Path(path).read_bytes()
     try:
@@ -72,13 +78,17 @@ def read_list(path: str, voices: Collection[str], most: int, characters: int) ->
     except UnicodeDecodeError as error:
         raise ValueError(f"the list is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
     faults: list[str] = []
-    rows = {".txt": _lines, ".jsonl": _json}.get(suffix, lambda t, f: _table(t, f, "\t" if suffix == ".tsv" else ","))(text, faults)
+    rows = {".txt": _lines, ".jsonl": _json}.get(suffix, lambda t, f: _table(t, f, "\t" if suffix == ".tsv" else ","))(
+        text, faults
+    )
     turns = [_turn(k, where, row, voices, faults) for k, (where, row) in enumerate(rows)]
     seen: dict[str, str] = {}
     for turn in turns:
         key = turn.id.casefold()
         if key in seen:
-            faults.append(f"{turn.where}: the id {turn.id!r} is also that of {seen[key]} (upper and lower case count as the same)")
+            faults.append(
+                f"{turn.where}: the id {turn.id!r} is also that of {seen[key]} (upper and lower case count as the same)"
+            )
         seen.setdefault(key, turn.where)
     if not turns and not faults:
         faults.append("the list holds nothing to say")
@@ -121,7 +131,8 @@ def _table(text: str, faults: list[str], mark: str) -> Rows:
         reader = csv.DictReader(text.splitlines(), delimiter=mark, strict=True)
         if "text" not in (reader.fieldnames or []):
             faults.append(
-                f"line 1: the header needs a column text (and may have id and voice), got {', '.join(reader.fieldnames or []) or 'none'}"
+                "line 1: the header needs a column text (and may have id and voice), got "
+                f"{', '.join(reader.fieldnames or []) or 'none'}"
             )
             return []
         return [(f"line {reader.line_num}", dict(row)) for row in reader]
@@ -135,7 +146,8 @@ def _turn(index: int, where: str, row: dict[str, object], voices: Collection[str
     strange = [str(key) for key in row if key not in COLUMNS]
     if strange:
         faults.append(
-            f"{where}: {', '.join(strange)[:60]} cannot be used here; the demo takes {', '.join(COLUMNS)}, tts-fm batch takes more"
+            f"{where}: {', '.join(strange)[:60]} cannot be used here; the demo takes {', '.join(COLUMNS)}, tts-fm "
+            "batch takes more"
         )
     text, voice, name = (row.get(key) for key in ("text", "voice", "id"))
     if not isinstance(text, str) or not text.strip():
@@ -145,12 +157,18 @@ def _turn(index: int, where: str, row: dict[str, object], voices: Collection[str
     if name in (None, ""):
         name = f"{index + 1:06d}"
     elif not isinstance(name, str) or not ID.fullmatch(name) or RESERVED.fullmatch(name) or name.endswith("."):
-        faults.append(f"{where}: the id {str(name)[:40]!r} cannot name a file; use letters, digits, . - and _, at most 64")
+        faults.append(
+            f"{where}: the id {str(name)[:40]!r} cannot name a file; use letters, digits, . - and _, at most 64"
+        )
     return Turn(str(name), str(voice) if voice else None, text.strip() if isinstance(text, str) else "", where)
 
 
-def command_line(text: str, voice: str, settings: Settings, transcript: str | None = None, model: str | None = None) -> str:
-    """The `tts-fm say` line that makes the same speech. A recording stands as my-voice.wav: the page cannot know where it is."""
+def command_line(
+    text: str, voice: str, settings: Settings, transcript: str | None = None, model: str | None = None
+) -> str:
+    """The `tts-fm say` line that makes the same speech. A recording stands as my-voice.wav: the page cannot know where
+    it is.
+    """
     words = ["tts-fm", "say", *([] if text.startswith("-") else [text])]
     if voice == OWN:
         said = " ".join((transcript or "").split())

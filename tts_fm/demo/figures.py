@@ -1,4 +1,5 @@
-"""Pictures of speech, drawn with numpy and Pillow (which Gradio brings): waveform above, mel below, time and words between.
+"""Pictures of speech, drawn with numpy and Pillow (which Gradio brings): waveform above, mel below, time and words
+between.
 
 T mel frames (93.75 a second), S samples at 24 kHz. Knows nothing of models or pages.
 """
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
     from tts_fm.text.word_times import Word
 
 INK, PAPER, WAVE, GRID, MARK = (34, 34, 40), (255, 255, 255), (41, 98, 160), (205, 208, 214), (255, 226, 160)
-# Anchors of a colour scale from dark violet to pale yellow, rising evenly in brightness (readable without colour vision).
-ANCHORS = np.array([(13, 8, 35), (60, 20, 95), (120, 35, 115), (180, 55, 105), (230, 95, 85), (250, 160, 95), (253, 225, 155)], np.float64)
+# Anchors of a colour scale from dark violet to pale yellow, rising evenly in brightness (readable without colour
+# vision).
+ANCHORS = np.array(
+    [(13, 8, 35), (60, 20, 95), (120, 35, 115), (180, 55, 105), (230, 95, 85), (250, 160, 95), (253, 225, 155)],
+    np.float64,
+)
 FLOOR, CEILING = -9.0, 2.5  # log-mel values that get the darkest and the brightest colour
 
 
@@ -36,7 +41,9 @@ def speech_picture(
     rate: int = 24_000,
     width: int = 800,
 ) -> Image:
-    """Waveform, time axis with words, and mel of one piece of speech: a PIL image `width` pixels wide. marks: seconds that stand out."""
+    """Waveform, time axis with words, and mel of one piece of speech: a PIL image `width` pixels wide. marks: seconds
+    that stand out.
+    """
     from PIL import Image, ImageDraw
 
     high, low, axis = 100, 200, 50
@@ -110,6 +117,7 @@ def table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[object]]) 
     body = "".join("<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
     label = escape(caption, quote=True)
     return (
-        f'<div class="tts-table" tabindex="0" role="region" aria-label="{label}"><table><caption>{escape(caption)}</caption>'
+        '<div class="tts-table" tabindex="0" role="region" '
+        f'aria-label="{label}"><table><caption>{escape(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )

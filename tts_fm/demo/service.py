@@ -1,7 +1,8 @@
-"""What the demo does, without Gradio: one loaded TTS that a single thread uses for everybody in turn, requests with limits, stop flags.
+"""What the demo does, without Gradio: one loaded TTS that a single thread uses for everybody in turn, requests with
+limits, stop flags.
 
-Nothing about a user is kept here but, while something runs, whether it shall stop. Results live in the caller's session and in files that
-are swept away. T mel frames, S samples at 24 kHz.
+Nothing about a user is kept here but, while something runs, whether it shall stop. Results live in the caller's session
+and in files that are swept away. T mel frames, S samples at 24 kHz.
 """
 
 from __future__ import annotations
@@ -105,11 +106,14 @@ class Moment:
 class Service:
     """The model and its rules. Methods raise ValueError with a line for the user, or Stopped."""
 
-    def __init__(self, tts: TTS, limits: Limits | None = None, model: str | None = None, shows_paths: bool = True) -> None:
+    def __init__(
+        self, tts: TTS, limits: Limits | None = None, model: str | None = None, shows_paths: bool = True
+    ) -> None:
         """model: where tts came from, None = built in; shows_paths: whether visitors may see that place."""
         self.tts, self.limits, self.model = tts, limits or Limits(), model
         self.shown_model = model if shows_paths or model is None or model.startswith("hf://") else Path(model).name
-        self._worker = ThreadPoolExecutor(1, "tts")  # one computation at a time: two would only share the cores (and espeak is per thread)
+        # one computation at a time: two would only share the cores (and espeak is per thread)
+        self._worker = ThreadPoolExecutor(1, "tts")
         self._aligner: Aligner | None = None  # loaded for the first edit
         self._guard = threading.Lock()
         self._running: dict[str, bool] = {}  # session and tab -> stop wanted
@@ -118,10 +122,12 @@ class Service:
         self.folder.mkdir()
         self.uploads.mkdir()
 
-    # ---- stopping --------------------------------------------------------------------------------------------------------
+    # ---- stopping
 
     def arm(self, who: str) -> None:
-        """A request of `who` (session and tab) is on its way; Stop works from now on, also while it waits in the queue."""
+        """A request of `who` (session and tab) is on its way; Stop works from now on, also while it waits in the
+        queue.
+        """
         with self._guard:
             self._running[who] = False
 
@@ -153,7 +159,7 @@ class Service:
             with self._guard:
                 self._running.pop(who, None)
 
-    # ---- requests --------------------------------------------------------------------------------------------------------
+    # ---- requests
 
     def settings(
         self,
@@ -167,7 +173,9 @@ class Service:
         """Numbers from the page as checked Settings; None = the model's own."""
         whole = None if steps is None else _whole("steps", steps)
         if whole is not None and not STEPS[0] <= whole <= STEPS[1]:
-            raise ValueError(f"steps must be from {STEPS[0]} to {STEPS[1]} here, got {whole}; tts-fm say takes up to 256")
+            raise ValueError(
+                f"steps must be from {STEPS[0]} to {STEPS[1]} here, got {whole}; tts-fm say takes up to 256"
+            )
         chosen = Settings(
             steps=whole,
             cfg=cfg,
@@ -182,7 +190,9 @@ class Service:
         """The stored voice `name`, or for OWN the checked recording."""
         if name == OWN or name is None:
             if not recording:
-                raise ValueError("there is no recording yet: upload or record 3 to 12 s of speech, or choose a stored voice")
+                raise ValueError(
+                    "there is no recording yet: upload or record 3 to 12 s of speech, or choose a stored voice"
+                )
             with nameless(recording):
                 return replace(self.tts.voice(recording, transcript or None), name="my recording")
         if name not in self.tts.voices():
@@ -197,11 +207,12 @@ class Service:
             raise ValueError("the text is empty: write what shall be said")
         if len(text) > self.limits.characters:
             raise ValueError(
-                f"the text has {len(text):,} characters, this demo takes {self.limits.characters:,}: shorten it, or use tts-fm batch"
+                f"the text has {len(text):,} characters, this demo takes {self.limits.characters:,}: shorten it, or "
+                "use tts-fm batch"
             )
         return Request(text, voice, None, settings)
 
-    # ---- speaking --------------------------------------------------------------------------------------------------------
+    # ---- speaking
 
     def speak(self, request: Request, run: Run) -> Iterator[tuple[Take, int]]:
         """Speak chunk by chunk; yields the take as it grows and the number of chunks it will have."""
@@ -223,7 +234,9 @@ class Service:
         count = take.again.get(at, 0) + 1
         seed = take.request.settings.seed + count
         fresh: list[Chunk] = []
-        take.compute_seconds += self._speak(self.tts, replace(job, seed=chunk_seed(replace(job.settings, seed=seed), at)), fresh, run)
+        take.compute_seconds += self._speak(
+            self.tts, replace(job, seed=chunk_seed(replace(job.settings, seed=seed), at)), fresh, run
+        )
         take.chunks[at], take.again[at] = fresh[0], count
         return seed
 
@@ -249,14 +262,19 @@ class Service:
         length = len(final[0].mel)  # the silence behind the speech is cut from the result; so it is here
         seen = [(step, time, mel[:length]) for step, time, mel in seen] + [(steps, 1.0, torch.from_numpy(final[0].mel))]
         waves = self._do(lambda: [self.tts.vocoder.decode(mel[None])[0].cpu().numpy() for _, _, mel in seen])
-        return [Moment(step, time, mel.numpy(), np.clip(wave, -1, 1)) for (step, time, mel), wave in zip(seen, waves, strict=True)]
+        return [
+            Moment(step, time, mel.numpy(), np.clip(wave, -1, 1))
+            for (step, time, mel), wave in zip(seen, waves, strict=True)
+        ]
 
     def finish(self, take: Take) -> Speech:
         """The take as one Speech."""
         return self.tts.finish(take.job, take.chunks, take.compute_seconds)
 
     def many(self, requests: Sequence[Request], names: Sequence[str], run: Run) -> Iterator[tuple[int, Speech]]:
-        """Speak many requests in exact batches; yields (number, Speech) as they finish. All bad ones are named, by `names`, before that."""
+        """Speak many requests in exact batches; yields (number, Speech) as they finish. All bad ones are named, by
+        `names`, before that.
+        """
         faults = []
         for name, request in zip(names, requests, strict=True):
             try:
@@ -278,7 +296,9 @@ class Service:
         if not recording:
             raise ValueError(f"there is no recording yet: upload or record up to {LONGEST:.0f} s of speech")
         if max(len(text), len(new_text)) > self.limits.characters:
-            raise ValueError(f"the longer text has more than {self.limits.characters:,} characters; cut out the sentence to change")
+            raise ValueError(
+                f"the longer text has more than {self.limits.characters:,} characters; cut out the sentence to change"
+            )
 
         def work() -> Edited:
             if self._aligner is None:
@@ -295,7 +315,9 @@ class Service:
         return self._do(lambda: self.tts.plan(request))
 
     def _speak(self, tts: TTS, job: Job, into: list[Chunk], run: Run, on_progress: Tell | None = None) -> float:
-        """Speak one job, appending its chunk; returns the seconds it took. on_progress: instead of `run`, as part of a whole."""
+        """Speak one job, appending its chunk; returns the seconds it took. on_progress: instead of `run`, as part of a
+        whole.
+        """
 
         def work() -> float:
             began = time.perf_counter()
@@ -318,7 +340,7 @@ class Service:
             raise ValueError(f"the chunk must be a number from 1 to {total}, got {number}")
         return int(number) - 1
 
-    # ---- files -----------------------------------------------------------------------------------------------------------
+    # ---- files
 
     def place(self) -> Path:
         """A fresh folder for result files; older ones are removed."""
@@ -366,7 +388,9 @@ def nameless(recording: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ValueError(str(error).replace(f"the reference {recording}", "the recording").replace(recording, "the recording")) from None
+        raise ValueError(
+            str(error).replace(f"the reference {recording}", "the recording").replace(recording, "the recording")
+        ) from None
 
 
 def joined(faults: list[str], shown: int = 8) -> str:
@@ -376,6 +400,12 @@ def joined(faults: list[str], shown: int = 8) -> str:
 
 def _whole(name: str, value: float) -> int:
     """A whole number from a page's float; ValueError for NaN and fractions."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) > 2**63 or value != int(value):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or value != value
+        or abs(value) > 2**63
+        or value != int(value)
+    ):
         raise ValueError(f"{name} must be a whole number, got {value!r}")
     return int(value)

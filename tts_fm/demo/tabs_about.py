@@ -13,21 +13,22 @@ CARDS = ("README.md", "MODEL_CARD.md", "model_card.md")
 
 RULES = """
 ## Consent
-Clone only your own voice, or the voice of somebody who agreed to it, and change only recordings whose speaker agreed. Do not use either to
-deceive: say that the speech is generated. Every audio file written here carries a note in its metadata (program, voice, seed, steps; for
-an edited recording, which seconds are new).
+Clone only your own voice, or the voice of somebody who agreed to it, and change only recordings whose speaker agreed.
+Do not use either to deceive: say that the speech is generated. Every audio file written here carries a note in its
+metadata (program, voice, seed, steps; for an edited recording, which seconds are new).
 
 ## Your data
-Recordings and texts are used for your request and nothing else. The server removes its result files after ten minutes, and uploads and the
-copies for the players within a day. Texts are not logged. No analytics are sent.
+Recordings and texts are used for your request and nothing else. The server removes its result files after ten
+minutes, and uploads and the copies for the players within a day. Texts are not logged. No analytics are sent.
 
 ## Licence
-tts_fm is Apache-2.0. The built-in model was trained on synthetic speech (Kokoro-82M, Apache-2.0) of texts in the public domain or CC BY.
-Weights that you load yourself have their own licence; the published F5-TTS weights are for non-commercial use (CC BY-NC 4.0).
+tts_fm is Apache-2.0. The built-in model was trained on synthetic speech (Kokoro-82M, Apache-2.0) of texts in the
+public domain or CC BY. Weights that you load yourself have their own licence; the published F5-TTS weights are for
+non-commercial use (CC BY-NC 4.0).
 
 ## Use it elsewhere
-`tts-fm say`, `batch`, `edit` and `serve` do the same without a browser; in Python: `from tts_fm import TTS`. This page has an
-API too: see "Use via API" below.
+`tts-fm say`, `batch`, `edit` and `serve` do the same without a browser; in Python: `from tts_fm import TTS`. This
+page has an API too: see "Use via API" below.
 """
 
 

@@ -25,13 +25,17 @@ def build(service: Service) -> None:
     """Lay out the page and wire it."""
     limits = service.limits
     gr.Markdown(
-        "A `.txt` file (a line = an utterance), or `.csv`, `.tsv` with a header, `.jsonl` with `text` and optional `id`, `voice`. "
-        f"Up to {limits.lines} lines and {limits.list_characters:,} characters here; `tts-fm batch` on the command line takes any number, "
+        "A `.txt` file (a line = an utterance), or `.csv`, `.tsv` with a header, `.jsonl` with `text` and optional "
+        "`id`, `voice`. "
+        f"Up to {limits.lines} lines and {limits.list_characters:,} characters here; `tts-fm batch` on the command "
+        "line takes any number, "
         "resumes, and reads more forms."
     )
     with gr.Row():
         with gr.Column(min_width=300):
-            upload = gr.File(label="List", file_types=list(LIST_TYPES), type="filepath", elem_id="batch-list", height=150)
+            upload = gr.File(
+                label="List", file_types=list(LIST_TYPES), type="filepath", elem_id="batch-list", height=150
+            )
             choice, recording, transcript = voice_inputs(service, "batch")
             kind = gr.Radio(list(FORMATS), value="wav", label="Format of the files", elem_id="batch-format")
             settings = sampling_inputs(service, "batch", opened=False)
@@ -39,7 +43,9 @@ def build(service: Service) -> None:
             go, stop = go_and_stop("Speak the list", "batch")
             line = status("batch-status")
         with gr.Column(min_width=300):
-            result = gr.File(label="Result (zip with audio, subtitles and results.jsonl)", interactive=False, elem_id="batch-zip")
+            result = gr.File(
+                label="Result (zip with audio, subtitles and results.jsonl)", interactive=False, elem_id="batch-zip"
+            )
             rows = gr.HTML(elem_id="batch-rows")
     inputs = [upload, choice, recording, transcript, kind, *settings]
     told = "Speak every line of a list; returns a zip."
@@ -72,7 +78,9 @@ def handler(service: Service) -> Any:
             chosen = service.settings(steps, cfg, method, speed, seed, lang)
             turns = read_list(upload, service.tts.voices(), service.limits.lines, service.limits.list_characters)
             of_page = (voice, recording, transcript)  # for lines that name no voice
-            voices = {name: service.voice(*(of_page if name is None else (name,))) for name in {turn.voice for turn in turns}}
+            voices = {
+                name: service.voice(*(of_page if name is None else (name,))) for name in {turn.voice for turn in turns}
+            }
             requests = [service.request(turn.text, voices[turn.voice], replace(chosen, item=turn.id)) for turn in turns]
             folder = service.place()
             results: dict[int, dict[str, Any]] = {}
@@ -85,13 +93,19 @@ def handler(service: Service) -> Any:
             stopped = "" if len(entries) == len(turns) else "Stopped. "
             heads = ("Id", "Voice", "Length (s)", "Text")
             listing = table("Files", heads, [(e["id"], e["voice"], f"{e['seconds']:.2f}", e["text"]) for e in entries])
-            yield good(f"{stopped}{len(entries)} of {len(turns)} files, {seconds:.1f} s of speech."), packed(folder, entries), listing
+            yield (
+                good(f"{stopped}{len(entries)} of {len(turns)} files, {seconds:.1f} s of speech."),
+                packed(folder, entries),
+                listing,
+            )
 
     return speak
 
 
 def write(folder: Path, name: str, text: str, speech: Any, kind: str) -> dict[str, Any]:
-    """Write one item's audio and subtitles; returns its line of results.jsonl. `name` was checked by texts.read_list."""
+    """Write one item's audio and subtitles; returns its line of results.jsonl. `name` was checked by
+    texts.read_list.
+    """
     file = f"{name}.{kind}"
     speech.save(folder / file, kind)
     (folder / f"{name}.srt").write_text(subtitles(speech.chunks, "srt"), "utf-8")

@@ -1,4 +1,6 @@
-"""The Clone page: a voice, a text, speech; what was made of the text; chunks again with another seed; the solver's steps to listen to."""
+"""The Clone page: a voice, a text, speech; what was made of the text; chunks again with another seed; the solver's
+steps to listen to.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,18 @@ import numpy as np
 from tts_fm.demo.commands import OWN, command_line
 from tts_fm.demo.figures import speech_picture, steps_picture, table
 from tts_fm.demo.service import Moment, Service, Take, until_stopped
-from tts_fm.demo.widgets import CONSENT, Meter, go_and_stop, good, picture, sampling_inputs, status, voice_inputs, who, wire
+from tts_fm.demo.widgets import (
+    CONSENT,
+    Meter,
+    go_and_stop,
+    good,
+    picture,
+    sampling_inputs,
+    status,
+    voice_inputs,
+    who,
+    wire,
+)
 from tts_fm.text.subtitles import subtitles as subtitle_text
 
 EXAMPLE = "The birch canoe slid on the smooth planks."
@@ -36,11 +49,19 @@ def build(service: Service) -> None:
             go, stop = go_and_stop("Speak", "clone")
             line = status("clone-status")
         with gr.Column(min_width=300):
-            audio = gr.Audio(label="Speech", interactive=False, type="filepath", elem_id="clone-audio", buttons=["download"])
-            image = picture("clone-picture", "Waveform, words and mel", "Waveform, word times and mel spectrogram of the speech")
+            audio = gr.Audio(
+                label="Speech", interactive=False, type="filepath", elem_id="clone-audio", buttons=["download"]
+            )
+            image = picture(
+                "clone-picture", "Waveform, words and mel", "Waveform, word times and mel spectrogram of the speech"
+            )
             subtitles = gr.DownloadButton("Download subtitles (SRT)", elem_id="clone-srt", interactive=False)
             command = gr.Textbox(
-                label="The same on the command line", interactive=False, lines=2, buttons=["copy"], elem_id="clone-command"
+                label="The same on the command line",
+                interactive=False,
+                lines=2,
+                buttons=["copy"],
+                elem_id="clone-command",
             )
             chunks = gr.HTML(elem_id="clone-chunks")
             words = gr.HTML(elem_id="clone-words")
@@ -51,22 +72,54 @@ def build(service: Service) -> None:
     told = "Speak a text in a stored voice or in that of a recording."
     wire(service, "clone", [go.click, text.submit], stop, speak, inputs, outputs, audio, told)
     with gr.Accordion("Work on one chunk: speak it again, or hear it form", open=False, elem_id="clone-more"):
-        number = gr.Number(1, precision=0, label="Chunk", info="Its number in the table of chunks", elem_id="clone-chunk")
+        number = gr.Number(
+            1, precision=0, label="Chunk", info="Its number in the table of chunks", elem_id="clone-chunk"
+        )
         with gr.Row():
             redo = gr.Button("Speak this chunk again (next seed)", elem_id="clone-again", min_width=220)
             form = gr.Button("Hear it form, step by step", elem_id="clone-form", min_width=220)
             halt = gr.Button("Stop", variant="stop", elem_id="clone-form-stop", min_width=90)
         more = status("clone-form-status")
         moments = gr.State(None, time_to_live=3600)
-        strip = picture("clone-strip", "What the noise becomes", "Mel spectrograms of the speech foreseen after several solver steps")
+        strip = picture(
+            "clone-strip",
+            "What the noise becomes",
+            "Mel spectrograms of the speech foreseen after several solver steps",
+        )
         moment = gr.Radio([], label="Listen after step", elem_id="clone-moment")
         sound = gr.Audio(
-            label="Speech foreseen after this step", interactive=False, type="filepath", elem_id="clone-moment-audio", buttons=["download"]
+            label="Speech foreseen after this step",
+            interactive=False,
+            type="filepath",
+            elem_id="clone-moment-audio",
+            buttons=["download"],
         )
     told = "Speak one chunk of your last result again with the next seed."
-    wire(service, "more", [redo.click], halt, repeat, [take, number], [more, *outputs[1:]], audio, told, "speak_chunk_again")
+    wire(
+        service,
+        "more",
+        [redo.click],
+        halt,
+        repeat,
+        [take, number],
+        [more, *outputs[1:]],
+        audio,
+        told,
+        "speak_chunk_again",
+    )
     told = "The speech that is foreseen after each of some solver steps, for one chunk of your last result."
-    wire(service, "more", [form.click], None, hear, [take, number], [more, strip, moment, sound, moments], strip, told, "hear_it_form")
+    wire(
+        service,
+        "more",
+        [form.click],
+        None,
+        hear,
+        [take, number],
+        [more, strip, moment, sound, moments],
+        strip,
+        told,
+        "hear_it_form",
+    )
     moment.input(pick, [moments, moment], sound, queue=False, api_visibility="private")
 
 
@@ -156,7 +209,9 @@ def chunk_table(take: Take) -> str:
     """The chunks as they were normalised, with their times and seeds."""
     seed, start, rows = take.request.settings.seed, 0.0, []
     for chunk in take.chunks:
-        rows.append((chunk.index + 1, chunk.text, f"{start:.2f}", f"{chunk.seconds:.2f}", seed + take.again.get(chunk.index, 0)))
+        rows.append(
+            (chunk.index + 1, chunk.text, f"{start:.2f}", f"{chunk.seconds:.2f}", seed + take.again.get(chunk.index, 0))
+        )
         start += chunk.seconds
     return table("Chunks, as they were read", ("No.", "Normalised text", "Start (s)", "Length (s)", "Seed"), rows)
 
@@ -170,7 +225,9 @@ def chunk_mel(chunk: Any) -> np.ndarray:
 
 def moment_name(moment: Moment, all_of_them: list[Moment]) -> str:
     last = all_of_them[-1].step
-    return f"{moment.step} of {last}" + (" (the result)" if moment.step == last else " (first guess)" if moment.step == 0 else "")
+    return f"{moment.step} of {last}" + (
+        " (the result)" if moment.step == last else " (first guess)" if moment.step == 0 else ""
+    )
 
 
 def sound_of(service: Service, moment: Moment) -> str:

@@ -12,7 +12,18 @@ from tts_fm.audio.mel import log_mel
 from tts_fm.demo.commands import edit_line
 from tts_fm.demo.figures import speech_picture, table
 from tts_fm.demo.service import Service
-from tts_fm.demo.widgets import CONSENT, Meter, go_and_stop, good, picture, recording_input, sampling_inputs, status, who, wire
+from tts_fm.demo.widgets import (
+    CONSENT,
+    Meter,
+    go_and_stop,
+    good,
+    picture,
+    recording_input,
+    sampling_inputs,
+    status,
+    who,
+    wire,
+)
 from tts_fm.edit.change import LONGEST, Edited
 
 
@@ -21,7 +32,13 @@ def build(service: Service) -> None:
     with gr.Row():
         with gr.Column(min_width=300):
             recording = recording_input("edit-recording", f"Recording (one speaker, up to {LONGEST:.0f} s)")
-            text = gr.Textbox(label="What it says", info="Exactly the words that are heard", lines=2, max_length=1000, elem_id="edit-text")
+            text = gr.Textbox(
+                label="What it says",
+                info="Exactly the words that are heard",
+                lines=2,
+                max_length=1000,
+                elem_id="edit-text",
+            )
             new_text = gr.Textbox(
                 label="What it shall say",
                 info="The same with some words changed, put in or taken out. Shift+Enter edits",
@@ -35,14 +52,22 @@ def build(service: Service) -> None:
             line = status("edit-status")
         with gr.Column(min_width=300):
             before = gr.Audio(label="Before", interactive=False, type="filepath", elem_id="edit-before", buttons=[])
-            after = gr.Audio(label="After", interactive=False, type="filepath", elem_id="edit-after", buttons=["download"])
+            after = gr.Audio(
+                label="After", interactive=False, type="filepath", elem_id="edit-after", buttons=["download"]
+            )
             image = picture(
                 "edit-picture",
                 "Waveform (what is new on yellow), words and mel",
                 "Waveform with what is new marked, word times and mel spectrogram of the edited recording",
             )
             changes = gr.HTML(elem_id="edit-changes")
-            command = gr.Textbox(label="The same on the command line", interactive=False, lines=2, buttons=["copy"], elem_id="edit-command")
+            command = gr.Textbox(
+                label="The same on the command line",
+                interactive=False,
+                lines=2,
+                buttons=["copy"],
+                elem_id="edit-command",
+            )
             words = gr.HTML(elem_id="edit-words")
     inputs, outputs = [recording, text, new_text, *settings], [line, before, after, image, changes, command, words]
     told = "Change words in a recording, in its own voice."
@@ -86,7 +111,10 @@ def show(service: Service, edited: Edited, recording: str, command: str) -> tupl
         said += " Note: " + "; ".join(edited.warnings) + "."
     mel = log_mel(torch.from_numpy(edited.wave)[None])[0].numpy()
     marks = [(span.start, span.end) for span in edited.spans]
-    rows = [(span.old or "(nothing)", span.new or "(nothing)", f"{span.start:.2f}", f"{span.end:.2f}") for span in edited.spans]
+    rows = [
+        (span.old or "(nothing)", span.new or "(nothing)", f"{span.start:.2f}", f"{span.end:.2f}")
+        for span in edited.spans
+    ]
     times = [(word.text, f"{word.start:.2f}", f"{word.end:.2f}") for word in edited.words]
     return (
         good(said),

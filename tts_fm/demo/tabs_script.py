@@ -1,4 +1,6 @@
-"""The Script page: several named voices in one text. Lines are `[name] words`; the voices are stored ones and up to two recordings."""
+"""The Script page: several named voices in one text. Lines are `[name] words`; the voices are stored ones and up to two
+recordings.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,12 @@ def build(service: Service) -> None:
     with gr.Row():
         with gr.Column(min_width=300):
             text = gr.Textbox(
-                example(names), label="Script", lines=7, max_lines=20, max_length=service.limits.characters, elem_id="script-text"
+                example(names),
+                label="Script",
+                lines=7,
+                max_lines=20,
+                max_length=service.limits.characters,
+                elem_id="script-text",
             )
             with gr.Accordion("Guests: voices of your own", open=not names, elem_id="script-guests"):
                 guests: list[Any] = []
@@ -48,16 +55,35 @@ def build(service: Service) -> None:
             go, stop = go_and_stop("Speak the script", "script")
             line = status("script-status")
         with gr.Column(min_width=300):
-            audio = gr.Audio(label="Speech of all voices", interactive=False, type="filepath", elem_id="script-audio", buttons=["download"])
+            audio = gr.Audio(
+                label="Speech of all voices",
+                interactive=False,
+                type="filepath",
+                elem_id="script-audio",
+                buttons=["download"],
+            )
             subtitles = gr.DownloadButton("Download subtitles (SRT)", elem_id="script-srt", interactive=False)
             turns = gr.HTML(elem_id="script-turns")
     inputs, outputs = [text, *guests, pause, *settings], [line, audio, subtitles, turns]
-    wire(service, "script", [go.click], stop, handler(service), inputs, outputs, audio, "Speak lines of `[name] words`, each in its voice.")
+    wire(
+        service,
+        "script",
+        [go.click],
+        stop,
+        handler(service),
+        inputs,
+        outputs,
+        audio,
+        "Speak lines of `[name] words`, each in its voice.",
+    )
 
 
 def example(names: list[str]) -> str:
     one, two = (names * 2)[:2] if names else GUESTS
-    return f"[{one}] Have you seen my canoe?\n[{two}] It slid on the smooth planks.\n[{one}] Then it is easy to tell the depth of a well."
+    return (
+        f"[{one}] Have you seen my canoe?\n[{two}] It slid on the smooth planks.\n"
+        f"[{one}] Then it is easy to tell the depth of a well."
+    )
 
 
 def handler(service: Service) -> Any:
@@ -84,7 +110,10 @@ def handler(service: Service) -> Any:
             if not 0 <= pause <= 10:
                 raise ValueError(f"the pause must be from 0 to 10 s, got {pause}")
             if len(text) > service.limits.characters:
-                raise ValueError(f"the script has {len(text):,} characters, this demo takes {service.limits.characters:,}; shorten it")
+                raise ValueError(
+                    f"the script has {len(text):,} characters, this demo takes {service.limits.characters:,}; shorten "
+                    "it"
+                )
             turns = parse_script(text, [*service.tts.voices(), *GUESTS])
             given = dict(zip(GUESTS, ((guest1, words1), (guest2, words2)), strict=True))
             voices = {name: voice_of(service, name, given) for name in {turn.voice for turn in turns}}
@@ -103,11 +132,16 @@ def voice_of(service: Service, name: str | None, given: dict[str, tuple[str | No
     if name in given:
         recording, transcript = given[name]
         if not recording:
-            raise ValueError(f"the script names {name}, but there is no recording of {name}: give one under Guests, or use a stored voice")
+            raise ValueError(
+                f"the script names {name}, but there is no recording of {name}: give one under Guests, or use a stored "
+                "voice"
+            )
         return service.voice(OWN, recording, transcript)
     names = service.tts.voices()
     if name is None and not names:
-        raise ValueError("there are no stored voices here: begin every line with [guest1] or [guest2] and give their recordings")
+        raise ValueError(
+            "there are no stored voices here: begin every line with [guest1] or [guest2] and give their recordings"
+        )
     return service.voice(name or names[0])
 
 
@@ -117,15 +151,26 @@ def show(service: Service, turns: list[Turn], done: dict[int, Speech], pause: fl
     for number in sorted(done):
         speech, turn = done[number], turns[number]
         rows.append(
-            (turn.id, turn.voice or speech.voice, " ".join(c.text for c in speech.chunks), f"{at:.2f}", f"{at + speech.seconds:.2f}")
+            (
+                turn.id,
+                turn.voice or speech.voice,
+                " ".join(c.text for c in speech.chunks),
+                f"{at:.2f}",
+                f"{at + speech.seconds:.2f}",
+            )
         )
-        chunks += [replace(moved(chunk, at), start=at + chunk.start) for chunk in speech.chunks]  # times of words count from the whole
+        # times of words count from the whole
+        chunks += [replace(moved(chunk, at), start=at + chunk.start) for chunk in speech.chunks]
         waves += [speech.wave, np.zeros(round(pause * SAMPLE_RATE), np.float32)]
         at += speech.seconds + round(pause * SAMPLE_RATE) / SAMPLE_RATE
         notes |= set(speech.warnings)
-    path = service.save_wave(np.concatenate(waves[:-1]), "script", f"a script of {len(done)} turns, seed {done[min(done)].settings.seed}")
+    path = service.save_wave(
+        np.concatenate(waves[:-1]), "script", f"a script of {len(done)} turns, seed {done[min(done)].settings.seed}"
+    )
     subtitles = service.place() / "script.srt"
     subtitles.write_text(subtitle_text(chunks, "srt"), "utf-8")
-    said = f"{at - pause:.1f} s of speech, {len(done)} of {len(turns)} turns." + (f" Note: {'; '.join(sorted(notes))}." if notes else "")
+    said = f"{at - pause:.1f} s of speech, {len(done)} of {len(turns)} turns." + (
+        f" Note: {'; '.join(sorted(notes))}." if notes else ""
+    )
     heads = ("No.", "Voice", "Normalised text", "Start (s)", "End (s)")
     return good(said), path, gr.DownloadButton(value=str(subtitles), interactive=True), table("Turns", heads, rows)

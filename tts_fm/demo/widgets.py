@@ -1,4 +1,6 @@
-"""What the pages share: input groups, the stop button's two ends, errors that stay on the page, progress. Gradio is imported here."""
+"""What the pages share: input groups, the stop button's two ends, errors that stay on the page, progress. Gradio is
+imported here.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from tts_fm.settings import METHODS, Settings
 
 ACCENTS = [("the voice's own", ""), ("American English", "en-us"), ("British English", "en-gb")]
 CONSENT = (
-    "Clone only your own voice, or that of somebody who agreed. Say that it is generated wherever you use it: every file carries a note "
+    "Clone only your own voice, or that of somebody who agreed. Say that it is generated wherever you use it: every "
+    "file carries a note "
     "in its metadata. Recordings are used for your request only and deleted within a day."
 )
 
@@ -38,7 +41,9 @@ def bad(text: str) -> str:
 
 def recording_input(elem_id: str, label: str) -> gr.Audio:
     """An upload, or a recording from the microphone."""
-    return gr.Audio(sources=["upload", "microphone"], type="filepath", label=label, elem_id=elem_id, editable=False, buttons=[])
+    return gr.Audio(
+        sources=["upload", "microphone"], type="filepath", label=label, elem_id=elem_id, editable=False, buttons=[]
+    )
 
 
 def voice_inputs(service: Service, key: str) -> tuple[gr.Dropdown, gr.Audio, gr.Textbox]:
@@ -90,7 +95,16 @@ def sampling_inputs(service: Service, key: str, opened: bool = True) -> list[Any
                 elem_id=f"{key}-cfg",
             )
         with gr.Row():
-            speed = gr.Slider(0.5, 2, value=1, step=0.05, label="Speed", info="2 is twice as fast", min_width=220, elem_id=f"{key}-speed")
+            speed = gr.Slider(
+                0.5,
+                2,
+                value=1,
+                step=0.05,
+                label="Speed",
+                info="2 is twice as fast",
+                min_width=220,
+                elem_id=f"{key}-speed",
+            )
             seed = gr.Number(
                 0,
                 precision=0,
@@ -152,8 +166,8 @@ def wire(
 ) -> None:
     """Run `work` in the model's queue when a trigger fires, stoppable from the first moment by `stop`.
 
-    tab: the key of the request; works that share it share a stop button, which only one of them passes. outputs: the status line first.
-    shown_on: the output that shows the progress. name: of the web API, `tab` when not given.
+    tab: the key of the request; works that share it share a stop button, which only one of them passes. outputs: the
+    status line first. shown_on: the output that shows the progress. name: of the web API, `tab` when not given.
     """
     line = outputs[0]
 
@@ -181,7 +195,9 @@ def wire(
 
 
 def guarded(work: Callable[..., Iterator[tuple]], outputs: int) -> Callable[..., Iterator[tuple]]:
-    """Work whose first output is the status line: what went wrong is told there and in a message, and nothing else changes."""
+    """Work whose first output is the status line: what went wrong is told there and in a message, and nothing else
+    changes.
+    """
 
     @functools.wraps(work)
     def run(*args: Any, **options: Any) -> Iterator[tuple]:
@@ -190,7 +206,9 @@ def guarded(work: Callable[..., Iterator[tuple]], outputs: int) -> Callable[...,
             yield from work(*args, **options)
         except (ValueError, TtsFmError) as error:
             yield (bad(str(error)), *rest)
-            raise gr.Error(escape(str(error)).replace("\n", "<br>"), print_exception=False, title="Not done", duration=12) from None
+            raise gr.Error(
+                escape(str(error)).replace("\n", "<br>"), print_exception=False, title="Not done", duration=12
+            ) from None
         except Stopped:
             yield (good("Stopped; nothing was finished."), *rest)
 

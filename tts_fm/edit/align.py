@@ -1,11 +1,13 @@
-"""When each phone and each word of a recording is spoken, given its transcript: forced alignment with a small phone recogniser.
+"""When each phone and each word of a recording is spoken, given its transcript: forced alignment with a small phone
+recogniser.
 
     a = Aligner.load();  found = a.align(wave, "The birch canoe slid.");  found.words[0].start
 
-The recogniser says which unit every mel frame may be (model/aligner.py); the path of the transcript's units through it that is likeliest as
-a whole gives the times (Viterbi, as `torchaudio.functional.forced_align` does it for CTC, Graves 2006). Every unit takes two frames or
-more. Units are those of synthesis, in the corpus's way: stress marks and spaces have frames of their own, and a phone before a pause may
-hold its beginning; word times leave such silence out. T mel frames, N units, S samples. It does not know manifests' use or synthesis.
+The recogniser says which unit every mel frame may be (model/aligner.py); the path of the transcript's units through it
+that is likeliest as a whole gives the times (Viterbi, as `torchaudio.functional.forced_align` does it for CTC, Graves
+2006). Every unit takes two frames or more. Units are those of synthesis, in the corpus's way: stress marks and spaces
+have frames of their own, and a phone before a pause may hold its beginning; word times leave such silence out. T mel
+frames, N units, S samples. It does not know manifests' use or synthesis.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ BUILTIN = Path(__file__).parents[1] / "assets" / "aligner"
 LONGEST = 300.0  # seconds; memory grows with the square
 STRESS, SILENCE = "ˈˌ", "<sil>"
 STATES = 2  # frames that a unit takes at least
-DOUBTFUL = -2.2  # score below which a text is hardly what is said (corpus: above -1; recordings: about -1.3; another text: -2.4 to -4.8)
+# score below which a text is hardly what is said (corpus: above -1; recordings: about -1.3; another text: -2.4 to -4.8)
+DOUBTFUL = -2.2
 EDGE = 1.0  # what it costs (logarithm) that a frame of the silence at an end sounds like a pause inside
 FLOOR = -10.0  # log-probability of a unit in a frame that does not sound like it at all
 QUIET_EDGE, KEPT_EDGE = 6, 2  # mel frames: silence at the edge of a word that is this long is cut off, but for so much
@@ -55,7 +58,8 @@ class Alignment:
     lead: float  # mel frames of silence before the first unit
     tail: float  # and after the last
     words: list[Word]  # the words of the text as it was given, in seconds
-    score: float  # mean log-probability of a frame of the units: near 0 when the text is what is said, far below when it is not
+    # mean log-probability of a frame of the units: near 0 when the text is what is said, far below when it is not
+    score: float
 
 
 class AllUnits(PhonemeTokenizer):
@@ -87,9 +91,10 @@ class Aligner:
     def align(self, wave: np.ndarray, text: str, lang: str = "en-us") -> Alignment:
         """Times of `text` in `wave`, (S,) float32 at 24 kHz, up to 5 minutes.
 
-        lang: espeak's name of the accent. The text is normalised as for synthesis ("Dr. Li paid $5" is five words and more); markup is
-        read. ValueError for a recording that is empty, silent, not finite or too long, and for a text with no words, or with more of them
-        than the recording can hold. A text that is not what is said gives some alignment: look at `score`.
+        lang: espeak's name of the accent. The text is normalised as for synthesis ("Dr. Li paid $5" is five words and
+        more); markup is read. ValueError for a recording that is empty, silent, not finite or too long, and for a text
+        with no words, or with more of them than the recording can hold. A text that is not what is said gives some
+        alignment: look at `score`.
         """
         import torch
 
@@ -101,8 +106,10 @@ class Aligner:
         most = (len(samples) // HOP - 1) // STATES
         if len(units) > most:
             seconds = len(samples) / SAMPLE_RATE
-            raise ValueError(f"the text has {len(units)} phones and marks; {seconds:.2f} s of audio hold at most {max(0, most)}: "
-                             "is this the transcript of another recording?")
+            raise ValueError(
+                f"the text has {len(units)} phones and marks; {seconds:.2f} s of audio hold at most {max(0, most)}: "
+                "is this the transcript of another recording?"
+            )
         logs = self.model.emission(mel)  # (T, 1 + V)
         _check_speech(mel, logs[:, 1:], self.pauses)
         edges, score = self._path(logs, units)
@@ -112,7 +119,9 @@ class Aligner:
         return Alignment(units, np.diff(at).tolist(), float(at[0]), float(total - at[-1]), words, score)
 
     def _path(self, logs: Tensor, units: Sequence[str]) -> tuple[np.ndarray, float]:
-        """Frame in which each unit begins, and the last one ends, (N + 1,); and the mean log-probability between them."""
+        """Frame in which each unit begins, and the last one ends, (N + 1,); and the mean log-probability between
+        them.
+        """
         import torch
         from torchaudio.functional import forced_align
 
@@ -122,17 +131,24 @@ class Aligner:
         emission = torch.stack(columns, dim=1).clamp(min=FLOOR)  # (T, 1 + kinds)
         number = {unit: i + 1 for i, unit in enumerate(kinds)}
         states = [0] + [number[unit] for unit in units] + [0]
-        # Symbol STATES * k + j + 1 is the j-th state of kind k; edges of silence have one state. No neighbours are alike: no blanks arise.
-        targets = [STATES * k + j + 1 for i, k in enumerate(states) for j in range(STATES if 0 < i < len(states) - 1 else 1)]
+        # Symbol STATES * k + j + 1 is the j-th state of kind k; edges of silence have one state. No neighbours are
+        # alike: no blanks arise.
+        targets = [
+            STATES * k + j + 1 for i, k in enumerate(states) for j in range(STATES if 0 < i < len(states) - 1 else 1)
+        ]
         spread = torch.cat([logs[:, :1], emission.repeat_interleave(STATES, dim=1)], dim=1)
-        path = forced_align(spread[None].contiguous(), torch.tensor([targets], dtype=torch.int32), blank=0)[0][0].numpy()
+        path = forced_align(spread[None].contiguous(), torch.tensor([targets], dtype=torch.int32), blank=0)[0][
+            0
+        ].numpy()
         fresh = np.flatnonzero(np.diff(path, prepend=-1))  # first frame of each state
         begins = fresh[[1 + STATES * i for i in range(len(units) + 1)]]
         taken = emission.numpy()[np.arange(len(path)), (path - 1) // STATES][begins[0] : begins[-1]]
         return begins.astype(float), float(taken.mean())
 
     def _log_probability(self, logs: Tensor, unit: str) -> Tensor:
-        """How likely each frame is `unit`: (T, V) -> (T,). A pause may be any pause; a phone that is not known, its kin or any phone."""
+        """How likely each frame is `unit`: (T, V) -> (T,). A pause may be any pause; a phone that is not known, its kin
+        or any phone.
+        """
         if is_pause(unit):
             return logs[:, self.pauses].logsumexp(1)
         kin = [u for u in (unit, unit.split(TIE)[0], unit[:1] + "ː", unit[:1]) if u in self.index]
@@ -161,9 +177,11 @@ def is_pause(unit: str) -> bool:
 
 
 def whole_words(units: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Spans of words widened over phones that nobody claimed, up to the pause between two words; words without any share what is left.
+    """Spans of words widened over phones that nobody claimed, up to the pause between two words; words without any
+    share what is left.
 
-    spans: [first, stop) of each word in `units`, empty where nothing of the word was recognised. What remains empty could not be placed.
+    spans: [first, stop) of each word in `units`, empty where nothing of the word was recognised. What remains empty
+    could not be placed.
     """
     done = [span if span[1] > span[0] else None for span in spans]
     known = [k for k, span in enumerate(done) if span is not None]
@@ -171,7 +189,8 @@ def whole_words(units: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[
         before, after = done[k] if k >= 0 else None, done[following] if following < len(done) else None
         low, high = before[1] if before else 0, after[0] if after else len(units)
         runs, empty = _runs(units, low, high), range(k + 1, following)
-        if before and runs and runs[0][0] == low:  # glued to the word before, but for what a word without any needs of it
+        # glued to the word before, but for what a word without any needs of it
+        if before and runs and runs[0][0] == low:
             first, stop = runs.pop(0)
             if len(runs) < len(empty):
                 middle = (first + stop) // 2
@@ -199,7 +218,9 @@ def _runs(units: Sequence[str], low: int, high: int) -> list[tuple[int, int]]:
 
 
 def quiet_frames(mel: np.ndarray) -> np.ndarray:
-    """Which frames of a log-mel (T, 100) are silence beside the speech in it: (T,) bool; none where all is about as loud."""
+    """Which frames of a log-mel (T, 100) are silence beside the speech in it: (T,) bool; none where all is about as
+    loud.
+    """
     level = np.log(np.square(np.exp(mel)).mean(1) + 1e-10) * (10 / math.log(10))  # dB
     low, high = np.percentile(level, [5, 95])
     return level < low + 0.25 * (high - low) if high - low > 15 else np.zeros(len(mel), bool)
@@ -211,17 +232,24 @@ def _trimmed(start: float, end: float, quiet: np.ndarray) -> tuple[float, float]
     if not len(inside):
         return start, end
     before, after = inside[0], round(end) - round(start) - 1 - inside[-1]
-    return (start + (before - KEPT_EDGE if before >= QUIET_EDGE else 0)), (end - (after - KEPT_EDGE if after >= QUIET_EDGE else 0))
+    return (start + (before - KEPT_EDGE if before >= QUIET_EDGE else 0)), (
+        end - (after - KEPT_EDGE if after >= QUIET_EDGE else 0)
+    )
 
 
 def _checked(wave: np.ndarray) -> np.ndarray:
     samples = np.ascontiguousarray(wave, np.float32)
     if samples.ndim != 1 or not len(samples):
-        raise ValueError(f"the recording must be a wave (S,) at 24 kHz with samples in it, got the shape {samples.shape}")
+        raise ValueError(
+            f"the recording must be a wave (S,) at 24 kHz with samples in it, got the shape {samples.shape}"
+        )
     if not np.isfinite(samples).all():
         raise ValueError("the recording holds samples that are not finite")
     if len(samples) > LONGEST * SAMPLE_RATE:
-        raise ValueError(f"the recording lasts {len(samples) / SAMPLE_RATE:.0f} s; at most {LONGEST:.0f} s are aligned at once: cut it")
+        raise ValueError(
+            f"the recording lasts {len(samples) / SAMPLE_RATE:.0f} s; at most {LONGEST:.0f} s are aligned at once: cut "
+            "it"
+        )
     return samples
 
 
@@ -232,15 +260,21 @@ def _check_speech(mel: Tensor, logs: Tensor, pauses: Sequence[int]) -> None:
         raise ValueError("there is no speech in the recording")
 
 
-def align_utterance(aligner: Aligner, utterance: Utterance, folder: str | os.PathLike[str], lang: str | None = None) -> Utterance:
-    """A line of a manifest with its unit and word times. ValueError when the audio or the text is unfit, or they do not fit each other."""
+def align_utterance(
+    aligner: Aligner, utterance: Utterance, folder: str | os.PathLike[str], lang: str | None = None
+) -> Utterance:
+    """A line of a manifest with its unit and word times. ValueError when the audio or the text is unfit, or they do not
+    fit each other.
+    """
     import dataclasses
 
     path = utterance.path(folder)
     wave = load(path)
     seconds = len(wave) / SAMPLE_RATE
     if abs(seconds - utterance.seconds) > 0.05:
-        raise ValueError(f"{path} lasts {seconds:.2f} s, the manifest says {utterance.seconds:.2f} s; prepare the corpus again")
+        raise ValueError(
+            f"{path} lasts {seconds:.2f} s, the manifest says {utterance.seconds:.2f} s; prepare the corpus again"
+        )
     lang = utterance.lang if lang is None else lang
     found = aligner.align(wave, utterance.text, lang)
     words = [{"text": w.text, "start": w.start, "end": w.end} for w in found.words]

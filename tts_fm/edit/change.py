@@ -1,10 +1,12 @@
-"""Change words in a recording: what stays is the recording itself, sample for sample; what is new is spoken by infilling between it.
+"""Change words in a recording: what stays is the recording itself, sample for sample; what is new is spoken by
+infilling between it.
 
     old and new words (a diff) -> stretches to speak -> frames for them (aligner; duration model at the speaker's pace)
     -> mel (flow, all the rest given) -> wave (vocoder) -> spliced into the recording (audio/joints.py)
 
-S samples at 24 kHz, T mel frames of the recording, T' of the result, U phone units. Times are mel frames, also fractions of them. How the
-units of the old text are found in the recording is the aligner's matter (align.py); it is passed in.
+S samples at 24 kHz, T mel frames of the recording, T' of the result, U phone units. Times are mel frames, also
+fractions of them. How the units of the old text are found in the recording is the aligner's matter (align.py); it is
+passed in.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ class Aligner(Protocol):
     """What finds the units of a text in a recording: see align.Aligner."""
 
     def align(self, wave: np.ndarray, text: str, lang: str) -> Any:
-        """An object with units, frames (mel frames of each unit), lead and tail (frames of silence around them) and score."""
+        """An object with units, frames (mel frames of each unit), lead and tail (frames of silence around them) and
+        score.
+        """
         ...
 
 
@@ -89,14 +93,17 @@ class Script:
 
     text: str  # normalised
     words: list[str]
-    keys: list[str]  # what makes two words the same: letters, the mark behind them, which is heard in the melody, phones given by hand
+    # what makes two words the same: letters, the mark behind them, which is heard in the melody, phones given by hand
+    keys: list[str]
     units: list[str]  # (U,)
     unknown: list[str]  # units that the model does not have
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """A part of the old text that gives way to a part of the new one; the words and the units from `first` up to, without, `last`."""
+    """A part of the old text that gives way to a part of the new one; the words and the units from `first` up to,
+    without, `last`.
+    """
 
     words: tuple[int, int]
     units: tuple[int, int]
@@ -116,10 +123,11 @@ def edit(
 ) -> Edited:
     """Change what is said in a recording from `text` (what it says) to `new_text`, in its own voice.
 
-    wave: (S,) float at 24 kHz, 0.5 to 30 s, mono. settings: `duration` and `loudness` must be None, since both are the recording's; `speed`
-    is that of the new words against the old ones; `match` is not used: what surrounds the new words gives their colour. Words that differ,
-    be it in a mark of punctuation behind them or in phones given by hand (`[word](/ipa/)`), are spoken anew.
-    Raises ValueError, one line, for a model that is not `aligned`, texts that say the same or share no word, and bad recordings.
+    wave: (S,) float at 24 kHz, 0.5 to 30 s, mono. settings: `duration` and `loudness` must be None, since both are the
+    recording's; `speed` is that of the new words against the old ones; `match` is not used: what surrounds the new
+    words gives their colour. Words that differ, be it in a mark of punctuation behind them or in phones given by hand
+    (`[word](/ipa/)`), are spoken anew. Raises ValueError, one line, for a model that is not `aligned`, texts that say
+    the same or share no word, and bad recordings.
     """
     began = time.perf_counter()
     settings = _checked_settings(tts, settings)
@@ -136,7 +144,10 @@ def edit(
 
     found = aligner.align(wave, text, lang)
     if found.score < DOUBTFUL:
-        warnings.append("the transcript hardly fits the recording: check that it is exactly what is said, or words will be cut in two")
+        warnings.append(
+            "the transcript hardly fits the recording: check that it is exactly what is said, or words will be cut in "
+            "two"
+        )
     edges = np.cumsum([found.lead, *found.frames])  # (U + 1,) where each unit begins, and where the last one ends
     stretches = differences(old, new, found.units, edges, lang)
 
@@ -148,7 +159,8 @@ def edit(
         raise ValueError(f"the result would last {length:.0f} s, the limit is {LONGEST_RESULT:.0f} s; add fewer words")
     spoken = infill(tts, units, frames, mel, given, settings, on_progress)
     end = places[-1]
-    if end.last == len(recorded):  # the last words are new: as after `say`, only a little of the silence behind them stays
+    # the last words are new: as after `say`, only a little of the silence behind them stays
+    if end.last == len(recorded):
         spoken = spoken[: max(end.start + 2, speech_end(spoken))]
         places[-1] = replace(end, length=len(spoken) - end.start)
     result, knots = splice(wave, tts.vocoder.decode(spoken[None])[0].cpu().numpy() / gain, places)
@@ -167,12 +179,15 @@ def edit(
     return Edited(result, words, spans, settings, time.perf_counter() - began, warnings)
 
 
-# ---- what is asked ---------------------------------------------------------------------------------------------------------------------
+# ---- what is asked
 
 
 def _checked_settings(tts: TTS, settings: Settings | None) -> Settings:
     if tts.model.config.text != "aligned" or tts.durations is None:
-        raise ValueError(f"this model's text is `{tts.model.config.text}`; editing needs an `aligned` model, such as the built-in one")
+        raise ValueError(
+            f"this model's text is `{tts.model.config.text}`; editing needs an `aligned` model, such as the built-in "
+            "one"
+        )
     settings = replace((settings or Settings()).with_defaults(tts.defaults).check(), match=0.0)
     for name in ("duration", "loudness"):
         if getattr(settings, name) is not None:
@@ -186,7 +201,9 @@ def _checked_wave(wave: np.ndarray) -> np.ndarray:
         raise ValueError(f"the recording must be one mono wave (S,) of finite samples, got {wave.shape}")
     seconds = len(wave) / SAMPLE_RATE
     if not 0.5 <= seconds <= LONGEST:
-        raise ValueError(f"the recording lasts {seconds:.1f} s; 0.5 to {LONGEST:.0f} s can be edited: cut out the sentence to change")
+        raise ValueError(
+            f"the recording lasts {seconds:.1f} s; 0.5 to {LONGEST:.0f} s can be edited: cut out the sentence to change"
+        )
     if np.abs(wave).max() < 1e-3:
         raise ValueError("the recording is silent; give one in which the words of the transcript are heard")
     return wave
@@ -206,11 +223,12 @@ def read(text: str, tokenizer: Tokenizer, lang: str, name: str = "the text") -> 
     return Script(plans[0].text, words, keys, plans[0].units, sorted(plans[0].unknown))
 
 
-# ---- what changes ----------------------------------------------------------------------------------------------------------------------
+# ---- what changes
 
 
 def differences(old: Script, new: Script, units: Sequence[str], edges: np.ndarray, lang: str) -> list[Stretch]:
-    """The stretches of the old text, heard as `units` (U,) with `edges` (U + 1,) in frames, that must change to say the new one.
+    """The stretches of the old text, heard as `units` (U,) with `edges` (U + 1,) in frames, that must change to say the
+    new one.
 
     Runs of common words stay where they last SHORTEST_KEPT or longer. ValueError when none does.
     """
@@ -229,7 +247,9 @@ def differences(old: Script, new: Script, units: Sequence[str], edges: np.ndarra
             if edges[ranges[run[-1][0]][1]] - edges[ranges[run[0][0]][0]] >= SHORTEST_KEPT:
                 kept.append(run)
     if not kept:
-        raise ValueError("no words of the recording would be left; speak the new text with tts-fm say --ref-audio instead")
+        raise ValueError(
+            "no words of the recording would be left; speak the new text with tts-fm say --ref-audio instead"
+        )
     stretches = []
     word = unit = new_word = new_unit = 0  # up to where both texts are dealt with
     for run in [*kept, []]:
@@ -244,7 +264,9 @@ def differences(old: Script, new: Script, units: Sequence[str], edges: np.ndarra
 
 
 def word_ranges(words: Sequence[str], units: Sequence[str], lang: str) -> list[tuple[int, int]]:
-    """For each word the units that are its own, [first, last), with the marks behind it; empty where it is not found."""
+    """For each word the units that are its own, [first, last), with the marks behind it; empty where it is not
+    found.
+    """
     ranges = []
     for first, last in whole_words(units, unit_spans(units, phoneme_units_many(words, lang))):
         while first < last < len(units) and is_pause(units[last]) and not units[last].isspace():
@@ -253,13 +275,20 @@ def word_ranges(words: Sequence[str], units: Sequence[str], lang: str) -> list[t
     return ranges
 
 
-# ---- where it comes --------------------------------------------------------------------------------------------------------------------
+# ---- where it comes
 
 
 def layout(
-    tts: TTS, recorded: torch.Tensor, found: Any, edges: np.ndarray, new: Script, stretches: Sequence[Stretch], speed: float
+    tts: TTS,
+    recorded: torch.Tensor,
+    found: Any,
+    edges: np.ndarray,
+    new: Script,
+    stretches: Sequence[Stretch],
+    speed: float,
 ) -> tuple[list[str], list[float], torch.Tensor, torch.Tensor, list[Place]]:
-    """The result's units with their frames, its mel (T', 100) with what is given of it (T',) bool, and the places of the stretches.
+    """The result's units with their frames, its mel (T', 100) with what is given of it (T',) bool, and the places of
+    the stretches.
 
     recorded: (T, 100). Units and frames begin and end with the silence around the speech.
     """
@@ -278,12 +307,14 @@ def layout(
     places: list[Place] = []
     at = u = done = 0  # in the recording's frames, the old units, the result's units
     for s in stretches:
-        count, size = s.units[0] - u + (not places), s.new_units[1] - s.new_units[0]  # units that stay (silence first), and new ones
+        # units that stay (silence first), and new ones
+        count, size = s.units[0] - u + (not places), s.new_units[1] - s.new_units[0]
         frames += kept[done : done + count]
         fresh = expected[done + count : done + count + size]
         first, last = _around(edges[s.units[0]], edges[s.units[1]], at, len(recorded))
         beside = (edges[s.units[0]] - first) + (last - edges[s.units[1]])  # frames of old units that are spoken anew
-        if s.units[0] == first == 0:  # nothing of the recording is left before, or behind: some silence, as models expect
+        # nothing of the recording is left before, or behind: some silence, as models expect
+        if s.units[0] == first == 0:
             frames[0], beside = frames[0] + QUIET, beside + QUIET
         if s.units[1] == len(found.units) and last == len(recorded):
             beside += QUIET
@@ -300,7 +331,9 @@ def layout(
 
 
 def _around(start: float, end: float, floor: int, total: int) -> tuple[int, int]:
-    """Whole frames [first, last) that hold the old stretch from `start` to `end` and MARGIN on either side; up to an end that is near."""
+    """Whole frames [first, last) that hold the old stretch from `start` to `end` and MARGIN on either side; up to an
+    end that is near.
+    """
     first, last = int(np.floor(start)) - MARGIN, int(np.ceil(end)) + MARGIN
     return (first if first - floor >= EDGE else floor), (last if total - last >= EDGE else total)
 
@@ -314,8 +347,11 @@ def _frames_of(tts: TTS, units: Sequence[str], kept: np.ndarray, recorded: torch
     def at(speed: float) -> np.ndarray:
         return tts.durations.durations(ids, recorded[None].to(device), speed)[0].double().cpu().numpy()  # type: ignore[union-attr]
 
-    told = [not np.isnan(mine) and not is_pause(unit) and unit not in STRESS for unit, mine in zip(units, kept, strict=True)]
-    held = [is_pause(after) and not after.isspace() for after in [*units[1:], "."]]  # phones that a pause may have gone into
+    told = [
+        not np.isnan(mine) and not is_pause(unit) and unit not in STRESS for unit, mine in zip(units, kept, strict=True)
+    ]
+    # phones that a pause may have gone into
+    held = [is_pause(after) and not after.isspace() for after in [*units[1:], "."]]
     sure = np.array(told) & ~np.array(held)
     pace = np.clip(at(1.0)[sure].sum() / max(kept[sure].sum(), 1e-6), *PACES) if sure.any() else 1.0
     return at(float(pace) * speed)
@@ -327,7 +363,7 @@ def _ids(tts: TTS, units: Sequence[str]) -> list[int]:
     return [index.get(unit, index["<unk>"]) for unit in units]
 
 
-# ---- how it sounds ---------------------------------------------------------------------------------------------------------------------
+# ---- how it sounds
 
 
 def infill(

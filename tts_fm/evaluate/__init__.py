@@ -1,4 +1,5 @@
-"""How good speech is: metrics.py measures (WER, CER, similarity, DNSMOS), report.py speaks a list and sums it up with intervals.
+"""How good speech is: metrics.py measures (WER, CER, similarity, DNSMOS), report.py speaks a list and sums it up with
+intervals.
 
 It knows texts, waves and a way to speak, and nothing of how a model works.
 """

@@ -1,11 +1,14 @@
-"""What is measured about speech: word and character errors, speaker similarity, DNSMOS, PESQ, STOI; and intervals by the bootstrap.
+"""What is measured about speech: word and character errors, speaker similarity, DNSMOS, PESQ, STOI; and intervals by
+the bootstrap.
 
-S samples. Each measure imports its own package when it is used and says which extra brings it, so that none needs the others. Models are
-found in their PyPI packages or in a folder, nothing is fetched. Does not know how speech is made or reported (evaluate.py).
+S samples. Each measure imports its own package when it is used and says which extra brings it, so that none needs the
+others. Models are found in their PyPI packages or in a folder, nothing is fetched. Does not know how speech is made or
+reported (evaluate.py).
 
-The words of a reference and of a transcript are brought to one spelling first (`spelling`): digits and symbols through text.normalise, then
-rules that are safe because both sides undergo them. It serves the purpose of Whisper's English normaliser (Radford 2022, app. C) in the
-other direction (digits become words), with nothing in brackets dropped. Figures of other projects use other normalisers.
+The words of a reference and of a transcript are brought to one spelling first (`spelling`): digits and symbols through
+text.normalise, then rules that are safe because both sides undergo them. It serves the purpose of Whisper's English
+normaliser (Radford 2022, app. C) in the other direction (digits become words), with nothing in brackets dropped.
+Figures of other projects use other normalisers.
 """
 
 from __future__ import annotations
@@ -43,11 +46,14 @@ def at_rate(wave: np.ndarray, rate: int) -> np.ndarray:
     """(S,) at `rate` Hz -> (S',) float32 at 16 kHz within [-1, 1]. ValueError for an empty or non-finite wave."""
     wave = np.asarray(wave, np.float32)
     if wave.ndim != 1 or not wave.size or not np.isfinite(wave).all():
-        raise ValueError(f"a mono wave with finite samples is needed, not shape {wave.shape}{' with NaN or infinity' if wave.size else ''}")
+        raise ValueError(
+            "a mono wave with finite samples is needed, not shape "
+            f"{wave.shape}{' with NaN or infinity' if wave.size else ''}"
+        )
     return np.clip(resample(wave, rate, RATE), -1, 1)
 
 
-# --- words ---------------------------------------------------------------------------------------------------------------------------
+# --- words
 
 _NUMBER = (
     "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|twenty|thirty|"
@@ -93,7 +99,9 @@ _RULES: list[tuple[re.Pattern[str], str]] = [
 
 
 def spelling(text: str) -> str:
-    """Text in the one spelling in which words are compared: lower case, no digits or marks, contractions open, American endings."""
+    """Text in the one spelling in which words are compared: lower case, no digits or marks, contractions open, American
+    endings.
+    """
     words = normalise(text).lower()
     for pattern, to in _RULES:
         words = pattern.sub(to, words)
@@ -134,7 +142,7 @@ def _errors(reference: str, transcript: str, units: Callable[[str], list[str]], 
     return Errors(out.substitutions, out.deletions, out.insertions, out.substitutions + out.deletions + out.hits)
 
 
-# --- figures -------------------------------------------------------------------------------------------------------------------------
+# --- figures
 
 
 class Figure(NamedTuple):
@@ -145,29 +153,39 @@ class Figure(NamedTuple):
     high: float
 
 
-def figure(numerators: Sequence[float], weights: Sequence[float] | None = None, draws: int = 1000, seed: int = 0) -> Figure:
-    """sum(numerators) / sum(weights), with the percentile bootstrap over items (Efron 1979; for WER: Bisani and Ney 2004).
+def figure(
+    numerators: Sequence[float], weights: Sequence[float] | None = None, draws: int = 1000, seed: int = 0
+) -> Figure:
+    """sum(numerators) / sum(weights), with the percentile bootstrap over items (Efron 1979; for WER: Bisani and Ney
+    2004).
 
-    numerators: one number for each item: edits, for a corpus-level error rate with weights = reference lengths; without weights the mean.
-    The same numbers always give the same interval. ValueError without items, or with no positive weight.
+    numerators: one number for each item: edits, for a corpus-level error rate with weights = reference lengths; without
+    weights the mean. The same numbers always give the same interval. ValueError without items, or with no positive
+    weight.
     """
     top = np.asarray(numerators, np.float64)
     bottom = np.ones_like(top) if weights is None else np.asarray(weights, np.float64)
     if top.ndim != 1 or not top.size or top.shape != bottom.shape or not (bottom > 0).all():
-        raise ValueError(f"{top.size} numbers with {bottom.size} weights; at least one item, each with a positive weight, is needed")
+        raise ValueError(
+            f"{top.size} numbers with {bottom.size} weights; at least one item, each with a positive weight, is needed"
+        )
     chosen = np.random.default_rng(seed).integers(len(top), size=(draws, len(top)))  # (draws, items)
     low, high = np.percentile(top[chosen].sum(1) / bottom[chosen].sum(1), [2.5, 97.5])
     return Figure(float(top.sum() / bottom.sum()), float(low), float(high))
 
 
-# --- what listens --------------------------------------------------------------------------------------------------------------------
+# --- what listens
 
 
 class Whisper:
-    """ASR by faster-whisper: int8 on CPU, beam 5, English. A transcriber is anything with `name` that maps (wave, rate) to text."""
+    """ASR by faster-whisper: int8 on CPU, beam 5, English. A transcriber is anything with `name` that maps (wave, rate)
+    to text.
+    """
 
     def __init__(self, model: str | Path = WHISPER_FOLDER, threads: int = 0) -> None:
-        """model: a folder in CTranslate2 format, or a size name ("large-v3") that faster-whisper fetches; threads: 0 = all cores."""
+        """model: a folder in CTranslate2 format, or a size name ("large-v3") that faster-whisper fetches; threads: 0 =
+        all cores.
+        """
         package = need("faster_whisper", "faster-whisper")
         folder = Path(model).expanduser()
         is_name = isinstance(model, str) and re.fullmatch(r"[a-z][a-z0-9.-]*", model) and not folder.exists()
@@ -188,7 +206,9 @@ class Whisper:
 
 
 class SpeakerEncoder:
-    """Resemblyzer's GE2E encoder (Wan 2018, arXiv 1710.10467). A trend and a gate; papers use WavLM-large, whose values are lower."""
+    """Resemblyzer's GE2E encoder (Wan 2018, arXiv 1710.10467). A trend and a gate; papers use WavLM-large, whose values
+    are lower.
+    """
 
     name = "Resemblyzer (GE2E, LibriSpeech + VoxCeleb)"
 
@@ -198,7 +218,9 @@ class SpeakerEncoder:
         self.encoder = self.package.VoiceEncoder("cpu", verbose=False)
 
     def embed(self, wave: np.ndarray, rate: int) -> np.ndarray:
-        """(S,) -> (256,) of length 1, silences shortened first; zeros when there is no speech (so its similarity to anything is 0)."""
+        """(S,) -> (256,) of length 1, silences shortened first; zeros when there is no speech (so its similarity to
+        anything is 0).
+        """
         wave = at_rate(wave, rate)
         if not np.abs(wave).max() > 1e-4:
             return np.zeros(256, np.float32)
@@ -207,7 +229,9 @@ class SpeakerEncoder:
 
 
 def _let_webrtcvad_import() -> None:
-    """webrtcvad asks pkg_resources for its own version, which setuptools no longer has; answer that for the time of its import."""
+    """webrtcvad asks pkg_resources for its own version, which setuptools no longer has; answer that for the time of its
+    import.
+    """
     if "webrtcvad" in sys.modules or importlib.util.find_spec("pkg_resources") is not None:
         return
     stand_in = types.ModuleType("pkg_resources")
@@ -220,7 +244,9 @@ def _let_webrtcvad_import() -> None:
 
 
 def dnsmos(wave: np.ndarray, rate: int) -> dict[str, float]:
-    """DNSMOS P.835 (Reddy 2022, arXiv 2110.01763): {"overall", "signal", "background", "p808"}, each about 1 to 5, of (S,) at any rate."""
+    """DNSMOS P.835 (Reddy 2022, arXiv 2110.01763): {"overall", "signal", "background", "p808"}, each about 1 to 5, of
+    (S,) at any rate.
+    """
     wave = at_rate(wave, rate)
     out = need("speechmos.dnsmos", "speechmos").run(wave, RATE)
     names = {"overall": "ovrl_mos", "signal": "sig_mos", "background": "bak_mos", "p808": "p808_mos"}
@@ -228,13 +254,17 @@ def dnsmos(wave: np.ndarray, rate: int) -> dict[str, float]:
 
 
 def pesq_wb(truth: np.ndarray, wave: np.ndarray, rate: int) -> float:
-    """PESQ wideband (ITU-T P.862.2), 1.04 to 4.64, of a copy against its original; the longer one is cut to the other's length."""
+    """PESQ wideband (ITU-T P.862.2), 1.04 to 4.64, of a copy against its original; the longer one is cut to the other's
+    length.
+    """
     truth, wave = _same_length(truth, wave, rate)
     pesq = need("pesq")
     try:
         return float(pesq.pesq(RATE, truth, wave, "wb"))
     except pesq.PesqError as error:
-        raise ValueError(f"PESQ cannot compare these waves ({error}); it needs 0.25 s or more with speech in both") from None
+        raise ValueError(
+            f"PESQ cannot compare these waves ({error}); it needs 0.25 s or more with speech in both"
+        ) from None
 
 
 def stoi(truth: np.ndarray, wave: np.ndarray, rate: int) -> float:

@@ -1,8 +1,10 @@
-"""Evaluation of a voice on a list of sentences: WER, CER, speaker similarity, DNSMOS and real-time factor, with intervals, in one JSON.
+"""Evaluation of a voice on a list of sentences: WER, CER, speaker similarity, DNSMOS and real-time factor, with
+intervals, in one JSON.
 
-S samples. A list is JSONL, an object {id, text, ref_audio, ref_text?} a line, paths relative to the list. How an item is spoken is a
-function given by the caller, what hears it is a transcriber (metrics.Whisper or anything like it); nothing here knows models. Error rates
-are of the corpus (all edits over all words), not means over sentences; a failed item counts as an empty one.
+S samples. A list is JSONL, an object {id, text, ref_audio, ref_text?} a line, paths relative to the list. How an item
+is spoken is a function given by the caller, what hears it is a transcriber (metrics.Whisper or anything like it);
+nothing here knows models. Error rates are of the corpus (all edits over all words), not means over sentences; a failed
+item counts as an empty one.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ class EvalItem:
     ref_text: str | None = None
 
 
-Speak = Callable[[EvalItem], tuple[np.ndarray, int, float]]  # -> wave (S,) float32, its rate in Hz, seconds of computation
+# -> wave (S,) float32, its rate in Hz, seconds of computation
+Speak = Callable[[EvalItem], tuple[np.ndarray, int, float]]
 Transcribe = Callable[[np.ndarray, int], str]
 
 
@@ -88,7 +91,12 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; a figure is {"value", "low", "high"}."""
         groups = {name: _plain(figures) for name, figures in self.groups.items()}
-        return {"about": self.about, "overall": _plain(self.overall), "groups": groups, "items": [_plain(item) for item in self.items]}
+        return {
+            "about": self.about,
+            "overall": _plain(self.overall),
+            "groups": groups,
+            "items": [_plain(item) for item in self.items],
+        }
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the JSON in one rename."""
@@ -96,7 +104,9 @@ class Report:
         part = path.with_name(path.name + ".part")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            part.write_text(json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+            part.write_text(
+                json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+            )
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
@@ -107,7 +117,11 @@ class Report:
         rows += [_row(name, figures) for name, figures in [*self.groups.items(), ("all", self.overall)]]
         first, *widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join([name.ljust(first), *map(str.rjust, cells, widths)]) for name, *cells in rows]
-        said = [f"{key}: {value}" for key, value in self.about.items() if isinstance(value, (str, int, float)) and value != ""]
+        said = [
+            f"{key}: {value}"
+            for key, value in self.about.items()
+            if isinstance(value, (str, int, float)) and value != ""
+        ]
         failures = [f"failed: {item.id}: {item.error}" for item in self.items if item.error]
         return "\n".join([*lines, "95 % intervals in brackets: bootstrap over items", *said, *failures])
 
@@ -122,24 +136,32 @@ def _plain_value(value: Any) -> Any:
 
 def _row(name: str, f: Figures) -> tuple[str, ...]:
     def cell(figure: Figure | None, digits: int) -> str:
-        return "-" if figure is None else f"{figure.value:.{digits}f} [{figure.low:.{digits}f}, {figure.high:.{digits}f}]"
+        return (
+            "-" if figure is None else f"{figure.value:.{digits}f} [{figure.low:.{digits}f}, {figure.high:.{digits}f}]"
+        )
 
     items = str(f.items) + (f" ({f.failed} failed)" if f.failed else "")
     return name, items, cell(f.wer, 3), cell(f.cer, 3), cell(f.sim, 3), cell(f.dnsmos, 2), cell(f.rtf, 3)
 
 
-# --- lists ---------------------------------------------------------------------------------------------------------------------------
+# --- lists
 
 
 def read_list(path: str | os.PathLike[str]) -> list[EvalItem]:
-    """Read and check a whole JSONL list. ModelError when it is missing; ValueError with every fault as file:line otherwise."""
+    """Read and check a whole JSONL list. ModelError when it is missing; ValueError with every fault as file:line
+    otherwise.
+    """
     path = Path(path)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
-        raise ModelError(f"no evaluation list {path}; give a JSONL file with id, text and ref_audio on each line") from None
+        raise ModelError(
+            f"no evaluation list {path}; give a JSONL file with id, text and ref_audio on each line"
+        ) from None
     except UnicodeDecodeError:
-        raise ValueError(f"{path} is not UTF-8 text; give a JSONL file with id, text and ref_audio on each line") from None
+        raise ValueError(
+            f"{path} is not UTF-8 text; give a JSONL file with id, text and ref_audio on each line"
+        ) from None
     items: list[EvalItem] = []
     faults: list[str] = []
     first_line: dict[str, int] = {}
@@ -157,7 +179,7 @@ def read_list(path: str | os.PathLike[str]) -> list[EvalItem]:
     if faults:
         raise ValueError("\n".join(faults))
     if not items:
-        raise ValueError(f"{path} has no items; a line is {{\"id\": ..., \"text\": ..., \"ref_audio\": ...}}")
+        raise ValueError(f'{path} has no items; a line is {{"id": ..., "text": ..., "ref_audio": ...}}')
     return items
 
 
@@ -184,13 +206,15 @@ def _parse(line: str, folder: Path) -> EvalItem:
 
 
 def prompt_groups(item: EvalItem) -> tuple[str, ...]:
-    """The prompt's file name and, for the dev list, its kind: Kokoro voices (af_kore) are "synthetic", real_* are "real"."""
+    """The prompt's file name and, for the dev list, its kind: Kokoro voices (af_kore) are "synthetic", real_* are
+    "real".
+    """
     name = item.ref_audio.stem
     kind = "synthetic" if re.match(r"[ab][fm]_", name) else "real" if name.startswith("real") else None
     return (name,) if kind is None else (name, kind)
 
 
-# --- running -------------------------------------------------------------------------------------------------------------------------
+# --- running
 
 
 def evaluate(
@@ -208,13 +232,14 @@ def evaluate(
 ) -> Report:
     """Speak every item, measure it, and sum up.
 
-    items: a JSONL file (read_list) or EvalItems. speak: item -> (wave (S,), rate, seconds of computation); when it raises ValueError or
-    TtsFmError the item counts as failed (all words deleted, similarity 0) and the rest goes on. asr: a transcriber, a folder with a Whisper
-    in CTranslate2 format, or a size name; by default metrics.WHISPER_FOLDER. out: write the JSON there. measures: some of "wer" (with CER),
-    "sim", "dnsmos". forwards: network forwards a chunk of speech took (a CFG pair is two), for the report; about: further facts for it
-    (model, steps, ...); what SpeakWith knows of both is used where they are not given. audio: folder for the waves, <id>.wav.
-    on_item(done, all, result) after each item, for a progress line.
-    MissingDependency or ModelError before anything is spoken when a measure cannot be taken.
+    items: a JSONL file (read_list) or EvalItems. speak: item -> (wave (S,), rate, seconds of computation); when it
+    raises ValueError or TtsFmError the item counts as failed (all words deleted, similarity 0) and the rest goes on.
+    asr: a transcriber, a folder with a Whisper in CTranslate2 format, or a size name; by default
+    metrics.WHISPER_FOLDER. out: write the JSON there. measures: some of "wer" (with CER), "sim", "dnsmos". forwards:
+    network forwards a chunk of speech took (a CFG pair is two), for the report; about: further facts for it (model,
+    steps, ...); what SpeakWith knows of both is used where they are not given. audio: folder for the waves, <id>.wav.
+    on_item(done, all, result) after each item, for a progress line. MissingDependency or ModelError before anything is
+    spoken when a measure cannot be taken.
     """
     chosen = read_list(items) if isinstance(items, (str, os.PathLike)) else list(items)
     measures = _checked_measures(measures)
@@ -240,7 +265,9 @@ def evaluate(
         if on_item is not None:
             on_item(len(results), len(chosen), result)
     forwards = getattr(speak, "forwards", None) if forwards is None else forwards
-    facts = getattr(speak, "about", {}) | dict(about or {}) | {"forwards": forwards} | judge.names() | _surroundings(begin)
+    facts = (
+        getattr(speak, "about", {}) | dict(about or {}) | {"forwards": forwards} | judge.names() | _surroundings(begin)
+    )
     report = summarise(results, facts)
     if out is not None:
         report.save(out)
@@ -328,11 +355,18 @@ def _figures(results: list[ItemResult]) -> Figures:
 def _surroundings(begin: float) -> dict[str, Any]:
     """Where and when: hardware, threads, versions."""
     date = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(begin))
-    return {"hardware": hardware(), "date": date, "minutes": round((time.time() - begin) / 60, 2), "versions": metrics.versions()}
+    return {
+        "hardware": hardware(),
+        "date": date,
+        "minutes": round((time.time() - begin) / 60, 2),
+        "versions": metrics.versions(),
+    }
 
 
 def hardware() -> str:
-    """One line on the processor, its cores and threads in use, and an accelerator if there is one; needs no torch but asks a loaded one."""
+    """One line on the processor, its cores and threads in use, and an accelerator if there is one; needs no torch but
+    asks a loaded one.
+    """
     name = platform.processor() or platform.machine()
     try:
         found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
@@ -349,10 +383,11 @@ def hardware() -> str:
 
 
 class SpeakWith:
-    """A `speak` for evaluate() from a synthesis.TTS: each item in the voice of its ref_audio, its id mixed into the seed.
+    """A `speak` for evaluate() from a synthesis.TTS: each item in the voice of its ref_audio, its id mixed into the
+    seed.
 
-    options: fields of Settings (steps, cfg, seed, ...). ref_text: pass the prompt's transcript on where the list has it. `forwards` and
-    `about` describe the last utterance: network forwards of a chunk, and the settings.
+    options: fields of Settings (steps, cfg, seed, ...). ref_text: pass the prompt's transcript on where the list has
+    it. `forwards` and `about` describe the last utterance: network forwards of a chunk, and the settings.
     """
 
     def __init__(self, tts: Any, ref_text: bool = True, **options: Any) -> None:
@@ -363,7 +398,10 @@ class SpeakWith:
     def __call__(self, item: EvalItem) -> tuple[np.ndarray, int, float]:
         begin = time.perf_counter()
         speech = self.tts.say(
-            item.text, voice=str(item.ref_audio), ref_text=item.ref_text if self.ref_text else None, **{"item": item.id} | self.options
+            item.text,
+            voice=str(item.ref_audio),
+            ref_text=item.ref_text if self.ref_text else None,
+            **{"item": item.id} | self.options,
         )
         seconds = time.perf_counter() - begin
         self.forwards = speech.forwards // max(1, len(speech.chunks))

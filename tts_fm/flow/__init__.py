@@ -1,8 +1,8 @@
 """Flow matching, with no speech in it: t = 0 is noise, t = 1 is data, the velocity points from noise to data.
 
-path (how noise becomes data), times (which t to train on, which grid to solve on), coupling (which noise with which data), loss (what the
-network learns), solvers (how a velocity becomes a sample), guidance (how conditions are made stronger). `cfg` 0 is off. Imports torch and
-nothing of ours.
+path (how noise becomes data), times (which t to train on, which grid to solve on), coupling (which noise with which
+data), loss (what the network learns), solvers (how a velocity becomes a sample), guidance (how conditions are made
+stronger). `cfg` 0 is off. Imports torch and nothing of ours.
 """
 
 from .coupling import couple, independent, minibatch_ot, seeded_pairs

@@ -2,9 +2,10 @@
 
 B = batch, T = frames, D = channels; mask (B, T) True = real frame. Knows nothing of text.
 
-`independent` is the default. `minibatch_ot` (arXiv 2302.00482) pairs each clip with a near noise; for speech (T x D in the tens of
-thousands) it shortens the mean squared distance by about 1 % only, and it makes the noise depend on the condition (arXiv 2503.10636), so it
-is off by default. `seeded_pairs` rebuilds the noise that a teacher started from (ReFlow, arXiv 2209.03003).
+`independent` is the default. `minibatch_ot` (arXiv 2302.00482) pairs each clip with a near noise; for speech (T x D in
+the tens of thousands) it shortens the mean squared distance by about 1 % only, and it makes the noise depend on the
+condition (arXiv 2503.10636), so it is off by default. `seeded_pairs` rebuilds the noise that a teacher started from
+(ReFlow, arXiv 2209.03003).
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from torch import Tensor
 
 
 def couple(kind: str, x0: Tensor, x1: Tensor, mask: Tensor | None = None) -> Tensor:
-    """x0 in the order that goes with x1: kind "independent" (as it is), "pairs" (already matched by the caller) or "ot"."""
+    """x0 in the order that goes with x1: kind "independent" (as it is), "pairs" (already matched by the caller) or
+    "ot".
+    """
     if kind in ("independent", "pairs"):
         return independent(x0, x1, mask)
     if kind == "ot":
@@ -33,8 +36,8 @@ def independent(x0: Tensor, x1: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def minibatch_ot(x0: Tensor, x1: Tensor, mask: Tensor | None = None) -> Tensor:
-    """x0 permuted along the batch so that the summed squared distance to x1 is least. Exact: between two equal sets of equally
-    weighted points the optimal plan is a permutation. (B, T, D) -> (B, T, D)."""
+    """x0 permuted along the batch so that the summed squared distance to x1 is least. Exact: between two equal sets of
+    equally weighted points the optimal plan is a permutation. (B, T, D) -> (B, T, D)."""
     from scipy.optimize import linear_sum_assignment
 
     independent(x0, x1, mask)
@@ -44,7 +47,9 @@ def minibatch_ot(x0: Tensor, x1: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def pair_cost(x0: Tensor, x1: Tensor, mask: Tensor | None = None) -> Tensor:
-    """(B, B) float64: [i, j] = squared distance of noise i and clip j over the real frames of clip j; padding has no part in it."""
+    """(B, B) float64: [i, j] = squared distance of noise i and clip j over the real frames of clip j; padding has no
+    part in it.
+    """
     keep = torch.ones(x1.shape[:2], device=x1.device) if mask is None else mask
     keep = keep.reshape(*x1.shape[:2], *[1] * (x1.ndim - 2)).double()
     noise, clip = x0.detach().double().flatten(1), torch.where(keep > 0, x1.detach().double(), 0.0).flatten(1)
@@ -53,8 +58,8 @@ def pair_cost(x0: Tensor, x1: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def seeded_pairs(seeds: Sequence[int], x1: Tensor, lengths: Sequence[int] | Tensor) -> Tensor:
-    """The noise stored as one seed per item: (B, T, D) float32 on x1's device; item b has lengths[b] frames drawn on the CPU from its own
-    seed, then zeros, so it does not depend on the batch or its padding."""
+    """The noise stored as one seed per item: (B, T, D) float32 on x1's device; item b has lengths[b] frames drawn on
+    the CPU from its own seed, then zeros, so it does not depend on the batch or its padding."""
     if not len(seeds) == len(lengths) == len(x1):
         raise ValueError(f"{len(x1)} clips need as many seeds and lengths, got {len(seeds)} and {len(lengths)}")
     x0 = torch.zeros(x1.shape, dtype=torch.float32)

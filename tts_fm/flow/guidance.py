@@ -1,9 +1,8 @@
 """Guidance: each function wraps a velocity and returns a velocity of the same form, (x (B, T, D), t (B,)) -> (B, T, D).
 
 B = batch, T = frames, D = channels. The scale is w in v + w (v - v_null): 0 is off (other projects write g = 1 + w).
-Branches come from one call of the caller's function, so that it can run them as one batch; a branch that cannot change the
-result is not asked for.
-Knows nothing of text, audio or networks.
+Branches come from one call of the caller's function, so that it can run them as one batch; a branch that cannot change
+the result is not asked for. Knows nothing of text, audio or networks.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ def guided(
 ) -> Velocity:
     """Classifier-free guidance (arXiv 2207.12598, as in F5-TTS): v + scale (v - v_null).
 
-    conditional_and_null(x, t, need_null) -> (v, v_null or None), both branches in one batch; need_null is False outside the
-    interval and at scale 0, where the result is v itself. scale: a finite number or (B,) tensor, one per item.
-    interval: guide only where low <= t < high (arXiv 2404.07724); high = 1 includes t = 1. rescale in [0, 1]: shrink the result so
-    that its standard deviation per item goes that share of the way back to v's (arXiv 2305.08891, section 3.4); it is measured over
-    frames with mask (B, T) True (None: all), so pass the mask whenever the batch is padded.
+    conditional_and_null(x, t, need_null) -> (v, v_null or None), both branches in one batch; need_null is False outside
+    the interval and at scale 0, where the result is v itself. scale: a finite number or (B,) tensor, one per item.
+    interval: guide only where low <= t < high (arXiv 2404.07724); high = 1 includes t = 1. rescale in [0, 1]: shrink
+    the result so that its standard deviation per item goes that share of the way back to v's (arXiv 2305.08891, section
+    3.4); it is measured over frames with mask (B, T) True (None: all), so pass the mask whenever the batch is padded.
     """
     _check(interval, scale)
     if not 0 <= rescale <= 1:
@@ -66,9 +65,10 @@ def guided_split(
 
         v_full + text_scale (v_full - v_no_text) + audio_scale (v_no_text - v_null)
 
-    v_full sees text and prompt, v_no_text the prompt only, v_null neither. Equal scales give plain `guided` with that scale, and then
-    v_no_text is not computed; audio_scale 0 does without v_null; both 0, or t outside the interval, is v_full alone.
-    three_branches(x, t, need_no_text, need_null) -> (v_full, v_no_text or None, v_null or None). Scales: numbers or (B,) tensors.
+    v_full sees text and prompt, v_no_text the prompt only, v_null neither. Equal scales give plain `guided` with that
+    scale, and then v_no_text is not computed; audio_scale 0 does without v_null; both 0, or t outside the interval, is
+    v_full alone. three_branches(x, t, need_no_text, need_null) -> (v_full, v_no_text or None, v_null or None). Scales:
+    numbers or (B,) tensors.
     """
     _check(interval, text_scale, audio_scale)
 
@@ -88,11 +88,12 @@ def guided_split(
 
 @dataclass(frozen=True)
 class ClassifierGuidance:
-    """v + scale (b / t) grad_x log p(y | x_t), b = 1 - (1 - sigma_min) t: the guided field of the straight path (arXiv 2105.05233
-    carried over to velocities; at scale 1 with the true posterior it is exactly the field of the data given y).
+    """v + scale (b / t) grad_x log p(y | x_t), b = 1 - (1 - sigma_min) t: the guided field of the straight path (arXiv
+    2105.05233 carried over to velocities; at scale 1 with the true posterior it is exactly the field of the data given
+    y).
 
-    log_prob(x (B, T, D), t (B,)) -> (B,), differentiable in x: log probability of the wanted class for noisy x. The factor grows
-    without bound at t = 0, so t is taken as at least t_min there.
+    log_prob(x (B, T, D), t (B,)) -> (B,), differentiable in x: log probability of the wanted class for noisy x. The
+    factor grows without bound at t = 0, so t is taken as at least t_min there.
     """
 
     velocity: Velocity
@@ -105,7 +106,8 @@ class ClassifierGuidance:
         v = self.velocity(x, t)
         if self.scale == 0:
             return v
-        with torch.inference_mode(False), torch.enable_grad():  # works inside no_grad and inference_mode; those need copies
+        # works inside no_grad and inference_mode; those need copies
+        with torch.inference_mode(False), torch.enable_grad():
             point = x.detach().clone().requires_grad_(True)
             (slope,) = torch.autograd.grad(self.log_prob(point, t.clone()).sum(), point)
         safe = t.clamp(min=self.t_min)
@@ -144,7 +146,9 @@ def _given(v: Tensor | None, name: str) -> Tensor:
 def _check(interval: tuple[float, float], *scales: Scale) -> None:
     low, high = interval
     if not 0 <= low <= high <= 1:
-        raise ValueError(f"guidance interval must satisfy 0 <= low <= high <= 1, got {interval}; (0, 1) guides everywhere")
+        raise ValueError(
+            f"guidance interval must satisfy 0 <= low <= high <= 1, got {interval}; (0, 1) guides everywhere"
+        )
     for scale in scales:
         if not (bool(torch.isfinite(scale).all()) if isinstance(scale, Tensor) else math.isfinite(scale)):
             raise ValueError(f"guidance scale must be finite, got {scale}; 2 is F5-TTS's, 0 is off")

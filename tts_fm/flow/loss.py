@@ -1,7 +1,8 @@
 """The conditional flow matching loss over the frames to be learnt.
 
-B = batch, T = frames, D = channels. The network is any callable velocity(x_t (B, T, D), t (B,)) -> (B, T, D); what it is conditioned
-on (text, prompt, dropped or not) is the caller's business. loss_mask (B, T) True = this frame is regressed (real and hidden).
+B = batch, T = frames, D = channels. The network is any callable velocity(x_t (B, T, D), t (B,)) -> (B, T, D); what it
+is conditioned on (text, prompt, dropped or not) is the caller's business. loss_mask (B, T) True = this frame is
+regressed (real and hidden).
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from .times import draw_times
 
 
 class Loss(NamedTuple):
-    """loss: scalar to differentiate. per_item (B,): mean over the item's own frames, 0 for an item with none. frames (B,): how many
-    frames it has in the loss. t (B,): its time. The last three are detached, for logging."""
+    """loss: scalar to differentiate. per_item (B,): mean over the item's own frames, 0 for an item with none. frames
+    (B,): how many frames it has in the loss. t (B,): its time. The last three are detached, for logging."""
 
     loss: Tensor
     per_item: Tensor
@@ -39,9 +40,9 @@ def cfm_loss(
 ) -> Loss:
     """Mean squared error between velocity and the path's u (arXiv 2210.02747, eq. 9), over masked frames x channels.
 
-    generator draws t (by the law `times`, see times.draw_times) and x0 where they are not given. normalise "frame": every frame in the
-    mask weighs the same (F5-TTS); "item": every item does, however short its span. Frames outside the mask get exactly zero
-    gradient, even when the network's output there is not finite. An empty mask gives loss 0.
+    generator draws t (by the law `times`, see times.draw_times) and x0 where they are not given. normalise "frame":
+    every frame in the mask weighs the same (F5-TTS); "item": every item does, however short its span. Frames outside
+    the mask get exactly zero gradient, even when the network's output there is not finite. An empty mask gives loss 0.
     """
     _check(x1, loss_mask, normalise)
     if t is None:
@@ -55,7 +56,11 @@ def cfm_loss(
     per_frame = error.square().mean(-1)  # (B, T)
     frames = loss_mask.sum(1)  # (B,)
     per_item = per_frame.sum(1) / frames.clamp(min=1)
-    loss = per_frame.sum() / frames.sum().clamp(min=1) if normalise == "frame" else per_item.sum() / (frames > 0).sum().clamp(min=1)
+    loss = (
+        per_frame.sum() / frames.sum().clamp(min=1)
+        if normalise == "frame"
+        else per_item.sum() / (frames > 0).sum().clamp(min=1)
+    )
     return Loss(loss, per_item.detach(), frames, t)
 
 

@@ -1,8 +1,9 @@
 """Probability paths: how noise x0 turns into data x1 as t goes from 0 to 1, and what a velocity says about both ends.
 
-B = batch, T = frames, D = channels (any trailing axes work). Every path here is x_t = a(t) x1 + b(t) x0 with x0 standard normal.
-A conditional velocity u = a' x1 + b' x0 belongs to one pair (x0, x1); a network trained on it learns the marginal velocity, its mean
-given x_t, and the conversions hold for both (they then give the mean of x1 or x0 given x_t). Knows nothing of models.
+B = batch, T = frames, D = channels (any trailing axes work). Every path here is x_t = a(t) x1 + b(t) x0 with x0
+standard normal. A conditional velocity u = a' x1 + b' x0 belongs to one pair (x0, x1); a network trained on it learns
+the marginal velocity, its mean given x_t, and the conversions hold for both (they then give the mean of x1 or x0 given
+x_t). Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ class Path:
         raise NotImplementedError
 
     def sample(self, x0: Tensor, x1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """x0 noise, x1 data (B, T, D), t (B,) float32 in [0, 1] -> (x_t, u), both (B, T, D) in x1's dtype; u is d x_t / dt."""
+        """x0 noise, x1 data (B, T, D), t (B,) float32 in [0, 1] -> (x_t, u), both (B, T, D) in x1's dtype; u is d x_t /
+        dt.
+        """
         if x0.shape != x1.shape:
             raise ValueError(f"noise {tuple(x0.shape)} and data {tuple(x1.shape)} must have one shape")
         a, da, b, db = self._at(t, x1)
@@ -41,7 +44,9 @@ class Path:
         return ((da * x_t - a * v) / (da * b - a * db)).to(x_t.dtype)
 
     def to_score(self, v: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """grad_x log p_t(x_t) = -E[x0 given x_t] / b (Tweedie's formula). Not finite where b is 0, that is at t = 1 of most paths."""
+        """grad_x log p_t(x_t) = -E[x0 given x_t] / b (Tweedie's formula). Not finite where b is 0, that is at t = 1 of
+        most paths.
+        """
         return (self.to_x0(v, x_t, t) / -self._at(t, x_t)[2]).to(x_t.dtype)
 
     def start(self, noise: Tensor) -> Tensor:
@@ -57,10 +62,11 @@ class Path:
 
 @dataclass(frozen=True)
 class OTPath(Path):
-    """The straight (optimal-transport conditional) path: x_t = (1 - (1 - s) t) x0 + t x1, u = x1 - (1 - s) x0 with s = sigma_min.
+    """The straight (optimal-transport conditional) path: x_t = (1 - (1 - s) t) x0 + t x1, u = x1 - (1 - s) x0 with s =
+    sigma_min.
 
-    Flow Matching (arXiv 2210.02747), eq. 22-23; s = 0 is rectified flow and F5-TTS. Nothing blows up at t = 1 except the score at s = 0.
-    Its conversions are x1 = (1 - (1 - s) t) v + (1 - s) x_t and x0 = x_t - t v.
+    Flow Matching (arXiv 2210.02747), eq. 22-23; s = 0 is rectified flow and F5-TTS. Nothing blows up at t = 1 except
+    the score at s = 0. Its conversions are x1 = (1 - (1 - s) t) v + (1 - s) x_t and x0 = x_t - t v.
     """
 
     sigma_min: float = 0.0
@@ -76,7 +82,9 @@ class OTPath(Path):
 
 @dataclass(frozen=True)
 class CosinePath(Path):
-    """a = sin(pi t / 2), b = cos(pi t / 2): variance-preserving, with no singular velocity (arXiv 2209.15571). For ablations."""
+    """a = sin(pi t / 2), b = cos(pi t / 2): variance-preserving, with no singular velocity (arXiv 2209.15571). For
+    ablations.
+    """
 
     def coefficients(self, t: Tensor) -> Coefficients:
         half = math.pi / 2
@@ -89,7 +97,8 @@ class VPPath(Path):
     """Score-based diffusion's variance-preserving path (arXiv 2011.13456) run backwards: with s = 1 - t and
     B(s) = s beta_min + s^2 (beta_max - beta_min) / 2, a = exp(-B / 2), b = sqrt(1 - exp(-B)).
 
-    b' is infinite at t = 1, so t is capped at 1 - 1e-3; a(0) is small, not 0 (0.0066 with the usual betas). For ablations.
+    b' is infinite at t = 1, so t is capped at 1 - 1e-3; a(0) is small, not 0 (0.0066 with the usual betas). For
+    ablations.
     """
 
     beta_min: float = 0.1
@@ -97,7 +106,9 @@ class VPPath(Path):
 
     def __post_init__(self) -> None:
         if not 0 < self.beta_min <= self.beta_max < math.inf:
-            raise ValueError(f"need 0 < beta_min <= beta_max, got {self.beta_min} and {self.beta_max}; 0.1 and 20 are usual")
+            raise ValueError(
+                f"need 0 < beta_min <= beta_max, got {self.beta_min} and {self.beta_max}; 0.1 and 20 are usual"
+            )
 
     def coefficients(self, t: Tensor) -> Coefficients:
         s = 1 - t.clamp(max=1 - 1e-3)
@@ -109,14 +120,18 @@ class VPPath(Path):
 
 @dataclass(frozen=True)
 class VEPath(Path):
-    """Variance-exploding path (arXiv 2011.13456): a = 1, b = sigma_max^(1 - t) sigma_min^t. Start a solver from path.start(noise)."""
+    """Variance-exploding path (arXiv 2011.13456): a = 1, b = sigma_max^(1 - t) sigma_min^t. Start a solver from
+    path.start(noise).
+    """
 
     sigma_min: float = 0.01
     sigma_max: float = 50.0
 
     def __post_init__(self) -> None:
         if not 0 < self.sigma_min < self.sigma_max < math.inf:
-            raise ValueError(f"need 0 < sigma_min < sigma_max, got {self.sigma_min} and {self.sigma_max}; 0.01 and 50 are usual")
+            raise ValueError(
+                f"need 0 < sigma_min < sigma_max, got {self.sigma_min} and {self.sigma_max}; 0.01 and 50 are usual"
+            )
 
     def coefficients(self, t: Tensor) -> Coefficients:
         fall = math.log(self.sigma_min / self.sigma_max)

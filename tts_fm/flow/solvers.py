@@ -1,9 +1,10 @@
 """Solvers: carry noise at t = 0 to data at t = 1 along a velocity, on a grid given by the caller.
 
-B = batch, T = frames, D = channels (any trailing axes work), N = intervals of the grid. Explicit Runge-Kutta methods as tables, one
-loop for all of them; every item is advanced on its own, so nothing depends on the neighbours in the batch or on padding.
-dopri5 (adaptive) goes through torchdiffeq, imported when asked for. Knows nothing of networks: a velocity is any callable.
-Gradients flow if the caller lets them; wrap the call in torch.inference_mode() for plain sampling.
+B = batch, T = frames, D = channels (any trailing axes work), N = intervals of the grid. Explicit Runge-Kutta methods as
+tables, one loop for all of them; every item is advanced on its own, so nothing depends on the neighbours in the batch
+or on padding. dopri5 (adaptive) goes through torchdiffeq, imported when asked for. Knows nothing of networks: a
+velocity is any callable. Gradients flow if the caller lets them; wrap the call in torch.inference_mode() for plain
+sampling.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ OnStep = Callable[[int, Tensor, Tensor, Tensor], object]  # (i, x, t (B,), v): m
 
 
 class Table(NamedTuple):
-    """Butcher table: stage j is evaluated at t + nodes[j] h with x + h sum_k stages[j][k] v_k; the step adds h sum weights v."""
+    """Butcher table: stage j is evaluated at t + nodes[j] h with x + h sum_k stages[j][k] v_k; the step adds h sum
+    weights v.
+    """
 
     nodes: tuple[float, ...]
     stages: tuple[tuple[float, ...], ...]
@@ -31,14 +34,19 @@ TABLES: dict[str, Table] = {
     "euler": Table((0.0,), ((),), (1.0,)),
     "midpoint": Table((0.0, 0.5), ((), (0.5,)), (0.0, 1.0)),
     "heun": Table((0.0, 1.0), ((), (1.0,)), (0.5, 0.5)),
-    # Kutta's 3/8 rule, which is what torchdiffeq (so F5-TTS) calls rk4; "rk4_classic" is the textbook's 1/6 form. Both have order 4.
-    "rk4": Table((0.0, 1 / 3, 2 / 3, 1.0), ((), (1 / 3,), (-1 / 3, 1.0), (1.0, -1.0, 1.0)), (1 / 8, 3 / 8, 3 / 8, 1 / 8)),
+    # Kutta's 3/8 rule, which is what torchdiffeq (so F5-TTS) calls rk4; "rk4_classic" is the textbook's 1/6 form. Both
+    # have order 4.
+    "rk4": Table(
+        (0.0, 1 / 3, 2 / 3, 1.0), ((), (1 / 3,), (-1 / 3, 1.0), (1.0, -1.0, 1.0)), (1 / 8, 3 / 8, 3 / 8, 1 / 8)
+    ),
     "rk4_classic": Table((0.0, 0.5, 0.5, 1.0), ((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), (1 / 6, 1 / 3, 1 / 3, 1 / 6)),
 }
 
 
 def nfe(method: str, steps: int) -> int:
-    """Velocity evaluations of `steps` intervals. Guidance may cost more network forwards per evaluation (a CFG pair: two)."""
+    """Velocity evaluations of `steps` intervals. Guidance may cost more network forwards per evaluation (a CFG pair:
+    two).
+    """
     return len(_table(method).weights) * steps
 
 
@@ -56,13 +64,13 @@ def solve(
     """Integrate dx/dt = velocity(x, t) from grid[0] to grid[-1]; returns x there, (B, T, D), in x0's dtype.
 
     x0: (B, T, D) start (noise at t = 0). grid: (N + 1,) strictly increasing times, float32 (see times.time_grid).
-    method: euler, midpoint, heun, rk4 (3/8 rule), rk4_classic: one table step per interval. "dopri5": adaptive between the two
-    ends of the grid, inner points have no effect; error is judged per item over real frames by mask (B, T), rtol and atol. Its steps
-    are shared by the batch, so unlike the tables' an item's result moves within the tolerance with its neighbours.
-    on_step(i, x, t, v): called once per interval as soon as v = velocity(x, t) at its start is known, so that a live preview
-    (path.to_x1(v, x, t)) costs nothing; raise in it to cancel. For dopri5 it is called at every evaluation.
-    The velocity sees x0's dtype and a float32 t; the state itself is kept in at least float32, so bf16 rounding does not add up.
-    ValueError: a grid that is not increasing or is stored in 16 bits, an unknown method.
+    method: euler, midpoint, heun, rk4 (3/8 rule), rk4_classic: one table step per interval. "dopri5": adaptive between
+    the two ends of the grid, inner points have no effect; error is judged per item over real frames by mask (B, T),
+    rtol and atol. Its steps are shared by the batch, so unlike the tables' an item's result moves within the tolerance
+    with its neighbours. on_step(i, x, t, v): called once per interval as soon as v = velocity(x, t) at its start is
+    known, so that a live preview (path.to_x1(v, x, t)) costs nothing; raise in it to cancel. For dopri5 it is called at
+    every evaluation. The velocity sees x0's dtype and a float32 t; the state itself is kept in at least float32, so
+    bf16 rounding does not add up. ValueError: a grid that is not increasing or is stored in 16 bits, an unknown method.
     """
     times = _checked_grid(grid)
     field = _Field(velocity, x0)
@@ -109,7 +117,9 @@ class _Field:
 
 def _table(method: str) -> Table:
     if method not in TABLES:
-        raise ValueError(f"unknown solver {method!r}; one of {', '.join(TABLES)} (fixed grid) or dopri5 (adaptive, no fixed NFE)")
+        raise ValueError(
+            f"unknown solver {method!r}; one of {', '.join(TABLES)} (fixed grid) or dopri5 (adaptive, no fixed NFE)"
+        )
     return TABLES[method]
 
 
@@ -125,7 +135,8 @@ def _checked_grid(grid: Tensor | Sequence[float]) -> list[float]:
     return times
 
 
-# ---- adaptive: torchdiffeq's dopri5 with an error norm that respects items and padding -----------------------------------
+# ---- adaptive: torchdiffeq's dopri5 with an error norm that respects items and padding
+# -----------------------------------
 
 
 def _solve_adaptive(
@@ -134,7 +145,9 @@ def _solve_adaptive(
     try:
         from torchdiffeq import odeint
     except ImportError:
-        raise ValueError("dopri5 needs the package torchdiffeq (pip install torchdiffeq); rk4 on a fixed grid does without") from None
+        raise ValueError(
+            "dopri5 needs the package torchdiffeq (pip install torchdiffeq); rk4 on a fixed grid does without"
+        ) from None
     count = 0
 
     def slope(t: Tensor, x: Tensor) -> Tensor:
@@ -150,7 +163,13 @@ def _solve_adaptive(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchdiffeq remarks on every unused option
         path = odeint(
-            slope, x0.to(field.state_dtype), ends, rtol=rtol, atol=atol, method="dopri5", options={"norm": _item_norm(mask)}
+            slope,
+            x0.to(field.state_dtype),
+            ends,
+            rtol=rtol,
+            atol=atol,
+            method="dopri5",
+            options={"norm": _item_norm(mask)},
         )
     return path[-1].to(field.dtype)
 

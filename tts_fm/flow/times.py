@@ -1,10 +1,12 @@
-"""Flow times: laws that draw t for training, and grids of t for solving. Float32 always, whatever dtype the model runs in.
+"""Flow times: laws that draw t for training, and grids of t for solving. Float32 always, whatever dtype the model runs
+in.
 
-t = 0 is noise, t = 1 is data. B = batch, N = steps (number of intervals, so a grid has N + 1 points).
-Every law and every grid is one idea: an increasing map of [0, 1] onto itself (a warp), applied to uniform random numbers
-(then it is the quantile function of the law) or to equally spaced ones (then it is a grid). Knows nothing of models or solvers.
+t = 0 is noise, t = 1 is data. B = batch, N = steps (number of intervals, so a grid has N + 1 points). Every law and
+every grid is one idea: an increasing map of [0, 1] onto itself (a warp), applied to uniform random numbers (then it is
+the quantile function of the law) or to equally spaced ones (then it is a grid). Knows nothing of models or solvers.
 
-Signs: papers that put the noise at t = 1 (SD3, diffusers) use the mirrored t; a logit-normal mean ported from them changes sign.
+Signs: papers that put the noise at t = 1 (SD3, diffusers) use the mirrored t; a logit-normal mean ported from them
+changes sign.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ EPSS_KNOTS: dict[int, tuple[int, ...]] = {
 }
 
 
-# ---- warps: increasing maps of [0, 1] onto [0, 1] -------------------------------------------------------------------------
+# ---- warps: increasing maps of [0, 1] onto [0, 1]
+# -------------------------------------------------------------------------
 
 
 def sway_warp(u: Tensor, coef: float = -1.0) -> Tensor:
@@ -43,7 +46,9 @@ def sway_warp(u: Tensor, coef: float = -1.0) -> Tensor:
 
 
 def shift_warp(u: Tensor, coef: float = 0.5) -> Tensor:
-    """s u / (1 + (s - 1) u) with s = coef > 0 (ZipVoice's t_shift; SD3's shift alpha is 1 / s). Below 1: dense near the noise."""
+    """s u / (1 + (s - 1) u) with s = coef > 0 (ZipVoice's t_shift; SD3's shift alpha is 1 / s). Below 1: dense near the
+    noise.
+    """
     if not (math.isfinite(coef) and coef > 0):
         raise ValueError(f"shift must be a finite number above 0, got {coef}; 0.5 is ZipVoice's, 1 changes nothing")
     return coef * u / (1 + (coef - 1) * u)
@@ -58,7 +63,9 @@ def logit_normal_warp(u: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
 
 
 def mode_warp(u: Tensor, scale: float = 1.29) -> Tensor:
-    """u + scale (u - sin^2(pi u / 2)): SD3's law with heavy tails (arXiv 2403.03206); scale in [-1, 1.752], > 0 prefers the middle."""
+    """u + scale (u - sin^2(pi u / 2)): SD3's law with heavy tails (arXiv 2403.03206); scale in [-1, 1.752], > 0 prefers
+    the middle.
+    """
     _check_range("mode", scale, -1.0, STEEPEST)
     return u + scale * (u - torch.sin(math.pi / 2 * u) ** 2)
 
@@ -68,7 +75,7 @@ def _check_range(name: str, value: float, low: float, high: float) -> None:
         raise ValueError(f"{name} coefficient must lie in [{low:g}, {high:.3f}], got {value}; 0 switches it off")
 
 
-# ---- training: random times ------------------------------------------------------------------------------------------------
+# ---- training: random times
 
 
 def uniform_times(batch: int, generator: torch.Generator, device: torch.device | str | None = None) -> Tensor:
@@ -78,13 +85,19 @@ def uniform_times(batch: int, generator: torch.Generator, device: torch.device |
 
 
 def logit_normal(
-    batch: int, generator: torch.Generator, device: torch.device | str | None = None, mean: float = 0.0, std: float = 1.0
+    batch: int,
+    generator: torch.Generator,
+    device: torch.device | str | None = None,
+    mean: float = 0.0,
+    std: float = 1.0,
 ) -> Tensor:
     """(batch,) float32 times from sigmoid(Normal(mean, std)); a mean above 0 leans to the data end."""
     return logit_normal_warp(uniform_times(batch, generator, device), mean, std)
 
 
-def mode(batch: int, generator: torch.Generator, device: torch.device | str | None = None, scale: float = 1.29) -> Tensor:
+def mode(
+    batch: int, generator: torch.Generator, device: torch.device | str | None = None, scale: float = 1.29
+) -> Tensor:
     """(batch,) float32 times from SD3's mode law; scale > 0 leans to the middle, < 0 to both ends, 0 is uniform."""
     return mode_warp(uniform_times(batch, generator, device), scale).clamp(0, 1)
 
@@ -107,9 +120,9 @@ def draw_times(
 ) -> Tensor:
     """(batch,) float32 training times in [0, 1].
 
-    law: "uniform", "logit_normal(mean, std)", "mode(scale)", "sway(coef)", "shift(coef)" (numbers optional), or your own
-    increasing map of [0, 1]. stratified: one draw from each of `batch` equal slices of probability, in random order; the law
-    of every single item is unchanged, the batch mean of the loss varies less.
+    law: "uniform", "logit_normal(mean, std)", "mode(scale)", "sway(coef)", "shift(coef)" (numbers optional), or your
+    own increasing map of [0, 1]. stratified: one draw from each of `batch` equal slices of probability, in random
+    order; the law of every single item is unchanged, the batch mean of the loss varies less.
     """
     warp = parse_law(law) if isinstance(law, str) else law
     u = uniform_times(batch, generator)
@@ -120,10 +133,12 @@ def draw_times(
 
 
 def parse_law(text: str) -> Warp:
-    """"name" or "name(1, 2)" -> the warp it names. ValueError lists the known names."""
+    """ "name" or "name(1, 2)" -> the warp it names. ValueError lists the known names."""
     found = re.fullmatch(r"\s*(\w+)\s*(?:\(([^()]*)\))?\s*", text)
     if not found or found[1] not in LAWS:
-        raise ValueError(f"unknown law of times {text!r}; one of {', '.join(LAWS)}, with numbers as in 'logit_normal(0, 1)'")
+        raise ValueError(
+            f"unknown law of times {text!r}; one of {', '.join(LAWS)}, with numbers as in 'logit_normal(0, 1)'"
+        )
     try:
         numbers = [float(part) for part in (found[2] or "").split(",") if part.strip()]
         warp = LAWS[found[1]]
@@ -133,15 +148,15 @@ def parse_law(text: str) -> Warp:
     return lambda u: warp(u, *numbers)
 
 
-# ---- inference: grids ------------------------------------------------------------------------------------------------------
+# ---- inference: grids
 
 
 def time_grid(steps: int | None, kind: str | Sequence[float] = "uniform", coef: float | None = None) -> Tensor:
     """(steps + 1,) float32 grid on the CPU, strictly increasing from 0 to 1.
 
-    kind "uniform"; "sway" (coef -1 unless given); "shift" (coef 0.5); "epss" = F5's pruned knots, then sway by coef (-1; 0
-    leaves the knots alone); or the times themselves (steps then None or their number of intervals). Any number from 0 is a coef,
-    None means the default. ValueError for steps < 1, a coef out of range, or a list that is no grid.
+    kind "uniform"; "sway" (coef -1 unless given); "shift" (coef 0.5); "epss" = F5's pruned knots, then sway by coef
+    (-1; 0 leaves the knots alone); or the times themselves (steps then None or their number of intervals). Any number
+    from 0 is a coef, None means the default. ValueError for steps < 1, a coef out of range, or a list that is no grid.
     """
     if not isinstance(kind, str):
         return _explicit_grid(steps, kind)
@@ -158,8 +173,8 @@ def time_grid(steps: int | None, kind: str | Sequence[float] = "uniform", coef: 
 
 
 def f5_grid(steps: int, sway: float | None = -1.0, epss: bool = True) -> Tensor:
-    """(steps + 1,) float32: the grid F5-TTS solves on. EPSS knots where a table exists (5, 6, 7, 10, 12, 16), else uniform;
-    sway comes on top of either (None or 0: none). Equal to F5's own to float32 rounding."""
+    """(steps + 1,) float32: the grid F5-TTS solves on. EPSS knots where a table exists (5, 6, 7, 10, 12, 16), else
+    uniform; sway comes on top of either (None or 0: none). Equal to F5's own to float32 rounding."""
     steps = _checked_steps(steps)
     knots = _uniform(steps)
     if epss and steps in EPSS_KNOTS:
@@ -189,7 +204,9 @@ def _as_grid(times: Tensor) -> Tensor:
 def _explicit_grid(steps: int | None, times: Sequence[float]) -> Tensor:
     grid = torch.as_tensor(times, dtype=torch.float64)
     if grid.ndim != 1 or len(grid) < 2 or grid[0] != 0 or grid[-1] != 1:
-        raise ValueError(f"a list of times needs at least two numbers, the first 0 and the last 1, got {list(times)[:8]}")
+        raise ValueError(
+            f"a list of times needs at least two numbers, the first 0 and the last 1, got {list(times)[:8]}"
+        )
     if steps is not None and steps != len(grid) - 1:
         raise ValueError(f"{len(grid)} times make {len(grid) - 1} steps, but steps={steps}; leave steps out")
     return _as_grid(grid.clone())

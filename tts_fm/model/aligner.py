@@ -1,9 +1,10 @@
-"""A small phone recogniser that says, for every mel frame, which unit is being spoken: what forced alignment walks along.
+"""A small phone recogniser that says, for every mel frame, which unit is being spoken: what forced alignment walks
+along.
 
-Convolutions over pairs of mel frames (21 ms), both frames of a pair classified by themselves. It is trained frame by frame on known times
-(recipes/builtin/aligner.py), so it needs no blank of its own; `emission` adds the one that CTC alignment (Graves 2006, ICML) asks for.
-B batch, T mel frames (93.75 a second), P = ceil(T / 2) pairs, D width, V symbols. Masked: padding never changes a result.
-This module does not know text or words.
+Convolutions over pairs of mel frames (21 ms), both frames of a pair classified by themselves. It is trained frame by
+frame on known times (recipes/builtin/aligner.py), so it needs no blank of its own; `emission` adds the one that CTC
+alignment (Graves 2006, ICML) asks for. B batch, T mel frames (93.75 a second), P = ceil(T / 2) pairs, D width, V
+symbols. Masked: padding never changes a result. This module does not know text or words.
 """
 
 from __future__ import annotations
@@ -45,13 +46,28 @@ class AlignerModel(nn.Module):
     vocab: the symbols; "<sil>" (no speech) must be one of them.
     """
 
-    def __init__(self, vocab: Sequence[str], dim: int = 192, dilations: Sequence[int] = (1, 2, 4, 8, 1), bins: int = 100,
-                 mel_mean: float = -2.44, mel_std: float = 3.72, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        vocab: Sequence[str],
+        dim: int = 192,
+        dilations: Sequence[int] = (1, 2, 4, 8, 1),
+        bins: int = 100,
+        mel_mean: float = -2.44,
+        mel_std: float = 3.72,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         if SILENCE not in vocab:
             raise ValueError(f"the vocabulary of an aligner needs {SILENCE}")
-        self.config: dict[str, Any] = dict(vocab=list(vocab), dim=dim, dilations=list(dilations), bins=bins, mel_mean=mel_mean,
-                                           mel_std=mel_std, dropout=dropout)
+        self.config: dict[str, Any] = dict(
+            vocab=list(vocab),
+            dim=dim,
+            dilations=list(dilations),
+            bins=bins,
+            mel_mean=mel_mean,
+            mel_std=mel_std,
+            dropout=dropout,
+        )
         self.vocab = list(vocab)
         self.enter = nn.Conv1d(bins, dim, 6, stride=2, padding=2)
         self.blocks = nn.ModuleList(ConvBlock(dim, dilation, dropout) for dilation in dilations)
@@ -61,7 +77,8 @@ class AlignerModel(nn.Module):
     def forward(self, mel: Tensor, lengths: Tensor | None = None) -> Tensor:
         """mel: (B, T, bins) natural-log mel. lengths: (B,) real frames of each, from the start; not given = all of T.
 
-        Returns logits (B, T, V) float32; what stands at padding means nothing. Raises ValueError for shapes that do not fit.
+        Returns logits (B, T, V) float32; what stands at padding means nothing. Raises ValueError for shapes that do not
+        fit.
         """
         bins = self.config["bins"]
         if mel.ndim != 3 or mel.shape[2] != bins or mel.shape[1] < 1:
@@ -82,13 +99,17 @@ class AlignerModel(nn.Module):
 
     @torch.inference_mode()
     def emission(self, mel: Tensor) -> Tensor:
-        """What `torchaudio.functional.forced_align` takes: (T, bins) log-mel -> (T, 1 + V) log-probabilities, the blank first."""
+        """What `torchaudio.functional.forced_align` takes: (T, bins) log-mel -> (T, 1 + V) log-probabilities, the blank
+        first.
+        """
         logs = self(mel[None])[0].log_softmax(-1)
         return F.pad(logs, (1, 0), value=BLANK_LOG)
 
 
 def save_aligner(model: AlignerModel, folder: str | Path, half: bool = True) -> None:
-    """Write model.safetensors (float16 unless `half` is False) and config.json (constructor arguments, the vocabulary among them)."""
+    """Write model.safetensors (float16 unless `half` is False) and config.json (constructor arguments, the vocabulary
+    among them).
+    """
     from safetensors.torch import save_file
 
     folder = Path(folder)
@@ -104,7 +125,9 @@ def save_aligner(model: AlignerModel, folder: str | Path, half: bool = True) -> 
 
 
 def load_aligner(folder: str | Path) -> AlignerModel:
-    """Read what `save_aligner` wrote, in eval mode, as float32. ModelError for files that are missing, damaged or do not fit each other."""
+    """Read what `save_aligner` wrote, in eval mode, as float32. ModelError for files that are missing, damaged or do
+    not fit each other.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -116,5 +139,7 @@ def load_aligner(folder: str | Path) -> AlignerModel:
         model = AlignerModel(**json.loads(settings.read_text(encoding="utf-8")))
         model.load_state_dict({name: value.float() for name, value in load_file(str(weights)).items()})
     except (SafetensorError, ValueError, TypeError, RuntimeError) as error:
-        raise ModelError(f"aligner: {weights} with {settings.name} cannot be read: {str(error).splitlines()[0]}") from error
+        raise ModelError(
+            f"aligner: {weights} with {settings.name} cannot be read: {str(error).splitlines()[0]}"
+        ) from error
     return model.eval()

@@ -1,7 +1,8 @@
 """DiT: the diffusion transformer of F5-TTS (Chen 2024, arXiv 2410.06885; Peebles 2022, arXiv 2212.09748).
 
-x_t, the given mel and the text features enter side by side; blocks whose normalisation is modulated by the flow time turn them into the
-velocity. B batch, T mel frames, P = ceil(T / patch) positions, D width, E text width. It does not know tokens, solvers or guidance.
+x_t, the given mel and the text features enter side by side; blocks whose normalisation is modulated by the flow time
+turn them into the velocity. B batch, T mel frames, P = ceil(T / patch) positions, D width, E text width. It does not
+know tokens, solvers or guidance.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from tts_fm.model.text import TextConditioning
 
 
 class Modulation(nn.Module):
-    """adaLN-Zero: a time embedding (B, D) -> `parts` vectors for each block, (B, parts * D); zero at the start of training."""
+    """adaLN-Zero: a time embedding (B, D) -> `parts` vectors for each block, (B, parts * D); zero at the start of
+    training.
+    """
 
     def __init__(self, dim: int, parts: int) -> None:
         super().__init__()
@@ -85,7 +88,9 @@ class DiT(nn.Module):
         nn.init.zeros_(self.proj_out.bias)
 
     def modulations(self, t: Tensor) -> list[Tensor]:
-        """All that depends on the time alone, (B,) -> one (B, 6 D) for each block and a (B, 2 D): computed once for a whole time grid."""
+        """All that depends on the time alone, (B,) -> one (B, 6 D) for each block and a (B, 2 D): computed once for a
+        whole time grid.
+        """
         time = self.time_embed(t)  # (B, D)
         if self.config.shared_adaln:
             shared = self.adaln(time)
@@ -95,14 +100,21 @@ class DiT(nn.Module):
         return [*blocks, self.norm_out(time)]
 
     def forward(
-        self, x: Tensor, t: Tensor, given: Tensor, given_mask: Tensor, text: Tensor, mask: Tensor | None = None,
-        modulations: list[Tensor] | None = None, voice: Tensor | None = None,
+        self,
+        x: Tensor,
+        t: Tensor,
+        given: Tensor,
+        given_mask: Tensor,
+        text: Tensor,
+        mask: Tensor | None = None,
+        modulations: list[Tensor] | None = None,
+        voice: Tensor | None = None,
     ) -> Tensor:
         """The velocity.
 
-        x, given: (B, T, 100), `given` zero where nothing is given; given_mask (B, T) bool; t (B,) float32 in [0, 1]; text (B, P, E) from
-        `text_embed`; mask (B, T) bool or None when every frame is real; modulations as from `modulations(t)`;
-        voice (B, depth, 6 D) is added to those of the blocks. Returns (B, T, 100).
+        x, given: (B, T, 100), `given` zero where nothing is given; given_mask (B, T) bool; t (B,) float32 in [0, 1];
+        text (B, P, E) from `text_embed`; mask (B, T) bool or None when every frame is real; modulations as from
+        `modulations(t)`; voice (B, depth, 6 D) is added to those of the blocks. Returns (B, T, 100).
         """
         frames = x.shape[1]
         modulations = self.modulations(t) if modulations is None else modulations
@@ -114,7 +126,8 @@ class DiT(nn.Module):
         modulations = [m.to(h.dtype) for m in modulations]
         for block, modulation in zip(self.transformer_blocks, modulations, strict=False):
             h = block(h, modulation, angles, mask)
-        scale, shift = modulations[-1][:, None].chunk(2, dim=-1)  # in the published order, which differs from the blocks'
+        # in the published order, which differs from the blocks'
+        scale, shift = modulations[-1][:, None].chunk(2, dim=-1)
         out = self.proj_out(modulate(h, shift, scale))  # (B, P, patch * 100)
         return ungroup(masked(out, mask), frames)
 

@@ -1,10 +1,11 @@
-"""How long speech lasts: the byte-ratio rule of F5-TTS, and a small network that gives every symbol its frames at the pace of a prompt.
+"""How long speech lasts: the byte-ratio rule of F5-TTS, and a small network that gives every symbol its frames at the
+pace of a prompt.
 
-The network reads symbols (ConvNeXt V2 blocks) and a prompt mel (strided convolution, ConvNeXt blocks, mean and deviation over time = style)
-and regresses log(1 + frames), as FastSpeech 2 does for phones (Ren 2020, arXiv 2006.04558). Padding never changes a result.
-B batch, N symbols, T prompt frames, P = ceil(T / 4) prompt positions, D width, S style width. Frames are mel frames (93.75 a second),
-fractional.
-This module does not know how text becomes symbols, nor what speaks them.
+The network reads symbols (ConvNeXt V2 blocks) and a prompt mel (strided convolution, ConvNeXt blocks, mean and
+deviation over time = style) and regresses log(1 + frames), as FastSpeech 2 does for phones (Ren 2020, arXiv
+2006.04558). Padding never changes a result. B batch, N symbols, T prompt frames, P = ceil(T / 4) prompt positions, D
+width, S style width. Frames are mel frames (93.75 a second), fractional. This module does not know how text becomes
+symbols, nor what speaks them.
 """
 
 from __future__ import annotations
@@ -32,12 +33,14 @@ _PHONE, _STRESS, _PAUSE, _FREE = range(4)
 
 
 def byte_ratio_frames(ref_frames: int, ref_text: str, text: str, speed: float = 1.0, compat: bool = True) -> int:
-    """Frames of `text` if it is spoken with as many frames per UTF-8 byte as the reference (the rule of F5-TTS, utils_infer.py).
+    """Frames of `text` if it is spoken with as many frames per UTF-8 byte as the reference (the rule of F5-TTS,
+    utils_infer.py).
 
-    ref_frames: frames of the reference, in F5 samples // 256. ref_text: its transcript exactly as the network is given it; F5 ends it in
-    ". " and adds one more space, and these bytes count. speed: 2.0 halves the result. The result excludes the reference: F5's `duration`
-    is ref_frames + result. compat: texts under 10 bytes are given speed 0.3 whatever was asked, as F5 does; False leaves `speed` alone.
-    Raises ValueError for an empty reference (text or frames) and for a speed that is not a positive number.
+    ref_frames: frames of the reference, in F5 samples // 256. ref_text: its transcript exactly as the network is given
+    it; F5 ends it in ". " and adds one more space, and these bytes count. speed: 2.0 halves the result. The result
+    excludes the reference: F5's `duration` is ref_frames + result. compat: texts under 10 bytes are given speed 0.3
+    whatever was asked, as F5 does; False leaves `speed` alone. Raises ValueError for an empty reference (text or
+    frames) and for a speed that is not a positive number.
     """
     if ref_frames < 1:
         raise ValueError(f"the reference has {ref_frames} frames; the byte-ratio rule needs at least one")
@@ -47,11 +50,13 @@ def byte_ratio_frames(ref_frames: int, ref_text: str, text: str, speed: float = 
     size = len(text.encode("utf-8", "surrogatepass"))
     if compat and size < 10:
         speed = 0.3
-    return int(ref_frames / len(ref_text.encode("utf-8", "surrogatepass")) * size / speed)  # this order of operations is F5's
+    # this order of operations is F5's
+    return int(ref_frames / len(ref_text.encode("utf-8", "surrogatepass")) * size / speed)
 
 
 def scale_to(durations: Tensor, frames: float | Tensor) -> Tensor:
-    """Stretch or squeeze every item to a total of `frames` (a number, or (B,)), pauses and phones in proportion: (B, N) -> (B, N).
+    """Stretch or squeeze every item to a total of `frames` (a number, or (B,)), pauses and phones in proportion: (B, N)
+    -> (B, N).
 
     An item whose durations are all zero stays zero. Raises ValueError for totals that are negative or not finite.
     """
@@ -62,10 +67,11 @@ def scale_to(durations: Tensor, frames: float | Tensor) -> Tensor:
 
 
 def movement(mel: Tensor, real: Tensor) -> Tensor:
-    """How fast a prompt moves, by hand: (B, T, 100) and mask (B, T) -> (B, 5 * BANDS), in BANDS equal bands of mel bins.
+    """How fast a prompt moves, by hand: (B, T, 100) and mask (B, T) -> (B, 5 * BANDS), in BANDS equal bands of mel
+    bins.
 
-    Mean and deviation over time, and the mean of |x[t + k] - x[t]| for k = 1, 4, 16. On the corpus a linear map of these alone tells the
-    logarithm of the pace at a correlation of 0.79; a small network needs far longer to find them.
+    Mean and deviation over time, and the mean of |x[t + k] - x[t]| for k = 1, 4, 16. On the corpus a linear map of
+    these alone tells the logarithm of the pace at a correlation of 0.79; a small network needs far longer to find them.
     """
     count = real.sum(1, keepdim=True).clamp(min=1)
     bands = F.adaptive_avg_pool1d(masked(mel, real), BANDS)  # (B, T, BANDS)
@@ -79,7 +85,9 @@ def movement(mel: Tensor, real: Tensor) -> Tensor:
 
 
 class PromptEncoder(nn.Module):
-    """Pace and voice of a prompt: (B, T, 100) log-mel and (B,) lengths -> (B, S); a learnt vector where the length is 0."""
+    """Pace and voice of a prompt: (B, T, 100) log-mel and (B,) lengths -> (B, S); a learnt vector where the length is
+    0.
+    """
 
     usual: Tensor
 
@@ -89,8 +97,11 @@ class PromptEncoder(nn.Module):
         self.enter = nn.Conv1d(bins, dim, 7, stride=4, padding=3)
         self.blocks = nn.ModuleList(ConvNeXtBlock(dim) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
-        self.leave = nn.Sequential(nn.Linear(2 * dim + 5 * BANDS, style_dim), nn.GELU(), nn.Linear(style_dim, style_dim))
-        self.register_buffer("usual", torch.tensor([0.0, 1.0])[:, None].repeat(1, 5 * BANDS))  # mean and deviation of `movement`
+        self.leave = nn.Sequential(
+            nn.Linear(2 * dim + 5 * BANDS, style_dim), nn.GELU(), nn.Linear(style_dim, style_dim)
+        )
+        # mean and deviation of `movement`
+        self.register_buffer("usual", torch.tensor([0.0, 1.0])[:, None].repeat(1, 5 * BANDS))
         self.absent = nn.Parameter(torch.zeros(style_dim))
 
     def calibrate(self, mel: Tensor, lengths: Tensor) -> None:
@@ -119,17 +130,38 @@ class PromptEncoder(nn.Module):
 class DurationModel(nn.Module):
     """Symbols and a prompt to frames per symbol. 0.7M parameters at the default sizes.
 
-    vocab: the symbols, id = place in the list; what is a phone, a stress mark or a pause is read off them. dropout acts in training only.
+    vocab: the symbols, id = place in the list; what is a phone, a stress mark or a pause is read off them. dropout acts
+    in training only.
     """
 
     kinds: Tensor  # (V,) phone, stress mark, pause or free
 
-    def __init__(self, vocab: Sequence[str], dim: int = 160, layers: int = 4, style_dim: int = 128, prompt_dim: int = 96,
-                 prompt_layers: int = 3, bins: int = 100, mel_mean: float = -2.44, mel_std: float = 3.72, dropout: float = 0.1) -> None:
+    def __init__(
+        self,
+        vocab: Sequence[str],
+        dim: int = 160,
+        layers: int = 4,
+        style_dim: int = 128,
+        prompt_dim: int = 96,
+        prompt_layers: int = 3,
+        bins: int = 100,
+        mel_mean: float = -2.44,
+        mel_std: float = 3.72,
+        dropout: float = 0.1,
+    ) -> None:
         super().__init__()
         self.config: dict[str, Any] = dict(
-            vocab=list(vocab), dim=dim, layers=layers, style_dim=style_dim, prompt_dim=prompt_dim, prompt_layers=prompt_layers, bins=bins,
-            mel_mean=mel_mean, mel_std=mel_std, dropout=dropout)
+            vocab=list(vocab),
+            dim=dim,
+            layers=layers,
+            style_dim=style_dim,
+            prompt_dim=prompt_dim,
+            prompt_layers=prompt_layers,
+            bins=bins,
+            mel_mean=mel_mean,
+            mel_std=mel_std,
+            dropout=dropout,
+        )
         self.vocab = list(vocab)
         self.embed = nn.Embedding(len(self.vocab), dim)
         self.prompt = PromptEncoder(bins, prompt_dim, prompt_layers, style_dim, mel_mean, mel_std)
@@ -144,9 +176,9 @@ class DurationModel(nn.Module):
     def forward(self, ids: Tensor, prompt: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
         """What the network itself says, without floors or caps.
 
-        ids: (B, N) int, -1 = padding. prompt: (B, T, 100) natural-log mel; None = no prompt, an average pace. lengths: (B,) real frames of
-        each prompt, 0 = none; not given = all of T. Returns (B, N) frames >= 0, zero at padding. Raises ValueError for shapes and ids
-        that do not fit.
+        ids: (B, N) int, -1 = padding. prompt: (B, T, 100) natural-log mel; None = no prompt, an average pace. lengths:
+        (B,) real frames of each prompt, 0 = none; not given = all of T. Returns (B, N) frames >= 0, zero at padding.
+        Raises ValueError for shapes and ids that do not fit.
         """
         prompt, lengths = self._checked(ids, prompt, lengths)
         mask = ids >= 0
@@ -158,12 +190,16 @@ class DurationModel(nn.Module):
         return logs.expm1().masked_fill(~mask, 0.0)
 
     @torch.inference_mode()
-    def durations(self, ids: Tensor, prompt: Tensor | None = None, speed: float | Tensor = 1.0, lengths: Tensor | None = None) -> Tensor:
-        """Frames to speak with: `forward` (whose arguments these are), capped, divided by `speed` (a number, or (B,)), and with a floor.
+    def durations(
+        self, ids: Tensor, prompt: Tensor | None = None, speed: float | Tensor = 1.0, lengths: Tensor | None = None
+    ) -> Tensor:
+        """Frames to speak with: `forward` (whose arguments these are), capped, divided by `speed` (a number, or (B,)),
+        and with a floor.
 
-        Caps, before speed: 0.5 s for a phone or stress mark, 1.5 s for a pause: space, punctuation, silence, and a phone right before
-        punctuation or silence, which in the corpus holds the pause. Floor, after speed: 1.5 frames for a phone. (B, N), zero at padding.
-        Call `eval()` first after training. Raises ValueError as `forward` does, and for a speed that is not a positive number.
+        Caps, before speed: 0.5 s for a phone or stress mark, 1.5 s for a pause: space, punctuation, silence, and a
+        phone right before punctuation or silence, which in the corpus holds the pause. Floor, after speed: 1.5 frames
+        for a phone. (B, N), zero at padding. Call `eval()` first after training. Raises ValueError as `forward` does,
+        and for a speed that is not a positive number.
         """
         for value in speed.flatten().tolist() if isinstance(speed, Tensor) else [speed]:
             _check_speed(value)
@@ -191,7 +227,9 @@ class DurationModel(nn.Module):
         if prompt is None:
             prompt, lengths = torch.zeros(len(ids), 0, bins, device=ids.device), None
         if prompt.ndim != 3 or len(prompt) != len(ids) or prompt.shape[2] != bins:
-            raise ValueError(f"the prompt must be a log-mel of shape ({len(ids)}, T, {bins}), got {tuple(prompt.shape)}")
+            raise ValueError(
+                f"the prompt must be a log-mel of shape ({len(ids)}, T, {bins}), got {tuple(prompt.shape)}"
+            )
         if lengths is None:
             lengths = torch.full((len(ids),), prompt.shape[1], device=ids.device)
         elif lengths.shape != (len(ids),) or int(lengths.min()) < 0 or int(lengths.max()) > prompt.shape[1]:
@@ -200,7 +238,9 @@ class DurationModel(nn.Module):
 
 
 def save_duration_model(model: DurationModel, folder: str | Path, half: bool = True) -> None:
-    """Write model.safetensors (float16 unless `half` is False) and config.json (constructor arguments, the vocabulary among them)."""
+    """Write model.safetensors (float16 unless `half` is False) and config.json (constructor arguments, the vocabulary
+    among them).
+    """
     from safetensors.torch import save_file
 
     folder = Path(folder)
@@ -215,9 +255,11 @@ def save_duration_model(model: DurationModel, folder: str | Path, half: bool = T
 
 
 def load_duration_model(path: str | Path, config: str | Path | None = None) -> DurationModel:
-    """Read what `save_duration_model` wrote: a folder, or the weights file with its config (not given: config.json beside it).
+    """Read what `save_duration_model` wrote: a folder, or the weights file with its config (not given: config.json
+    beside it).
 
-    Weights become float32; the model is in eval mode. Raises ModelError for files that are missing, damaged or do not fit each other.
+    Weights become float32; the model is in eval mode. Raises ModelError for files that are missing, damaged or do not
+    fit each other.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -227,17 +269,23 @@ def load_duration_model(path: str | Path, config: str | Path | None = None) -> D
     settings = Path(config) if config is not None else weights.with_name("config.json")
     for file in (weights, settings):
         if not file.is_file():
-            raise ModelError(f"duration model: {file} is missing; a folder with model.safetensors and config.json is needed")
+            raise ModelError(
+                f"duration model: {file} is missing; a folder with model.safetensors and config.json is needed"
+            )
     try:
         model = DurationModel(**json.loads(settings.read_text(encoding="utf-8")))
         model.load_state_dict({name: value.float() for name, value in load_file(str(weights)).items()})
     except (SafetensorError, ValueError, TypeError, RuntimeError) as error:
-        raise ModelError(f"duration model: {weights} with {settings.name} cannot be read: {str(error).splitlines()[0]}") from error
+        raise ModelError(
+            f"duration model: {weights} with {settings.name} cannot be read: {str(error).splitlines()[0]}"
+        ) from error
     return model.eval()
 
 
 def _kind(symbol: str) -> int:
-    """A stress mark, a phone (it has a letter), a pause (silence, space, punctuation), or another special symbol such as <unk>."""
+    """A stress mark, a phone (it has a letter), a pause (silence, space, punctuation), or another special symbol such
+    as <unk>.
+    """
     if symbol == SILENCE:
         return _PAUSE
     if symbol.startswith("<") and symbol.endswith(">") and len(symbol) > 2:
@@ -249,4 +297,6 @@ def _kind(symbol: str) -> int:
 
 def _check_speed(speed: float) -> None:
     if not (math.isfinite(speed) and speed > 0):
-        raise ValueError(f"speed must be a positive number, got {speed}; 1.0 is the pace of the reference, 2.0 twice as fast")
+        raise ValueError(
+            f"speed must be a positive number, got {speed}; 1.0 is the pace of the reference, 2.0 twice as fast"
+        )

@@ -1,7 +1,9 @@
-"""FlowModel: a velocity network with its configuration and vocabulary, in the units of the outside world (log-mels, symbol ids).
+"""FlowModel: a velocity network with its configuration and vocabulary, in the units of the outside world (log-mels,
+symbol ids).
 
-B batch, T mel frames, P = ceil(T / patch) positions, N symbols, E text width. Prompts come in and speech goes out as log-mels, as
-audio.log_mel makes them; normalisation happens here and nowhere else. It does not know solvers: see sample.py.
+B batch, T mel frames, P = ceil(T / patch) positions, N symbols, E text width. Prompts come in and speech goes out as
+log-mels, as audio.log_mel makes them; normalisation happens here and nowhere else. It does not know solvers: see
+sample.py.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ class Condition:
     given_mask: Tensor  # (B, T) bool, True = frame of the prompt
     text: Tensor  # (B, P, E) features
     mask: Tensor | None  # (B, T) bool, True = real frame; None = all are
-    voice: Tensor | None = None  # (B, depth, 6 D) what the prompt's voice adds to the modulations of the blocks; None = nothing
+    # (B, depth, 6 D) what the prompt's voice adds to the modulations of the blocks; None = nothing
+    voice: Tensor | None = None
 
     def items(self, start: int, stop: int) -> Condition:
         """The condition of items start to stop."""
@@ -51,9 +54,13 @@ class Condition:
 
 
 class FlowModel(nn.Module):
-    """See the module docstring. `vocab` lists the symbols by id; `tokenizer` says how text becomes ids: {"name": ..., "lang": ...}."""
+    """See the module docstring. `vocab` lists the symbols by id; `tokenizer` says how text becomes ids: {"name": ...,
+    "lang": ...}.
+    """
 
-    def __init__(self, config: ModelConfig, vocab: list[str], sigma_min: float = 0.0, tokenizer: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, config: ModelConfig, vocab: list[str], sigma_min: float = 0.0, tokenizer: dict[str, Any] | None = None
+    ) -> None:
         super().__init__()
         if len(vocab) != config.vocab:
             raise ValueError(f"the vocabulary has {len(vocab)} symbols but the network was built for {config.vocab}")
@@ -90,9 +97,17 @@ class FlowModel(nn.Module):
         return mel * self.config.mel_std + self.config.mel_mean
 
     def condition(
-        self, mel: Tensor, given: Tensor, ids: Tensor, mask: Tensor, durations: Tensor | None = None, drop_text: Tensor | None = None
+        self,
+        mel: Tensor,
+        given: Tensor,
+        ids: Tensor,
+        mask: Tensor,
+        durations: Tensor | None = None,
+        drop_text: Tensor | None = None,
     ) -> Condition:
-        """Prepare what does not change from step to step. mel (B, T, 100) normalised; given, mask (B, T) bool; ids (B, N)."""
+        """Prepare what does not change from step to step. mel (B, T, 100) normalised; given, mask (B, T) bool; ids (B,
+        N).
+        """
         positions, shown = position_mask(mask, self.config.patch), mel * given[..., None]
         text = self.net.text_embed(ids, positions, durations, drop_text)
         voice = None
@@ -101,8 +116,18 @@ class FlowModel(nn.Module):
             text = masked(text + style[:, None], positions)
         return Condition(shown, given, text, mask, voice)
 
-    def loss(self, mel: Tensor, mask: Tensor, hidden: Tensor, ids: Tensor, durations: Tensor | None, drop_audio: Tensor, drop_text: Tensor,
-             generator: torch.Generator, times: str = "uniform") -> Loss:
+    def loss(
+        self,
+        mel: Tensor,
+        mask: Tensor,
+        hidden: Tensor,
+        ids: Tensor,
+        durations: Tensor | None,
+        drop_audio: Tensor,
+        drop_text: Tensor,
+        generator: torch.Generator,
+        times: str = "uniform",
+    ) -> Loss:
         """The training objective on a batch of log-mels; arguments as in batches.Batch."""
         x1 = self.normalise(mel) * mask[..., None]
         given = mask & ~hidden & ~drop_audio[:, None]
@@ -117,31 +142,46 @@ class FlowModel(nn.Module):
         """`loss`: what a distributed wrapper calls."""
         return self.loss(*args, **kwargs)
 
-    # ---- inference -------------------------------------------------------------------------------------------------------
+    # ---- inference
 
     @torch.no_grad()
     def velocity(
-        self, x: Tensor, t: Tensor | float, cond: Tensor | None = None, text: Text | None = None, drop_audio: Flag = False,
-        drop_text: Flag = False, durations: Tensor | None = None, mask: Tensor | None = None, given: Tensor | None = None,
+        self,
+        x: Tensor,
+        t: Tensor | float,
+        cond: Tensor | None = None,
+        text: Text | None = None,
+        drop_audio: Flag = False,
+        drop_text: Flag = False,
+        durations: Tensor | None = None,
+        mask: Tensor | None = None,
+        given: Tensor | None = None,
     ) -> Tensor:
         """The velocity at x, (B, T, 100).
 
-        x (B, T, 100) and the result are in normalised units: log-mel itself for F5 and E2 (mean 0, std 1). t: a number or (B,) in [0, 1].
-        cond (B, T', 100) log-mel of the prompt, T' <= T, or None. text: ids (B, N) with -1 as padding, or one string an item.
-        drop_audio, drop_text: for all or (B,) bool. durations (B, N) frames of each symbol (`aligned` only). mask (B, T) bool, True = real
-        frame. given (B, T) bool: prompt frames; by default those that cond covers, or, at T' = T, those where it is not all zero.
-        ValueError where shapes or ids do not fit.
+        x (B, T, 100) and the result are in normalised units: log-mel itself for F5 and E2 (mean 0, std 1). t: a number
+        or (B,) in [0, 1]. cond (B, T', 100) log-mel of the prompt, T' <= T, or None. text: ids (B, N) with -1 as
+        padding, or one string an item. drop_audio, drop_text: for all or (B,) bool. durations (B, N) frames of each
+        symbol (`aligned` only). mask (B, T) bool, True = real frame. given (B, T) bool: prompt frames; by default those
+        that cond covers, or, at T' = T, those where it is not all zero. ValueError where shapes or ids do not fit.
         """
         batch, frames = x.shape[:2]
         mel, given = self.prompt(cond, batch, frames, given)
-        flags = [torch.as_tensor(f, dtype=torch.bool, device=self.device).expand(batch) for f in (drop_audio, drop_text)]
+        flags = [
+            torch.as_tensor(f, dtype=torch.bool, device=self.device).expand(batch) for f in (drop_audio, drop_text)
+        ]
         given = given & ~flags[0][:, None]
         times = torch.as_tensor(t, dtype=torch.float32, device=self.device).expand(batch)
         c = self.inference_condition(mel, given, self.ids(text, batch), mask, durations, flags[1])
         return self.step(x, times, c)
 
-    def sample(self, cond: Tensor | None = None, text: Text | None = None, frames: int | Sequence[int] | Tensor | None = None,
-               **options) -> Tensor:
+    def sample(
+        self,
+        cond: Tensor | None = None,
+        text: Text | None = None,
+        frames: int | Sequence[int] | Tensor | None = None,
+        **options,
+    ) -> Tensor:
         """Speak: solve from noise to mel. See sample.sample for every option."""
         from tts_fm.model.sample import sample
 
@@ -152,8 +192,9 @@ class FlowModel(nn.Module):
         v = self.net(x.to(self.device, self.dtype), t, c.given, c.given_mask, c.text, c.mask, modulations, c.voice)
         return v.to(x.device, x.dtype)
 
-    def inference_condition(self, mel: Tensor, given: Tensor, ids: Tensor, mask: Tensor | None, durations: Tensor | None,
-                            drop_text: Tensor) -> Condition:
+    def inference_condition(
+        self, mel: Tensor, given: Tensor, ids: Tensor, mask: Tensor | None, durations: Tensor | None, drop_text: Tensor
+    ) -> Condition:
         """`condition` in the network's dtype; mask None means that every frame is real, and stays None."""
         real = torch.ones(given.shape, dtype=torch.bool, device=self.device) if mask is None else mask.to(self.device)
         durations = None if durations is None else torch.as_tensor(durations, device=self.device)
@@ -162,33 +203,54 @@ class FlowModel(nn.Module):
         c = self.condition(mel, given & real, ids, real, durations, drop_text)
         return replace(c, given=c.given.to(self.dtype), mask=None if mask is None else real)
 
-    def prompt(self, cond: Tensor | None, batch: int, frames: int, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def prompt(
+        self, cond: Tensor | None, batch: int, frames: int, given: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """A prompt (B, T', 100) log-mel or None -> normalised (B, T, 100) and which frames it gives (B, T)."""
         if cond is None:
-            return torch.zeros(batch, frames, N_MELS, device=self.device), torch.zeros(batch, frames, dtype=torch.bool, device=self.device)
+            return torch.zeros(batch, frames, N_MELS, device=self.device), torch.zeros(
+                batch, frames, dtype=torch.bool, device=self.device
+            )
         cond = cond.to(self.device, torch.float32)
         if cond.ndim != 3 or cond.shape[0] != batch or cond.shape[2] != N_MELS or cond.shape[1] > frames:
-            raise ValueError(f"the prompt must be a log-mel ({batch}, at most {frames} frames, {N_MELS}), got {tuple(cond.shape)}")
+            raise ValueError(
+                f"the prompt must be a log-mel ({batch}, at most {frames} frames, {N_MELS}), got {tuple(cond.shape)}"
+            )
         if given is None:
-            given = cond.abs().sum(-1) != 0 if cond.shape[1] == frames else torch.ones(cond.shape[:2], dtype=torch.bool, device=self.device)
+            given = (
+                cond.abs().sum(-1) != 0
+                if cond.shape[1] == frames
+                else torch.ones(cond.shape[:2], dtype=torch.bool, device=self.device)
+            )
         if given.ndim != 2 or len(given) != batch or given.shape[1] > frames or bool(given[:, cond.shape[1] :].any()):
-            raise ValueError(f"given must be ({batch}, at most {frames} frames), True only within the prompt; got {tuple(given.shape)}")
+            raise ValueError(
+                f"given must be ({batch}, at most {frames} frames), True only within the prompt; got "
+                f"{tuple(given.shape)}"
+            )
         given = F.pad(given.to(self.device, torch.bool), (0, frames - given.shape[1]))
         mel = F.pad(self.normalise(cond), (0, 0, 0, frames - cond.shape[1]))
         return mel.masked_fill(~given[..., None], 0.0), given
 
     def ids(self, text: Text | None, batch: int) -> Tensor:
-        """Ids (B, N) on the model's device from ids, lists of ids or strings; None is a text of no symbols. ValueError for bad ids."""
+        """Ids (B, N) on the model's device from ids, lists of ids or strings; None is a text of no symbols. ValueError
+        for bad ids.
+        """
         if text is None:
             return torch.full((batch, 1), -1, device=self.device)
         if isinstance(text, str):
             text = [text]
         if not isinstance(text, Tensor):
-            rows = [torch.tensor(self.tokenizer.encode(r).ids if isinstance(r, str) else list(r), dtype=torch.int64) for r in text]
+            rows = [
+                torch.tensor(self.tokenizer.encode(r).ids if isinstance(r, str) else list(r), dtype=torch.int64)
+                for r in text
+            ]
             text = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
         if text.ndim != 2 or len(text) != batch:
             raise ValueError(f"text must be ids ({batch}, N) or {batch} strings, got {tuple(text.shape)}")
         if text.numel() and not -1 <= int(text.min()) <= int(text.max()) < len(self.vocab):
-            raise ValueError(f"ids must lie in 0..{len(self.vocab) - 1}, or be -1 for padding, got {int(text.min())}..{int(text.max())}")
+            raise ValueError(
+                f"ids must lie in 0..{len(self.vocab) - 1}, or be -1 for padding, got "
+                f"{int(text.min())}..{int(text.max())}"
+            )
         ids = text.to(self.device, torch.int64)
         return ids if ids.shape[1] else torch.full((batch, 1), -1, device=self.device)

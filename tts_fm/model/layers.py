@@ -1,8 +1,9 @@
-"""The layers that every network shares. Padding never leaks: whatever mixes frames (attention, convolution, GRN) takes the mask.
+"""The layers that every network shares. Padding never leaks: whatever mixes frames (attention, convolution, GRN) takes
+the mask.
 
-B batch, P positions (mel frames, or groups of `patch` of them), D width, H heads of 64 channels. Mask (B, P) bool, True = real.
-Sizes and constants are those of F5-TTS (Chen 2024, arXiv 2410.06885) so that published weights load by name; rotary angles and time
-embeddings are float32 whatever the dtype of the model.
+B batch, P positions (mel frames, or groups of `patch` of them), D width, H heads of 64 channels. Mask (B, P) bool, True
+= real. Sizes and constants are those of F5-TTS (Chen 2024, arXiv 2410.06885) so that published weights load by name;
+rotary angles and time embeddings are float32 whatever the dtype of the model.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ def masked(x: Tensor, mask: Tensor | None) -> Tensor:
 
 
 class TimeEmbedding(nn.Module):
-    """Sinusoidal embedding of t in [0, 1] (scaled by 1000, 256 channels) and a two-layer MLP: (B,) float32 -> (B, D)."""
+    """Sinusoidal embedding of t in [0, 1] (scaled by 1000, 256 channels) and a two-layer MLP: (B,) float32 -> (B,
+    D).
+    """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -42,7 +45,9 @@ def rotary_angles(length: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def rotate(x: Tensor, angles: tuple[Tensor, Tensor], heads: int = 0) -> Tensor:
-    """Rotate neighbouring channel pairs of (B, H, P, 64); only the first `heads` heads where that is not 0. Computed in float32."""
+    """Rotate neighbouring channel pairs of (B, H, P, 64); only the first `heads` heads where that is not 0. Computed in
+    float32.
+    """
     if heads and heads < x.shape[1]:
         return torch.cat([rotate(x[:, :heads], angles), x[:, heads:]], dim=1)
     cos, sin = angles
@@ -51,9 +56,11 @@ def rotate(x: Tensor, angles: tuple[Tensor, Tensor], heads: int = 0) -> Tensor:
 
 
 def attend_by_heads(q: Tensor, k: Tensor, v: Tensor, keys: Tensor | None) -> Tensor:
-    """softmax(q k' / 8) v for (B, H, P, 64) and keys (B, 1, 1, P) bool, a few heads at a time so that their scores stay in the cache.
+    """softmax(q k' / 8) v for (B, H, P, 64) and keys (B, 1, 1, P) bool, a few heads at a time so that their scores stay
+    in the cache.
 
-    In bfloat16 on a CPU about twice as fast as torch 2.14's fused kernel. An item's result does not depend on the others.
+    In bfloat16 on a CPU about twice as fast as torch 2.14's fused kernel. An item's result does not depend on the
+    others.
     """
     out = torch.empty_like(v)
     few = max(1, 2**21 // k.shape[2] ** 2)
@@ -74,7 +81,8 @@ class Attention(nn.Module):
         super().__init__()
         inner = heads * HEAD_DIM
         self.heads, self.rotary_heads = heads, rotary_heads
-        self.explicit = False  # spell the scores out: 3 times faster than the fused kernel when compiled for a CPU without AMX
+        # spell the scores out: 3 times faster than the fused kernel when compiled for a CPU without AMX
+        self.explicit = False
         self.to_q, self.to_k, self.to_v = (nn.Linear(dim, inner) for _ in range(3))
         self.to_out = nn.Sequential(nn.Linear(inner, dim), nn.Dropout(dropout))
 
@@ -122,7 +130,9 @@ class ConvPositionEmbedding(nn.Module):
 
 
 class GlobalResponseNorm(nn.Module):
-    """GRN of ConvNeXt V2 (Woo 2023, arXiv 2301.00808): channels compete by their norm over the real positions of each item."""
+    """GRN of ConvNeXt V2 (Woo 2023, arXiv 2301.00808): channels compete by their norm over the real positions of each
+    item.
+    """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -135,7 +145,9 @@ class GlobalResponseNorm(nn.Module):
 
 
 class ConvNeXtBlock(nn.Module):
-    """ConvNeXt V2 block over positions, depthwise kernel 7: (B, P, D) -> (B, P, D). `grn_mask` is what GRN's norm runs over."""
+    """ConvNeXt V2 block over positions, depthwise kernel 7: (B, P, D) -> (B, P, D). `grn_mask` is what GRN's norm runs
+    over.
+    """
 
     def __init__(self, dim: int, mult: int = 2) -> None:
         super().__init__()

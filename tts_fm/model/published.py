@@ -1,7 +1,9 @@
-"""The published networks: F5-TTS v1 and v0 (Chen 2024, arXiv 2410.06885) and its release of E2-TTS (Eskimez 2024, arXiv 2406.18009).
+"""The published networks: F5-TTS v1 and v0 (Chen 2024, arXiv 2410.06885) and its release of E2-TTS (Eskimez 2024, arXiv
+2406.18009).
 
-`f5_v1`, `f5_v0`, `e2` give a ModelConfig for training; `published_config` reads the sizes of given weights from their shapes. What shapes
-cannot tell (whether padding of the text is masked, how many heads are rotated) is the variant, and the user must name it.
+`f5_v1`, `f5_v0`, `e2` give a ModelConfig for training; `published_config` reads the sizes of given weights from their
+shapes. What shapes cannot tell (whether padding of the text is masked, how many heads are rotated) is the variant, and
+the user must name it.
 """
 
 from __future__ import annotations
@@ -46,8 +48,8 @@ def e2(vocab: int = EMILIA_VOCAB, size: str = "base") -> ModelConfig:
 def published_config(variant: str, shapes: Shapes) -> ModelConfig:
     """The configuration of published weights.
 
-    variant: "f5-v1", "f5-v0" or "e2". shapes: parameter name, without any prefix, -> shape. Raises ValueError for another variant,
-    ModelError for weights of the other network or none at all.
+    variant: "f5-v1", "f5-v0" or "e2". shapes: parameter name, without any prefix, -> shape. Raises ValueError for
+    another variant, ModelError for weights of the other network or none at all.
     """
     check_variant(variant)
     settings = dict(VARIANTS[variant])
@@ -55,7 +57,9 @@ def published_config(variant: str, shapes: Shapes) -> ModelConfig:
     blocks, other = ("transformer_blocks", "layers") if dit else ("layers", "transformer_blocks")
     if not any(name.startswith(blocks + ".") for name in shapes):
         if any(name.startswith(other + ".") for name in shapes):
-            raise ModelError(f"these are weights of {'E2 (variant e2)' if dit else 'F5 (variant f5-v1 or f5-v0)'}, not of {variant}")
+            raise ModelError(
+                f"these are weights of {'E2 (variant e2)' if dit else 'F5 (variant f5-v1 or f5-v0)'}, not of {variant}"
+            )
         raise ModelError(f"no {variant} network in these weights; they hold {', '.join(list(shapes)[:3]) or 'nothing'}")
     query, wide = ("0.attn.to_q.weight", "0.ff.ff.0.0.weight") if dit else ("0.2.to_q.weight", "0.4.ff.0.0.weight")
     needed = ("input_embed.proj.weight", "text_embed.text_embed.weight", f"{blocks}.{query}", f"{blocks}.{wide}")
@@ -79,7 +83,10 @@ def check_variant(variant: str | None) -> None:
     """ValueError unless the variant is a known one."""
     if variant not in VARIANTS:
         got = "none was given" if variant is None else f"got {variant!r}"
-        raise ValueError(f"weights alone do not tell which network they belong to: name the variant, one of {', '.join(VARIANTS)} ({got})")
+        raise ValueError(
+            f"weights alone do not tell which network they belong to: name the variant, one of {', '.join(VARIANTS)} "
+            f"({got})"
+        )
 
 
 def _count(shapes: Shapes, group: str) -> int:

@@ -1,7 +1,8 @@
-"""Sampling: noise, a time grid, a solver and guidance around one FlowModel. Everything that does not depend on the step is made once.
+"""Sampling: noise, a time grid, a solver and guidance around one FlowModel. Everything that does not depend on the step
+is made once.
 
-B batch, T mel frames, S times of the solver. An item's result does not depend on its neighbours, on padding, or on the batch size.
-Knows nothing of waveforms.
+B batch, T mel frames, S times of the solver. An item's result does not depend on its neighbours, on padding, or on the
+batch size. Knows nothing of waveforms.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from tts_fm.model.flow_model import Condition, FlowModel, Text
 
 Frames = int | Sequence[int] | Tensor
-OnStep = Callable[[int, float, Tensor], object]  # (step, time, the speech it points to as log-mel (B, T, 100)); may raise to cancel
+# (step, time, the speech it points to as log-mel (B, T, 100)); may raise to cancel
+OnStep = Callable[[int, float, Tensor], object]
 WITHHELD = {"full": (False, False), "no_text": (False, True), "null": (True, True)}  # branch -> drop_audio, drop_text
 
 
@@ -52,16 +54,17 @@ def sample(
 ) -> Tensor:
     """Speech for a batch: (B, T, 100) log-mel with the prompt copied in, zero behind each item's end.
 
-    cond: (B, Tref, 100) log-mel of the prompts, or None. text: ids (B, N) with -1 as padding, or one string an item; prompt's text first.
-    frames: length of prompt and new speech together, for all or one an item; None = as long as cond. prompt_frames: the same for prompts
-    of unlike length. given: (B, T) bool, which frames of cond are given, when it is not just the start (editing).
-    steps, sway: F5's grid with EPSS where it has a table; grid: your own times instead. method: see flow.solve; one step an interval.
-    cfg: w in v + w (v - v_null), 0 is off; a pair is (text scale, audio scale). cfg_interval, cfg_rescale: as in flow.guided.
-    noise: (B, T, 100) or (T, 100); else drawn for each item on its own from seeds (default 0), or from generator in order.
-    temperature: factor on the noise, as in Matcha-TTS (arXiv 2309.03199): below 1 smoother, less varied.
-    pad_to: frames to pad all items to (default: the longest); an item that is always padded alike is the same to the last bit in bf16 too.
-    durations: (B, N) mel frames of each symbol, `aligned` models only. on_step(i, t, mel): the speech foreseen at the start of step i.
-    ValueError where shapes, lengths or numbers do not fit. Solver and state are float32 whatever the model's dtype.
+    cond: (B, Tref, 100) log-mel of the prompts, or None. text: ids (B, N) with -1 as padding, or one string an item;
+    prompt's text first. frames: length of prompt and new speech together, for all or one an item; None = as long as
+    cond. prompt_frames: the same for prompts of unlike length. given: (B, T) bool, which frames of cond are given, when
+    it is not just the start (editing). steps, sway: F5's grid with EPSS where it has a table; grid: your own times
+    instead. method: see flow.solve; one step an interval. cfg: w in v + w (v - v_null), 0 is off; a pair is (text
+    scale, audio scale). cfg_interval, cfg_rescale: as in flow.guided. noise: (B, T, 100) or (T, 100); else drawn for
+    each item on its own from seeds (default 0), or from generator in order. temperature: factor on the noise, as in
+    Matcha-TTS (arXiv 2309.03199): below 1 smoother, less varied. pad_to: frames to pad all items to (default: the
+    longest); an item that is always padded alike is the same to the last bit in bf16 too. durations: (B, N) mel frames
+    of each symbol, `aligned` models only. on_step(i, t, mel): the speech foreseen at the start of step i. ValueError
+    where shapes, lengths or numbers do not fit. Solver and state are float32 whatever the model's dtype.
     """
     batch = _batch(cond, text)
     lengths = _lengths(frames if frames is not None else None if cond is None else cond.shape[1], batch, "frames")
@@ -79,7 +82,9 @@ def sample(
         given = torch.arange(longest)[None] < prompts[:, None]
     mel, given = model.prompt(cond, batch, longest, given)
     times = f5_grid(steps, sway) if grid is None else torch.as_tensor(grid)
-    branches = Branches(model, mel, given, ids, None if bool(mask.all()) else mask, durations, cfg, _solver_times(times, method))
+    branches = Branches(
+        model, mel, given, ids, None if bool(mask.all()) else mask, durations, cfg, _solver_times(times, method)
+    )
     x0 = _noise(noise, seeds, generator, lengths, longest)
     x0 = (model.path.start(x0) * temperature).to(model.device)
     mask = mask.to(model.device)
@@ -99,17 +104,29 @@ def sample(
 
 
 class Branches:
-    """The velocities that guidance combines, from one forward for all: conditions and time modulations are made beforehand."""
+    """The velocities that guidance combines, from one forward for all: conditions and time modulations are made
+    beforehand.
+    """
 
-    def __init__(self, model: FlowModel, mel: Tensor, given: Tensor, ids: Tensor, mask: Tensor | None, durations: Tensor | None,
-                 cfg: Scale | tuple[Scale, Scale], times: list[float]) -> None:
+    def __init__(
+        self,
+        model: FlowModel,
+        mel: Tensor,
+        given: Tensor,
+        ids: Tensor,
+        mask: Tensor | None,
+        durations: Tensor | None,
+        cfg: Scale | tuple[Scale, Scale],
+        times: list[float],
+    ) -> None:
         self.model, self.batch, self.schedule = model, len(mel), Schedule(model, times)
         if isinstance(cfg, tuple):
             names = ["full", "no_text", "null"]
         else:
             names = ["full", "null"] if bool(torch.as_tensor(cfg != 0).any()) else ["full"]
         many = len(names)
-        flags = torch.tensor([WITHHELD[n] for n in names], device=model.device).repeat_interleave(self.batch, dim=0)  # (many B, 2)
+        # (many B, 2)
+        flags = torch.tensor([WITHHELD[n] for n in names], device=model.device).repeat_interleave(self.batch, dim=0)
         drop_audio, drop_text = flags.unbind(1)
         self.names = names
         self.condition = model.inference_condition(
@@ -127,7 +144,9 @@ class Branches:
         v = self(x, t, ("full", "null") if need_null else ("full",))
         return v["full"], v.get("null")
 
-    def three(self, x: Tensor, t: Tensor, need_no_text: bool, need_null: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def three(
+        self, x: Tensor, t: Tensor, need_no_text: bool, need_null: bool
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """What flow.guided_split asks for."""
         v = self(x, t, ("full", *["no_text"] * need_no_text, *["null"] * need_null))
         return v["full"], v.get("no_text"), v.get("null")
@@ -146,7 +165,9 @@ class Branches:
 
 
 class Schedule:
-    """The network's time modulations for all times of a grid, computed together in blocks: the step loop then never reads those weights."""
+    """The network's time modulations for all times of a grid, computed together in blocks: the step loop then never
+    reads those weights.
+    """
 
     BLOCK = 64  # times at once: bounds the memory of long grids
 
@@ -159,7 +180,8 @@ class Schedule:
         """One (1, ...) tensor for each of the network's modulations."""
         if t not in self.rows:
             start = self.times.index(t) if t in self.times else 0
-            known = self.times[start : start + self.BLOCK] if t in self.times else [t]  # an adaptive solver's time comes unforeseen
+            # an adaptive solver's time comes unforeseen
+            known = self.times[start : start + self.BLOCK] if t in self.times else [t]
             self.rows = {time: row for row, time in enumerate(known)}
             self.block = self.model.net.modulations(torch.tensor(known, dtype=torch.float32, device=self.model.device))
         row = self.rows[t]
@@ -170,12 +192,19 @@ def _solver_times(grid: Tensor, method: str) -> list[float]:
     """Every time at which a table solver asks for the velocity, as it will ask, in order; none for an adaptive one."""
     points = [float(t) for t in grid.detach().cpu().to(torch.float32)]
     nodes = TABLES[method].nodes if method in TABLES else ()
-    asked = torch.tensor([a + node * (b - a) for a, b in zip(points[:-1], points[1:], strict=True) for node in nodes], dtype=torch.float32)
+    asked = torch.tensor(
+        [a + node * (b - a) for a, b in zip(points[:-1], points[1:], strict=True) for node in nodes],
+        dtype=torch.float32,
+    )
     return list(dict.fromkeys(asked.tolist()))
 
 
 def _noise(
-    noise: Tensor | None, seeds: int | Sequence[int] | None, generator: torch.Generator | None, lengths: Tensor, longest: int
+    noise: Tensor | None,
+    seeds: int | Sequence[int] | None,
+    generator: torch.Generator | None,
+    lengths: Tensor,
+    longest: int,
 ) -> Tensor:
     """(B, T, 100) float32 standard normal, each item's drawn for itself."""
     batch = len(lengths)

@@ -1,9 +1,10 @@
 """PromptStyle: the voice of a prompt in one vector, so that no block has to gather it by attention over distant frames.
 
-Convolutions over frames, then mean and deviation over the given ones (statistics pooling, Snyder 2018, x-vectors). The vector is added to
-the text features of every position and, through a bottleneck of R channels, to the modulation of every block, as DiT's class embedding is
-(Peebles 2022, arXiv 2212.09748). Last layers start at zero, so a network that was trained without them goes on from where it was.
-B batch, T mel frames, S channels, E text width, D width of the transformer, L blocks.
+Convolutions over frames, then mean and deviation over the given ones (statistics pooling, Snyder 2018, x-vectors). The
+vector is added to the text features of every position and, through a bottleneck of R channels, to the modulation of
+every block, as DiT's class embedding is (Peebles 2022, arXiv 2212.09748). Last layers start at zero, so a network that
+was trained without them goes on from where it was. B batch, T mel frames, S channels, E text width, D width of the
+transformer, L blocks.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from tts_fm.model.layers import masked
 
 
 class PromptStyle(nn.Module):
-    """Normalised mel (B, T, 100), zero where not given, and which frames are given (B, T) bool -> for the text (B, E), for the blocks
-    (B, L, 6 D) or None. Nothing given -> the biases."""
+    """Normalised mel (B, T, 100), zero where not given, and which frames are given (B, T) bool -> for the text (B, E),
+    for the blocks (B, L, 6 D) or None. Nothing given -> the biases."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         channels, rank, self.depth = config.style, config.style_rank, config.depth
-        self.convs = nn.ModuleList([nn.Conv1d(N_MELS, channels, 5, padding=2), nn.Conv1d(channels, channels, 5, padding=2)])
+        self.convs = nn.ModuleList(
+            [nn.Conv1d(N_MELS, channels, 5, padding=2), nn.Conv1d(channels, channels, 5, padding=2)]
+        )
         self.leave = nn.Linear(2 * channels, config.text_dim)
         self.narrow = nn.Linear(2 * channels, rank) if rank else None
         self.blocks = nn.Linear(rank, config.depth * 6 * config.dim) if rank else None

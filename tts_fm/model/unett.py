@@ -1,7 +1,9 @@
-"""UNetT: the flat U-Net transformer of E2-TTS (Eskimez 2024, arXiv 2406.18009), with the sizes and names of F5-TTS's release of it.
+"""UNetT: the flat U-Net transformer of E2-TTS (Eskimez 2024, arXiv 2406.18009), with the sizes and names of F5-TTS's
+release of it.
 
-The time enters as one more token in front; the second half of the layers also sees, last in first out, what entered the first half.
-B batch, T mel frames, P positions, D width, E text width. Same calls as DiT, so FlowModel need not know which of the two it holds.
+The time enters as one more token in front; the second half of the layers also sees, last in first out, what entered the
+first half. B batch, T mel frames, P positions, D width, E text width. Same calls as DiT, so FlowModel need not know
+which of the two it holds.
 """
 
 from __future__ import annotations
@@ -31,13 +33,21 @@ class RMSNorm(nn.Module):
 
 
 class Layer(nn.ModuleList):
-    """[skip projection or None, norm, attention, norm, feed-forward]: a list, because the published names are numbers."""
+    """[skip projection or None, norm, attention, norm, feed-forward]: a list, because the published names are
+    numbers.
+    """
 
     def __init__(self, config: ModelConfig, second_half: bool) -> None:
         dim = config.dim
         skip = nn.Linear(2 * dim, dim, bias=False) if second_half else None
         attention = Attention(dim, config.heads, config.dropout, config.rotary_heads)
-        parts: list[Any] = [skip, RMSNorm(dim), attention, RMSNorm(dim), FeedForward(dim, config.ff_mult, config.dropout)]
+        parts: list[Any] = [
+            skip,
+            RMSNorm(dim),
+            attention,
+            RMSNorm(dim),
+            FeedForward(dim, config.ff_mult, config.dropout),
+        ]
         super().__init__(parts)
 
     def forward(self, h: Tensor, early: Tensor | None, angles: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
@@ -69,8 +79,15 @@ class UNetT(nn.Module):
         return [self.time_embed(t)]
 
     def forward(
-        self, x: Tensor, t: Tensor, given: Tensor, given_mask: Tensor, text: Tensor, mask: Tensor | None = None,
-        modulations: list[Tensor] | None = None, voice: None = None,
+        self,
+        x: Tensor,
+        t: Tensor,
+        given: Tensor,
+        given_mask: Tensor,
+        text: Tensor,
+        mask: Tensor | None = None,
+        modulations: list[Tensor] | None = None,
+        voice: None = None,
     ) -> Tensor:
         """The velocity; arguments and result as in DiT.forward. There is no modulation for a voice to be added to."""
         frames = x.shape[1]

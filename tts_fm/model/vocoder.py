@@ -1,7 +1,9 @@
-"""Mel to waveform: Vocos (the `vocos` package's network with our weights or the published ones) and Griffin-Lim without weights.
+"""Mel to waveform: Vocos (the `vocos` package's network with our weights or the published ones) and Griffin-Lim without
+weights.
 
-B batch, T mel frames, S = (T - 1) * 256 samples, C channels. Both take log-mels (B, T, 100) of audio/mel.py's convention and nothing else. A
-folder holds vocoder.safetensors (the package's own key names) and vocoder.json (sizes and the mel convention). Vocos: Siuzdak 2023, arXiv
+B batch, T mel frames, S = (T - 1) * 256 samples, C channels. Both take log-mels (B, T, 100) of audio/mel.py's
+convention and nothing else. A folder holds vocoder.safetensors (the package's own key names) and vocoder.json (sizes
+and the mel convention). Vocos: Siuzdak 2023, arXiv
 2306.00814. Nothing here knows where weights come from (hub.py) or how they were trained (recipes/builtin).
 """
 
@@ -36,7 +38,9 @@ def check_convention(found: Mapping[str, Any], where: str = "this vocoder") -> N
         if found.get(key, absent) != want
     ]
     if wrong:
-        raise ValueError(f"{where} was made for another mel: {'; '.join(wrong)}; use a vocoder trained on the mel of audio/mel.py")
+        raise ValueError(
+            f"{where} was made for another mel: {'; '.join(wrong)}; use a vocoder trained on the mel of audio/mel.py"
+        )
 
 
 def _checked_mel(mel: Tensor, lengths: Sequence[int] | None) -> list[int]:
@@ -70,10 +74,14 @@ def _float32() -> torch.dtype:
 
 
 class Vocoder:
-    """Vocos: a ConvNeXt backbone at frame rate, then a magnitude-and-phase head and an inverse STFT (in float32 always)."""
+    """Vocos: a ConvNeXt backbone at frame rate, then a magnitude-and-phase head and an inverse STFT (in float32
+    always).
+    """
 
     def __init__(self, dim: int, layers: int, intermediate: int | None = None, compute: str = "float32") -> None:
-        """dim, layers: size of the backbone; intermediate: width inside its blocks (3 dim); compute: its type, float32 or bfloat16."""
+        """dim, layers: size of the backbone; intermediate: width inside its blocks (3 dim); compute: its type, float32
+        or bfloat16.
+        """
         from torch import nn
         from vocos.heads import ISTFTHead
         from vocos.models import VocosBackbone
@@ -81,7 +89,13 @@ class Vocoder:
         if compute not in ("float32", "bfloat16"):
             raise ValueError(f"vocoder compute is {compute!r}; float32 or bfloat16 works")
         width = intermediate or 3 * dim
-        self.config = {"dim": dim, "intermediate": width, "layers": layers, "compute": compute, "mel": dict(MEL_CONVENTION)}
+        self.config = {
+            "dim": dim,
+            "intermediate": width,
+            "layers": layers,
+            "compute": compute,
+            "mel": dict(MEL_CONVENTION),
+        }
         self.backbone = VocosBackbone(N_MELS, dim, width, layers)
         self.head = ISTFTHead(dim, N_FFT, HOP, padding="center")
         self.module = nn.ModuleDict({"backbone": self.backbone, "head": self.head}).eval().requires_grad_(False)
@@ -104,10 +118,11 @@ class Vocoder:
             return self.head(hidden.float())  # (B, (T - 1) 256)
 
     def decode(self, mel: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
-        """Log-mel (B, T, 100) -> waves (B, (T - 1) * 256) float32 on the vocoder's device, not limited (peaks may exceed 1).
+        """Log-mel (B, T, 100) -> waves (B, (T - 1) * 256) float32 on the vocoder's device, not limited (peaks may
+        exceed 1).
 
-        lengths: real frames of each item; what lies behind them is ignored, and the wave is zero there. An item gives the same wave
-        alone, in any batch and with any padding (1e-5). ValueError for other shapes.
+        lengths: real frames of each item; what lies behind them is ignored, and the wave is zero there. An item gives
+        the same wave alone, in any batch and with any padding (1e-5). ValueError for other shapes.
         """
         import torch
 
@@ -116,14 +131,18 @@ class Vocoder:
 
 
 class GriffinLim:
-    """The fallback without weights: least-squares mel inversion, then phases by fast Griffin-Lim (Perraudin 2013). Deterministic."""
+    """The fallback without weights: least-squares mel inversion, then phases by fast Griffin-Lim (Perraudin 2013).
+    Deterministic.
+    """
 
     config: dict[str, Any] = {"kind": "griffin-lim", "mel": dict(MEL_CONVENTION)}
 
     def __init__(self, iterations: int = 32, momentum: float = 0.99) -> None:
         """iterations: rounds of phase estimation (16 is quick, 60 is as good as it gets)."""
         if iterations < 1 or not 0 <= momentum < 1:
-            raise ValueError(f"iterations {iterations} and momentum {momentum}: at least 1, and from 0 to below 1, work")
+            raise ValueError(
+                f"iterations {iterations} and momentum {momentum}: at least 1, and from 0 to below 1, work"
+            )
         self.iterations, self.momentum = iterations, momentum
         self._basis: np.ndarray | None = None
 
@@ -132,11 +151,14 @@ class GriffinLim:
         return self
 
     def _magnitudes(self, mel: Tensor) -> Tensor:
-        """exp(log-mel) (B, T, 100) -> non-negative magnitudes (B, 513, T) that give these mels, by multiplicative updates."""
+        """exp(log-mel) (B, T, 100) -> non-negative magnitudes (B, 513, T) that give these mels, by multiplicative
+        updates.
+        """
         import torch
         from torchaudio.functional import melscale_fbanks
 
-        basis = melscale_fbanks(N_FFT // 2 + 1, 0.0, SAMPLE_RATE / 2, N_MELS, SAMPLE_RATE, None, "htk").to(mel.device)  # (513, 100)
+        # (513, 100)
+        basis = melscale_fbanks(N_FFT // 2 + 1, 0.0, SAMPLE_RATE / 2, N_MELS, SAMPLE_RATE, None, "htk").to(mel.device)
         target = mel.float().clamp(max=12).exp()  # (B, T, 100)
         spec = (target @ torch.linalg.pinv(basis)).clamp(min=1e-5)  # (B, T, 513)
         for _ in range(20):  # Lee and Seung 2001, Euclidean, one factor fixed: stays non-negative, never gets worse
@@ -148,8 +170,13 @@ class GriffinLim:
 
         magnitude = self._magnitudes(mel)
         window = torch.hann_window(N_FFT, device=mel.device)
-        phase = torch.rand(magnitude.shape[1:], generator=torch.Generator().manual_seed(0)).to(mel.device) * 2 * torch.pi
-        angles, last = torch.polar(torch.ones_like(phase), phase).expand(magnitude.shape), torch.zeros((), dtype=torch.complex64)
+        phase = (
+            torch.rand(magnitude.shape[1:], generator=torch.Generator().manual_seed(0)).to(mel.device) * 2 * torch.pi
+        )
+        angles, last = (
+            torch.polar(torch.ones_like(phase), phase).expand(magnitude.shape),
+            torch.zeros((), dtype=torch.complex64),
+        )
         size = (mel.shape[1] - 1) * HOP
         for _ in range(self.iterations):
             wave = torch.istft(magnitude * angles, N_FFT, HOP, window=window, length=size)
@@ -167,7 +194,7 @@ class GriffinLim:
             return _by_item(self._decode, mel, lengths)
 
 
-# --- files -------------------------------------------------------------------------------------------------------------------------
+# --- files
 
 
 def _sizes(state: Mapping[str, Tensor], where: str) -> dict[str, int]:
@@ -178,14 +205,20 @@ def _sizes(state: Mapping[str, Tensor], where: str) -> dict[str, int]:
         intermediate = state["backbone.convnext.0.pwconv1.weight"].shape[0]
         out = state["head.out.weight"].shape[0]
     except (KeyError, ValueError, IndexError) as error:
-        raise ModelError(f"{where} is not a Vocos vocoder (no {error}); keys backbone.* and head.* are needed") from None
+        raise ModelError(
+            f"{where} is not a Vocos vocoder (no {error}); keys backbone.* and head.* are needed"
+        ) from None
     if (bins, out) != (N_MELS, N_FFT + 2):
-        raise ModelError(f"{where} takes {bins} mel bins and gives {out} values a frame; {N_MELS} and {N_FFT + 2} are needed")
+        raise ModelError(
+            f"{where} takes {bins} mel bins and gives {out} values a frame; {N_MELS} and {N_FFT + 2} are needed"
+        )
     return {"dim": dim, "intermediate": intermediate, "layers": layers}
 
 
 def vocoder_from_state(state: Mapping[str, Tensor], compute: str = "float32", where: str = "the state dict") -> Vocoder:
-    """Build a Vocoder from `vocos` weights of any float type: sizes from shapes, feature_extractor.* dropped, cast to float32."""
+    """Build a Vocoder from `vocos` weights of any float type: sizes from shapes, feature_extractor.* dropped, cast to
+    float32.
+    """
     import torch
 
     state = {k: v for k, v in state.items() if not k.startswith("feature_extractor.")}
@@ -205,8 +238,8 @@ def vocoder_from_state(state: Mapping[str, Tensor], compute: str = "float32", wh
 def load_vocoder(source: str | os.PathLike[str], compute: str | None = None) -> Vocoder:
     """Read a folder (vocoder.safetensors + vocoder.json) or one .safetensors file of Vocos weights.
 
-    compute: "float32" or "bfloat16" for the backbone, by default what vocoder.json says. A lone file has no convention to check; its
-    shapes must fit. ModelError for missing or damaged files, ValueError for another mel convention.
+    compute: "float32" or "bfloat16" for the backbone, by default what vocoder.json says. A lone file has no convention
+    to check; its shapes must fit. ModelError for missing or damaged files, ValueError for another mel convention.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -223,7 +256,9 @@ def load_vocoder(source: str | os.PathLike[str], compute: str | None = None) -> 
             config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
             check_convention(config["mel"], str(path))
         except (OSError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise ModelError(f"{path / CONFIG} cannot be used ({type(error).__name__}: {error}); it needs dim, layers and mel") from None
+            raise ModelError(
+                f"{path / CONFIG} cannot be used ({type(error).__name__}: {error}); it needs dim, layers and mel"
+            ) from None
     try:
         state = load_file(file)
     except (SafetensorError, OSError) as error:
@@ -231,17 +266,23 @@ def load_vocoder(source: str | os.PathLike[str], compute: str | None = None) -> 
     vocoder = vocoder_from_state(state, compute or config.get("compute", "float32"), str(file))
     wrong = [k for k in ("dim", "layers", "intermediate") if k in config and config[k] != vocoder.config[k]]
     if wrong:
-        raise ModelError(f"{path}: {CONFIG} says {wrong[0]} {config[wrong[0]]}, the weights have {vocoder.config[wrong[0]]}")
+        raise ModelError(
+            f"{path}: {CONFIG} says {wrong[0]} {config[wrong[0]]}, the weights have {vocoder.config[wrong[0]]}"
+        )
     return vocoder
 
 
 def save_vocoder(
-    folder: str | os.PathLike[str], state: Mapping[str, Tensor], config: Mapping[str, Any] | None = None, dtype: torch.dtype | None = None
+    folder: str | os.PathLike[str],
+    state: Mapping[str, Tensor],
+    config: Mapping[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Path:
-    """Write vocoder.safetensors and vocoder.json into `folder` (made if missing), each in one rename; returns the folder.
+    """Write vocoder.safetensors and vocoder.json into `folder` (made if missing), each in one rename; returns the
+    folder.
 
-    state: `vocos` keys backbone.*, head.*; dtype: how floats are stored (float32; bfloat16 halves the file); config: extra fields
-    such as compute, licence, steps; sizes and mel convention are put in from the weights and audio/mel.py.
+    state: `vocos` keys backbone.*, head.*; dtype: how floats are stored (float32; bfloat16 halves the file); config:
+    extra fields such as compute, licence, steps; sizes and mel convention are put in from the weights and audio/mel.py.
     """
     import torch
     from safetensors.torch import save
@@ -265,8 +306,11 @@ def save_vocoder(
     return folder
 
 
-def convert_vocos(bin_path: str | os.PathLike[str], out: str | os.PathLike[str], dtype: torch.dtype | None = None) -> Path:
-    """The published vocos-mel-24khz (pytorch_model.bin, a pickle read with weights_only, or .safetensors) -> our folder form.
+def convert_vocos(
+    bin_path: str | os.PathLike[str], out: str | os.PathLike[str], dtype: torch.dtype | None = None
+) -> Path:
+    """The published vocos-mel-24khz (pytorch_model.bin, a pickle read with weights_only, or .safetensors) -> our folder
+    form.
 
     ModelError for files that are missing, damaged, or need more than tensors to be read.
     """
@@ -277,7 +321,11 @@ def convert_vocos(bin_path: str | os.PathLike[str], out: str | os.PathLike[str],
 
     path = Path(bin_path)
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+        state = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
     except FileNotFoundError:
         raise ModelError(f"no file {path}; give the pytorch_model.bin of vocos-mel-24khz") from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:

@@ -1,8 +1,8 @@
 """The HTTP server: OpenAI's speech API around one loaded voice.
 
-config.py holds its limits, run.py opens the address, app.py has the routes, middleware.py what is checked before them, schema.py the
-bodies, worker.py the thread that owns the model, streams.py the answers, metrics.py the counters. Only app, middleware, schema and
-streams need the extra `serve`.
+config.py holds its limits, run.py opens the address, app.py has the routes, middleware.py what is checked before them,
+schema.py the bodies, worker.py the thread that owns the model, streams.py the answers, metrics.py the counters. Only
+app, middleware, schema and streams need the extra `serve`.
 """
 
 from __future__ import annotations

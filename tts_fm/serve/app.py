@@ -32,19 +32,40 @@ log = logging.getLogger(__name__)
 ERRORS: dict[int | str, dict[str, Any]] = {
     code: {"model": schema.Error, "description": text}
     for code, text in {
-        400: "The request is not valid; the message says what would be.", 401: "No API key, or a wrong one.", 403: "Unknown host name.",
-        404: "No such model.", 408: "The body came too slowly.", 413: "The body is too large.", 415: "The body is not JSON.",
-        429: "The queue is full; see Retry-After.", 500: "A fault of the server.", 503: "The server is ending.", 504: "It took too long.",
+        400: "The request is not valid; the message says what would be.",
+        401: "No API key, or a wrong one.",
+        403: "Unknown host name.",
+        404: "No such model.",
+        408: "The body came too slowly.",
+        413: "The body is too large.",
+        415: "The body is not JSON.",
+        429: "The queue is full; see Retry-After.",
+        500: "A fault of the server.",
+        503: "The server is ending.",
+        504: "It took too long.",
     }.items()
 }
-AUDIO: dict[str, Any] = {"audio/mpeg": {}, "audio/ogg": {}, "audio/flac": {}, "audio/wav": {}, "audio/pcm": {}, "text/event-stream": {}}
+AUDIO: dict[str, Any] = {
+    "audio/mpeg": {},
+    "audio/ogg": {},
+    "audio/flac": {},
+    "audio/wav": {},
+    "audio/pcm": {},
+    "text/event-stream": {},
+}
 
 
 class Refusal(Exception):
     """An answer other than 2xx, in OpenAI's form."""
 
-    def __init__(self, status: int, message: str, param: str | None = None, code: str | None = None,
-                 headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        param: str | None = None,
+        code: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.response = JSONResponse(error_body(status, message, param, code), status, headers)
 
@@ -60,7 +81,9 @@ def build(tts: TTS, config: ServeConfig) -> FastAPI:
         await asyncio.to_thread(engine.stop)
 
     about = "Text to speech, compatible with OpenAI's speech endpoint."
-    app = FastAPI(title="tts_fm", version=__version__, description=about, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="tts_fm", version=__version__, description=about, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
     app.state.engine, app.state.metrics = engine, metrics
     app.add_middleware(Guard, metrics=metrics, key=config.api_key, hosts=config.hosts, max_body=largest_body(config))
     _handle_errors(app)
@@ -70,8 +93,15 @@ def build(tts: TTS, config: ServeConfig) -> FastAPI:
     app.add_api_route("/v1/audio/speech", service.speech, methods=["POST"], responses=spoken, response_class=Response)
     app.add_api_route("/v1/audio/voices", service.voices, response_model=schema.Voices, responses=only)
     app.add_api_route("/v1/models", service.models, response_model=schema.Models, responses=only)
-    app.add_api_route("/v1/models/{model}", service.one_model, response_model=schema.ModelInfo, responses=only | {404: ERRORS[404]})
-    app.add_api_route("/health", service.health, response_model=schema.Health, responses={403: ERRORS[403], 503: {"model": schema.Health}})
+    app.add_api_route(
+        "/v1/models/{model}", service.one_model, response_model=schema.ModelInfo, responses=only | {404: ERRORS[404]}
+    )
+    app.add_api_route(
+        "/health",
+        service.health,
+        response_model=schema.Health,
+        responses={403: ERRORS[403], 503: {"model": schema.Health}},
+    )
     app.add_api_route("/metrics", service.metrics_page, response_class=PlainTextResponse, responses=only)
     _describe(app, config)
     return app
@@ -104,7 +134,9 @@ class Service:
             self.metrics.observe("first_audio_seconds", time.monotonic() - began)
             if kind == "chunk":
                 metadata = reply.note(asked.voice.name, plan.settings)
-                pieces = reply.audio_pieces(line, body.response_format, plan.samples, metadata, value, lambda s: self._done(body, began, s))
+                pieces = reply.audio_pieces(
+                    line, body.response_format, plan.samples, metadata, value, lambda s: self._done(body, began, s)
+                )
                 return self._stream(pieces, body, headers, line)
             data = await asyncio.to_thread(reply.encode, value, body.response_format)
             line.close()
@@ -120,17 +152,23 @@ class Service:
             return self._stream(_whole(data), body, headers, line)
         return Response(data, 200, headers, reply.media_type(body.response_format))
 
-    def _stream(self, pieces: AsyncIterator[bytes], body: schema.SpeechRequest, headers: dict[str, str], line: reply.Line) -> Response:
+    def _stream(
+        self, pieces: AsyncIterator[bytes], body: schema.SpeechRequest, headers: dict[str, str], line: reply.Line
+    ) -> Response:
         if body.stream_format == "sse":
             return reply.Stream(reply.sse(pieces, len(body.input)), "text/event-stream", headers, line)
         return reply.Stream(pieces, reply.media_type(body.response_format), headers, line)
 
     async def _request(self, body: schema.SpeechRequest) -> Any:
-        """Check what the schema cannot and resolve the voice; a client names voices, it never gives a path. Raises Refusal."""
+        """Check what the schema cannot and resolve the voice; a client names voices, it never gives a path. Raises
+        Refusal.
+        """
         from tts_fm.synthesis import Request as Spoken
 
         if body.model not in (schema.MODEL_ID, *schema.ALIASES):
-            raise Refusal(404, f"there is no such model; this server has {schema.MODEL_ID!r}", "model", "model_not_found")
+            raise Refusal(
+                404, f"there is no such model; this server has {schema.MODEL_ID!r}", "model", "model_not_found"
+            )
         if len(body.input) > self.config.max_chars:
             long = f"input has {len(body.input)} characters; the limit is {self.config.max_chars}: send it in parts"
             raise Refusal(400, long, "input", "string_too_long")
@@ -145,11 +183,17 @@ class Service:
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known) or 'none'}"
             raise Refusal(400, f"there is no voice of that name; {hint}", "voice", "voice_not_found")
         voice = await asyncio.to_thread(self.tts.voice, name)
-        own = body.model_dump(include={"steps", "cfg", "temperature", "match", "seed", "speed", "lang", "chunk_seconds"})
+        own = body.model_dump(
+            include={"steps", "cfg", "temperature", "match", "seed", "speed", "lang", "chunk_seconds"}
+        )
         return Spoken(body.input, voice, None, Settings(**own))
 
     def _headers(self, body: schema.SpeechRequest, plan: Outlook) -> dict[str, str]:
-        headers = {"x-tts-fm-generated": "speech", "x-tts-fm-seed": str(plan.settings.seed), "x-tts-fm-chunks": str(plan.chunks)}
+        headers = {
+            "x-tts-fm-generated": "speech",
+            "x-tts-fm-seed": str(plan.settings.seed),
+            "x-tts-fm-chunks": str(plan.chunks),
+        }
         headers["cache-control"] = "no-store"
         ignored = ["instructions are not supported and had no effect"] if body.instructions else []
         if plan.warnings or ignored:
@@ -188,7 +232,9 @@ class Service:
     async def one_model(self, model: str) -> Any:
         """One model by name."""
         if model not in (schema.MODEL_ID, *schema.ALIASES):
-            raise Refusal(404, f"there is no such model; this server has {schema.MODEL_ID!r}", "model", "model_not_found")
+            raise Refusal(
+                404, f"there is no such model; this server has {schema.MODEL_ID!r}", "model", "model_not_found"
+            )
         return self._model()
 
     def _model(self) -> schema.ModelInfo:
@@ -215,7 +261,9 @@ def _ascii(text: str) -> str:
 
 
 def _handle_errors(app: FastAPI) -> None:
-    """All refusals in OpenAI's form; a validation error names the field and what would work, and never quotes what was sent."""
+    """All refusals in OpenAI's form; a validation error names the field and what would work, and never quotes what was
+    sent.
+    """
 
     @app.exception_handler(Refusal)
     async def refused(_: Request, error: Refusal) -> Response:
@@ -264,7 +312,8 @@ def _describe(app: FastAPI, config: ServeConfig) -> None:
         for name in ("HTTPValidationError", "ValidationError"):
             parts.pop(name, None)
         described["paths"]["/v1/audio/speech"]["post"]["responses"]["429"]["headers"] = {
-            "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+            "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}
+        }
         if config.api_key is not None:
             described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
             described["security"] = [{"key": []}]

@@ -27,8 +27,16 @@ class ServeConfig:
 
     def check(self) -> ServeConfig:
         """Raise ValueError for a number that cannot work; returns self."""
-        bounds = {"port": (0, 65535), "max_chars": (1, 100_000), "max_steps": (1, 256), "max_queue": (1, 100_000), "max_active": (1, 1024),
-                  "max_audio_seconds": (1, 36_000), "batch_frames": (500, 1_000_000), "timeout": (1, 86_400)}
+        bounds = {
+            "port": (0, 65535),
+            "max_chars": (1, 100_000),
+            "max_steps": (1, 256),
+            "max_queue": (1, 100_000),
+            "max_active": (1, 1024),
+            "max_audio_seconds": (1, 36_000),
+            "batch_frames": (500, 1_000_000),
+            "timeout": (1, 86_400),
+        }
         for name, (low, high) in bounds.items():
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} must be from {low} to {high}, got {getattr(self, name)!r}")
@@ -43,13 +51,17 @@ class ServeConfig:
 
 
 def read_key(file: str | None = None) -> str | None:
-    """The API key from a file, or from TTS_FM_API_KEY; None where neither is given. ValueError for an unreadable or empty file."""
+    """The API key from a file, or from TTS_FM_API_KEY; None where neither is given. ValueError for an unreadable or
+    empty file.
+    """
     if file is None:
         return os.environ.get("TTS_FM_API_KEY") or None
     try:
         key = Path(file).read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read the API key from {file}: {getattr(error, 'strerror', None) or 'not text'}") from None
+        raise ValueError(
+            f"cannot read the API key from {file}: {getattr(error, 'strerror', None) or 'not text'}"
+        ) from None
     if not key:
         raise ValueError(f"{file} holds no API key; put one line of at least 8 characters into it")
     return key

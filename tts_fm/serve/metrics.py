@@ -1,4 +1,6 @@
-"""Counters, gauges and histograms in Prometheus' text format (version 0.0.4). Names get the prefix `tts_fm_`. Thread-safe."""
+"""Counters, gauges and histograms in Prometheus' text format (version 0.0.4). Names get the prefix `tts_fm_`.
+Thread-safe.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ class Metrics:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts: dict[str, dict[str, float]] = {name: {} if name == "requests_total" else {"": 0.0} for name in COUNTERS}
+        self._counts: dict[str, dict[str, float]] = {
+            name: {} if name == "requests_total" else {"": 0.0} for name in COUNTERS
+        }
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
         self._histograms = {name: [0] * (len(bounds) + 1) for name, (_, bounds) in HISTOGRAMS.items()}
         self._sums = dict.fromkeys(HISTOGRAMS, 0.0)
@@ -60,13 +64,18 @@ class Metrics:
         with self._lock:
             for name, values in self._counts.items():
                 lines += [f"# HELP tts_fm_{name} {COUNTERS[name]}", f"# TYPE tts_fm_{name} counter"]
-                lines += [f"tts_fm_{name}{'{' + key + '}' if key else ''} {value:.10g}" for key, value in sorted(values.items())]
+                lines += [
+                    f"tts_fm_{name}{'{' + key + '}' if key else ''} {value:.10g}"
+                    for key, value in sorted(values.items())
+                ]
             for name, (about, bounds) in HISTOGRAMS.items():
                 lines += [f"# HELP tts_fm_{name} {about}", f"# TYPE tts_fm_{name} histogram"]
                 total = 0
                 for bound, number in zip([*bounds, None], self._histograms[name], strict=True):
                     total += number
-                    lines.append(f'tts_fm_{name}_bucket{{le="{"+Inf" if bound is None else format(bound, "g")}"}} {total}')
+                    lines.append(
+                        f'tts_fm_{name}_bucket{{le="{"+Inf" if bound is None else format(bound, "g")}"}} {total}'
+                    )
                 lines += [f"tts_fm_{name}_sum {self._sums[name]:.10g}", f"tts_fm_{name}_count {total}"]
         for name, (about, read) in self._gauges.items():
             lines += [f"# HELP tts_fm_{name} {about}", f"# TYPE tts_fm_{name} gauge", f"tts_fm_{name} {read():.10g}"]

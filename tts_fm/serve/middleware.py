@@ -1,6 +1,8 @@
-"""The door: what is checked before any route runs (host, key, kind, size and pace of the body), and what is counted after.
+"""The door: what is checked before any route runs (host, key, kind, size and pace of the body), and what is counted
+after.
 
-Plain ASGI around everything, so that a body is never read further than its limit, and nothing that a client sent reaches a log.
+Plain ASGI around everything, so that a body is never read further than its limit, and nothing that a client sent
+reaches a log.
 """
 
 from __future__ import annotations
@@ -22,7 +24,13 @@ log = logging.getLogger(__name__)
 OPEN = ("/health",)  # needs no key: load balancers ask it
 KNOWN = ("/v1/audio/speech", "/v1/audio/voices", "/v1/models", "/health", "/metrics", "/openapi.json")
 BODY_SECONDS = 15.0  # in which a body must have arrived
-TYPES = {401: "authentication_error", 404: "invalid_request_error", 429: "rate_limit_error", 503: "server_error", 504: "server_error"}
+TYPES = {
+    401: "authentication_error",
+    404: "invalid_request_error",
+    429: "rate_limit_error",
+    503: "server_error",
+    504: "server_error",
+}
 
 
 def error_body(status: int, message: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
@@ -32,9 +40,13 @@ def error_body(status: int, message: str, param: str | None = None, code: str | 
 
 
 class Guard:
-    """See the module docstring. key: what `Authorization: Bearer` must carry, None = open; hosts: allowed Host names, None = any."""
+    """See the module docstring. key: what `Authorization: Bearer` must carry, None = open; hosts: allowed Host names,
+    None = any.
+    """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, key: str | None, hosts: tuple[str, ...] | None, max_body: int) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, key: str | None, hosts: tuple[str, ...] | None, max_body: int
+    ) -> None:
         self.app, self.metrics, self.hosts, self.max_body = app, metrics, hosts, max_body
         self.key = None if key is None else hashlib.sha256(key.encode()).digest()
 
@@ -65,11 +77,18 @@ class Guard:
     async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.lower(): value for name, value in scope["headers"]}
         if self.hosts is not None and _hostname(headers.get(b"host", b"")) not in self.hosts:
-            await self._refuse(send, 403, "this host name is not served here; --allow-host NAME permits it", code="host_not_allowed")
+            await self._refuse(
+                send, 403, "this host name is not served here; --allow-host NAME permits it", code="host_not_allowed"
+            )
             return
         if self.key is not None and scope["path"] not in OPEN and not self._has_key(headers.get(b"authorization", b"")):
-            await self._refuse(send, 401, "a valid API key is needed: Authorization: Bearer KEY", code="invalid_api_key",
-                               headers=[(b"www-authenticate", b"Bearer")])
+            await self._refuse(
+                send,
+                401,
+                "a valid API key is needed: Authorization: Bearer KEY",
+                code="invalid_api_key",
+                headers=[(b"www-authenticate", b"Bearer")],
+            )
             return
         if scope["method"] in ("POST", "PUT", "PATCH", "DELETE"):
             kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
@@ -107,11 +126,18 @@ class Guard:
             return None
         if too_large:
             await _drain(receive, 16 * self.max_body)
-            await self._refuse(send, 413, f"the body is larger than {self.max_body} bytes, the limit; send less text at a time", close=True)
+            await self._refuse(
+                send,
+                413,
+                f"the body is larger than {self.max_body} bytes, the limit; send less text at a time",
+                close=True,
+            )
             return None
         return bytes(body)
 
-    async def _refuse(self, send: Send, status: int, message: str, code: str | None = None, headers: Any = (), close: bool = False) -> None:
+    async def _refuse(
+        self, send: Send, status: int, message: str, code: str | None = None, headers: Any = (), close: bool = False
+    ) -> None:
         body = json.dumps(error_body(status, message, code=code)).encode()
         head = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *headers]
         if close:
@@ -133,8 +159,8 @@ def _hostname(header: bytes) -> str:
 
 
 async def _drain(receive: Receive, most: int) -> None:
-    """Throw away what a client is still sending, up to `most` bytes and two seconds: one that is cut off in the middle of its body sees a
-    broken connection instead of the answer."""
+    """Throw away what a client is still sending, up to `most` bytes and two seconds: one that is cut off in the middle
+    of its body sees a broken connection instead of the answer."""
     try:
         async with asyncio.timeout(2):
             while most > 0:

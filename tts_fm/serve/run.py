@@ -3,11 +3,13 @@
     tts-fm serve                                       on http://127.0.0.1:8000, for this machine alone
     TTS_FM_API_KEY=... tts-fm serve --host 0.0.0.0     for others: behind a proxy that speaks TLS
 
-    POST /v1/audio/speech   {"input", "voice", "response_format": mp3|opus|flac|wav|pcm|ogg, "speed", ...}: see /openapi.json
+    POST /v1/audio/speech   {"input", "voice", "response_format": mp3|opus|flac|wav|pcm|ogg, "speed", ...}: see
+      /openapi.json
     GET  /v1/audio/voices, /v1/models, /health, /metrics
 
-The model is loaded once, one thread owns it, and concurrent requests share exact batches (serve/worker.py). Clients name stored voices;
-they cannot upload, or point to, a recording. At INFO no text is logged. FastAPI and uvicorn come with the extra `serve`.
+The model is loaded once, one thread owns it, and concurrent requests share exact batches (serve/worker.py). Clients
+name stored voices; they cannot upload, or point to, a recording. At INFO no text is logged. FastAPI and uvicorn come
+with the extra `serve`.
 """
 
 from __future__ import annotations
@@ -48,17 +50,23 @@ def create_app(tts: TTS, config: ServeConfig | None = None) -> FastAPI:
 
 
 def serve(tts: TTS, config: ServeConfig, sock: socket.socket, tell: Callable[[str], None] | None = None) -> None:
-    """Answer on a bound socket until SIGINT or SIGTERM; requests that have begun get 30 s to end. tell: where to say the address."""
+    """Answer on a bound socket until SIGINT or SIGTERM; requests that have begun get 30 s to end. tell: where to say
+    the address.
+    """
     app = create_app(tts, config)
     import uvicorn
 
     if config.public and config.api_key is None:
-        log.warning("anyone who can reach %s can use this server: set an API key (TTS_FM_API_KEY), or listen on 127.0.0.1", config.host)
+        log.warning(
+            "anyone who can reach %s can use this server: set an API key (TTS_FM_API_KEY), or listen on 127.0.0.1",
+            config.host,
+        )
     host, port = sock.getsockname()[:2]
     if tell is not None:
         tell(f"listening on http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)")
     options: dict[str, Any] = {
-        "log_config": None, "access_log": False, "server_header": False, "proxy_headers": False, "ws": "none", "backlog": 256,
+        "log_config": None, "access_log": False, "server_header": False, "proxy_headers": False, "ws": "none",
+        "backlog": 256,
         "timeout_graceful_shutdown": 30, "timeout_keep_alive": 30, "limit_concurrency": 8 * config.max_queue + 64,
     }  # fmt: skip
     warm_up(app)
@@ -89,5 +97,7 @@ def listen(config: ServeConfig) -> socket.socket:
     except OSError as error:
         sock.close()
         reason = error.strerror or error
-        raise ValueError(f"cannot listen on {config.host}:{config.port}: {reason}; give another --port or --host") from None
+        raise ValueError(
+            f"cannot listen on {config.host}:{config.port}: {reason}; give another --port or --host"
+        ) from None
     return sock

@@ -1,4 +1,6 @@
-"""What a client may send and what it gets back, in pydantic: OpenAI's speech request with a few fields of our own, and its errors."""
+"""What a client may send and what it gets back, in pydantic: OpenAI's speech request with a few fields of our own, and
+its errors.
+"""
 
 from __future__ import annotations
 
@@ -34,23 +36,44 @@ class SpeechRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
-    model: str = Field(MODEL_ID, max_length=256, description="`tts-fm`; the names of OpenAI's own speech models stand for it too.")
+    model: str = Field(
+        MODEL_ID, max_length=256, description="`tts-fm`; the names of OpenAI's own speech models stand for it too."
+    )
     input: str = Field(min_length=1, description="The text to speak.")
-    voice: str | VoiceId = Field(DEFAULT_VOICE, description="The name of a stored voice, see GET /v1/audio/voices; `default` is the first.")
+    voice: str | VoiceId = Field(
+        DEFAULT_VOICE, description="The name of a stored voice, see GET /v1/audio/voices; `default` is the first."
+    )
     response_format: Literal["mp3", "opus", "flac", "wav", "pcm", "ogg"] = Field(
-        "mp3", description="opus is Opus in Ogg, ogg is Vorbis; pcm is 16 bit, little endian, mono, 24 kHz, without a header.")
+        "mp3",
+        description="opus is Opus in Ogg, ogg is Vorbis; pcm is 16 bit, little endian, mono, 24 kHz, without a header.",
+    )
     speed: float = Field(1.0, ge=0.25, le=4.0)
     stream_format: Literal["audio", "sse"] = Field(
-        "audio", description="wav and pcm of several chunks are sent as they are spoken; sse wraps the audio in events, base64.")
+        "audio",
+        description="wav and pcm of several chunks are sent as they are spoken; sse wraps the audio in events, base64.",
+    )
     instructions: str | None = Field(
-        None, max_length=LONGEST_INSTRUCTIONS, description="Not supported: accepted, and answered with a warning header.")
+        None,
+        max_length=LONGEST_INSTRUCTIONS,
+        description="Not supported: accepted, and answered with a warning header.",
+    )
     steps: Whole | None = Field(None, ge=1, le=256, description="Ours: steps of the solver.")
-    cfg: float | None = Field(None, ge=0.0, le=20.0, description="Ours: strength of classifier-free guidance, 0 is off.")
-    temperature: float | None = Field(None, ge=0.0, le=2.0, description="Ours: deviation of the noise; below 1 smoother, less varied.")
-    match: float | None = Field(None, ge=0.0, le=1.0, description="Ours: how far the spectrum's statistics are moved to the prompt's.")
+    cfg: float | None = Field(
+        None, ge=0.0, le=20.0, description="Ours: strength of classifier-free guidance, 0 is off."
+    )
+    temperature: float | None = Field(
+        None, ge=0.0, le=2.0, description="Ours: deviation of the noise; below 1 smoother, less varied."
+    )
+    match: float | None = Field(
+        None, ge=0.0, le=1.0, description="Ours: how far the spectrum's statistics are moved to the prompt's."
+    )
     seed: Whole = Field(0, ge=0, le=2**63 - 1, description="Ours: the same seed, text and voice give the same audio.")
-    chunk_seconds: float = Field(12.0, ge=2.0, le=25.0, description="Ours: longest stretch spoken in one go; shorter is heard sooner.")
-    lang: Literal["en-us", "en-gb"] | None = Field(None, description="Ours: accent of the phones; the voice's own by default.")
+    chunk_seconds: float = Field(
+        12.0, ge=2.0, le=25.0, description="Ours: longest stretch spoken in one go; shorter is heard sooner."
+    )
+    lang: Literal["en-us", "en-gb"] | None = Field(
+        None, description="Ours: accent of the phones; the voice's own by default."
+    )
 
     @property
     def voice_name(self) -> str:

@@ -37,7 +37,9 @@ class Gone(Exception):
 
 
 class Line:
-    """The asynchronous end of a ticket: what the engine emits, awaited while watching whether the client is still there."""
+    """The asynchronous end of a ticket: what the engine emits, awaited while watching whether the client is still
+    there.
+    """
 
     def __init__(self, receive: Receive) -> None:
         self.loop = asyncio.get_running_loop()
@@ -61,7 +63,9 @@ class Line:
             pass
 
     async def next(self, wanted: str | None = None) -> tuple[str, Any]:
-        """The next thing that the engine says (with `wanted`, of that kind). Raises what it failed with, Gone or Timeout."""
+        """The next thing that the engine says (with `wanted`, of that kind). Raises what it failed with, Gone or
+        Timeout.
+        """
         assert self.ticket is not None
         while True:
             get = asyncio.ensure_future(self.news.get())
@@ -70,7 +74,11 @@ class Line:
                 await asyncio.wait({get, self._gone}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
                 if not get.done():
                     self.ticket.cancel()
-                    raise Gone if self._gone.done() else Timeout("the request took longer than it may; send less text, or try again later")
+                    raise (
+                        Gone
+                        if self._gone.done()
+                        else Timeout("the request took longer than it may; send less text, or try again later")
+                    )
                 kind, value = get.result()
             finally:
                 get.cancel()
@@ -87,7 +95,9 @@ class Line:
 
 
 class Stream(Response):
-    """Sends pieces as they come; if they fail midway the connection is broken off, so that no client takes a part for the whole."""
+    """Sends pieces as they come; if they fail midway the connection is broken off, so that no client takes a part for
+    the whole.
+    """
 
     def __init__(self, pieces: AsyncIterator[bytes], media_type: str, headers: dict[str, str], line: Line) -> None:
         self.pieces, self.line = pieces, line
@@ -142,8 +152,12 @@ def wav_header(samples: int, metadata: dict[str, str]) -> bytes:
     return b"RIFF" + struct.pack("<I", len(head) + 2 * samples) + head
 
 
-async def audio_pieces(line: Line, format: str, samples: int, metadata: dict[str, str], first: Any, done: Any) -> AsyncIterator[bytes]:
-    """WAV or PCM bytes, chunk by chunk; `first` is the chunk that was waited for already. done(seconds of audio) at the end."""
+async def audio_pieces(
+    line: Line, format: str, samples: int, metadata: dict[str, str], first: Any, done: Any
+) -> AsyncIterator[bytes]:
+    """WAV or PCM bytes, chunk by chunk; `first` is the chunk that was waited for already. done(seconds of audio) at the
+    end.
+    """
     sent = 0
     if format == "wav":
         yield wav_header(samples, metadata)
@@ -164,7 +178,8 @@ async def sse(pieces: AsyncIterator[bytes], characters: int) -> AsyncIterator[by
     try:
         async for piece in pieces:
             yield _event({"type": "speech.audio.delta", "audio": base64.b64encode(piece).decode()})
-        usage = {"input_tokens": characters, "output_tokens": 0, "total_tokens": characters}  # characters: this model has no tokens
+        # characters: this model has no tokens
+        usage = {"input_tokens": characters, "output_tokens": 0, "total_tokens": characters}
         yield _event({"type": "speech.audio.done", "usage": usage})
     finally:
         await pieces.aclose()  # type: ignore[attr-defined]

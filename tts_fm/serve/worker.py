@@ -1,10 +1,13 @@
-"""The one thread that owns the model: it plans requests, batches the chunks of concurrent ones, and hands audio out chunk by chunk.
+"""The one thread that owns the model: it plans requests, batches the chunks of concurrent ones, and hands audio out
+chunk by chunk.
 
-Work is cut into chunks of a few seconds of speech. In every round the chunk that has waited longest is spoken, together with the chunks of
-like length that fit beside it into one exact batch (TTS.speak: nobody's audio depends on a neighbour's). A request that has just been
-served goes to the back of the line, so a long text holds nobody up for longer than one round, and a short one never starves.
+Work is cut into chunks of a few seconds of speech. In every round the chunk that has waited longest is spoken, together
+with the chunks of like length that fit beside it into one exact batch (TTS.speak: nobody's audio depends on a
+neighbour's). A request that has just been served goes to the back of the line, so a long text holds nobody up for
+longer than one round, and a short one never starves.
 
-It knows threads, not HTTP: a Ticket is a request's end of the line, and its callback is called from the worker's thread.
+It knows threads, not HTTP: a Ticket is a request's end of the line, and its callback is called from the worker's
+thread.
 """
 
 from __future__ import annotations
@@ -65,8 +68,8 @@ class Outlook:
 @dataclass(eq=False)
 class Ticket:
     """One request in the line. `emit(kind, value)` is called in the worker's thread: first ("planned", Outlook), then
-    ("chunk", Chunk) for each one if `streamed`, then ("done", Speech), or ("done", None) if streamed; or, at any point, as the last,
-    ("error", exception)."""
+    ("chunk", Chunk) for each one if `streamed`, then ("done", Speech), or ("done", None) if streamed; or, at any point,
+    as the last, ("error", exception)."""
 
     request: Request
     streamed: bool | None  # None = streamed if it has more than one chunk
@@ -80,7 +83,9 @@ class Ticket:
     start: float = 0.0  # seconds of audio that were streamed
 
     def cancel(self) -> None:
-        """Nobody wants the answer any more; what is being computed for it alone is given up at the solver's next step."""
+        """Nobody wants the answer any more; what is being computed for it alone is given up at the solver's next
+        step.
+        """
         self.cancelled = True
 
     @property
@@ -91,24 +96,39 @@ class Ticket:
 class Engine:
     """See the module docstring. `submit` from any thread; `stop` once."""
 
-    def __init__(self, tts: TTS, metrics: Metrics, max_queue: int = 64, max_active: int = 16, batch_frames: int = 6000,
-                 max_audio_seconds: float = 1800.0) -> None:
+    def __init__(
+        self,
+        tts: TTS,
+        metrics: Metrics,
+        max_queue: int = 64,
+        max_active: int = 16,
+        batch_frames: int = 6000,
+        max_audio_seconds: float = 1800.0,
+    ) -> None:
         self.tts, self.metrics = tts, metrics
-        self.max_queue, self.max_active, self.batch_frames, self.max_audio_seconds = max_queue, max_active, batch_frames, max_audio_seconds
+        self.max_queue, self.max_active, self.batch_frames, self.max_audio_seconds = (
+            max_queue,
+            max_active,
+            batch_frames,
+            max_audio_seconds,
+        )
         self._waiting: deque[Ticket] = deque()
         self._active: list[Ticket] = []
         self._turns = itertools.count()
         self._wake = threading.Condition()
         self._stopping = False
         self._thread: threading.Thread | None = None
-        self._pace, self._spent = 1.0, 0.0  # seconds of work for one request, a moving average; and since the last one ended
+        # seconds of work for one request, a moving average; and since the last one ended
+        self._pace, self._spent = 1.0, 0.0
         self.beat = time.monotonic()  # of the last sign of life
         metrics.gauge("queue_length", "Requests that wait for their first turn.", lambda: len(self._waiting))
         metrics.gauge("requests_active", "Requests whose chunks are being spoken.", lambda: len(self._active))
 
-    # ---- from other threads ----------------------------------------------------------------------------------------------------
+    # ---- from other threads
 
-    def submit(self, request: Request, emit: Callable[[str, Any], None], timeout: float, streamed: bool | None = None) -> Ticket:
+    def submit(
+        self, request: Request, emit: Callable[[str, Any], None], timeout: float, streamed: bool | None = None
+    ) -> Ticket:
         """Join the line. Raises QueueFull or Stopped."""
         ticket = Ticket(request, streamed, emit, time.monotonic() + timeout, began=time.monotonic())
         with self._wake:
@@ -147,7 +167,7 @@ class Engine:
     def queued(self) -> int:
         return len(self._waiting)
 
-    # ---- the worker's thread ---------------------------------------------------------------------------------------------------
+    # ---- the worker's thread
 
     def _run(self) -> None:
         try:
@@ -185,7 +205,10 @@ class Engine:
                 ticket.jobs = self.tts.plan(ticket.request)
                 seconds = samples_of(ticket.jobs) / SAMPLE_RATE
                 if seconds > self.max_audio_seconds:
-                    raise ValueError(f"this would be {seconds:.0f} s of audio; the limit is {self.max_audio_seconds:.0f} s: send less text")
+                    raise ValueError(
+                        f"this would be {seconds:.0f} s of audio; the limit is {self.max_audio_seconds:.0f} s: send "
+                        "less text"
+                    )
             except Exception as error:  # noqa: BLE001 - one bad request must not end the thread
                 self._fail(ticket, error)
                 continue
@@ -224,7 +247,9 @@ class Engine:
         return_memory()
 
     def _choose(self) -> list[tuple[Ticket, Job]]:
-        """The next chunk of whoever has waited longest, and those that make one batch with it, in the order of the line."""
+        """The next chunk of whoever has waited longest, and those that make one batch with it, in the order of the
+        line.
+        """
         line = sorted(self._active, key=lambda t: t.turn)
         first = line[0].jobs[0]
         group, taken = [(line[0], first)], {(id(line[0]), first.index)}
@@ -269,7 +294,8 @@ class Engine:
 
         from tts_fm.synthesis import moved
 
-        chunk.mel = np.zeros((0, chunk.mel.shape[1]), np.float32)  # nobody asks for it here, and it is as large as the audio
+        # nobody asks for it here, and it is as large as the audio
+        chunk.mel = np.zeros((0, chunk.mel.shape[1]), np.float32)
         ticket.jobs = [other for other in ticket.jobs if other is not job]
         ticket.turn = next(self._turns)
         self.metrics.count("audio_seconds_total", chunk.seconds)
@@ -303,7 +329,12 @@ class Engine:
             self.metrics.count("cancelled_total")
         else:
             self.metrics.count("timeouts_total")
-            self._fail(ticket, Timeout("the request took longer than it may; send less text, or try again when the server is less busy"))
+            self._fail(
+                ticket,
+                Timeout(
+                    "the request took longer than it may; send less text, or try again when the server is less busy"
+                ),
+            )
 
     def _fail(self, ticket: Ticket, error: Exception) -> None:
         """Report; what the error says may quote the text, so only its kind and place are logged."""
@@ -319,7 +350,9 @@ class Engine:
 
 
 def return_memory() -> None:
-    """Give freed memory back to the system, where the C library is glibc: batches of ever other sizes leave holes that it would keep."""
+    """Give freed memory back to the system, where the C library is glibc: batches of ever other sizes leave holes that
+    it would keep.
+    """
     with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -332,7 +365,10 @@ def samples_of(jobs: list[Job]) -> int:
 def outlook(jobs: list[Job]) -> Outlook:
     """The same warnings as the finished Speech will have."""
     unknown = sorted({symbol for job in jobs for symbol in job.plan.unknown})
-    warnings = [*jobs[0].voice.warnings, *([f"the model does not know {' '.join(unknown)}; left out"] if unknown else [])]
+    warnings = [
+        *jobs[0].voice.warnings,
+        *([f"the model does not know {' '.join(unknown)}; left out"] if unknown else []),
+    ]
     return Outlook(len(jobs), samples_of(jobs), jobs[0].settings, tuple(warnings))
 
 

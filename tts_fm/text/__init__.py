@@ -1,8 +1,9 @@
-"""What is written becomes what is spoken: normalised text, phones and ids, chunks of speakable length, word times, subtitles.
+"""What is written becomes what is spoken: normalised text, phones and ids, chunks of speakable length, word times,
+subtitles.
 
-It knows nothing of sound and imports no torch. normalise.py, numbers.py and spell.py write out what is read aloud; markup.py reads
-[word](/ipa/) and <break>; split.py finds sentences and chunks.py plans a text; phonemes.py and tokens.py make ids; word_times.py and
-subtitles.py tell when each word is heard.
+It knows nothing of sound and imports no torch. normalise.py, numbers.py and spell.py write out what is read aloud;
+markup.py reads [word](/ipa/) and <break>; split.py finds sentences and chunks.py plans a text; phonemes.py and
+tokens.py make ids; word_times.py and subtitles.py tell when each word is heard.
 """
 
 from __future__ import annotations

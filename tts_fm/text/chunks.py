@@ -1,6 +1,7 @@
 """From the user's text to chunks that a model can speak: markup, normalisation, sentences, packing, phones.
 
-This module knows text and its units, not audio: how long a chunk will last is only estimated here, to keep it within the budget.
+This module knows text and its units, not audio: how long a chunk will last is only estimated here, to keep it within
+the budget.
 """
 
 from __future__ import annotations
@@ -29,10 +30,16 @@ class ChunkPlan:
     unknown: Counter[str] = field(default_factory=Counter)  # symbols the model does not have
 
 
-def plan_chunks(text: str, tokenizer: Tokenizer, lang: str, budget: float = 12.0, speed: float = 1.0) -> list[ChunkPlan]:
-    """Chunks of at most about `budget` seconds, in order. Raises ValueError when the text is too long or has nothing to say."""
+def plan_chunks(
+    text: str, tokenizer: Tokenizer, lang: str, budget: float = 12.0, speed: float = 1.0
+) -> list[ChunkPlan]:
+    """Chunks of at most about `budget` seconds, in order. Raises ValueError when the text is too long or has nothing to
+    say.
+    """
     if len(text) > LONGEST_TEXT:
-        raise ValueError(f"the text has {len(text):,} characters; the limit is {LONGEST_TEXT:,}: split it, or use tts-fm batch")
+        raise ValueError(
+            f"the text has {len(text):,} characters; the limit is {LONGEST_TEXT:,}: split it, or use tts-fm batch"
+        )
     plans: list[ChunkPlan] = []
     pause = 0.0
     for run, words in _runs(text, lang):
@@ -47,7 +54,9 @@ def plan_chunks(text: str, tokenizer: Tokenizer, lang: str, budget: float = 12.0
     if not plans:
         shown = text.strip()[:40]
         raise ValueError(
-            "the text is empty; give at least one word" if not shown else f"nothing in {shown!r} can be spoken; give at least one word"
+            "the text is empty; give at least one word"
+            if not shown
+            else f"nothing in {shown!r} can be spoken; give at least one word"
         )
     return plans
 

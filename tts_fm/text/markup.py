@@ -1,7 +1,8 @@
 """The two marks a user may put into text: `[word](/ipa/)` says a word by its phones, `<break 0.5s>` makes a pause.
 
-`parse_markup` cuts text into Text, Ipa and Break pieces, in order; everything that is not exactly a mark stays text. SSML's spelling
-`<break time="500ms"/>` is read too. This module does not know phones or languages; `Ipa.ipa` is passed on as it was typed.
+`parse_markup` cuts text into Text, Ipa and Break pieces, in order; everything that is not exactly a mark stays text.
+SSML's spelling `<break time="500ms"/>` is read too. This module does not know phones or languages; `Ipa.ipa` is passed
+on as it was typed.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ Piece = Text | Ipa | Break
 def parse_markup(text: str) -> list[Piece]:
     """Pieces of `text` in order; text without marks gives one Text, empty text an empty list.
 
-    Raises ValueError only for a break whose length is not `0s` to `10s` (or `0ms` to `10000ms`), such as `<break 99s>` or `<break 5>`.
+    Raises ValueError only for a break whose length is not `0s` to `10s` (or `0ms` to `10000ms`), such as `<break 99s>`
+    or `<break 5>`.
     """
     pieces: list[Piece] = []
     at = 0
@@ -69,7 +71,9 @@ def parse_markup(text: str) -> list[Piece]:
 
 def plain_text(pieces: list[Piece]) -> str:
     """What a reader would see: the text and the written words, without the marks."""
-    return "".join(piece.text if isinstance(piece, Text) else piece.word if isinstance(piece, Ipa) else " " for piece in pieces)
+    return "".join(
+        piece.text if isinstance(piece, Text) else piece.word if isinstance(piece, Ipa) else " " for piece in pieces
+    )
 
 
 def _seconds(match: re.Match[str]) -> float:
@@ -78,4 +82,7 @@ def _seconds(match: re.Match[str]) -> float:
         seconds = float(match["number"]) * scale
         if 0.0 <= seconds <= LONGEST_BREAK:
             return seconds + 0.0  # -0 is 0
-    raise ValueError(f"the pause {match.group()!r} is not understood: write <break 0.5s> or <break 500ms>, from 0 to {LONGEST_BREAK:g} s")
+    raise ValueError(
+        f"the pause {match.group()!r} is not understood: write <break 0.5s> or <break 500ms>, from 0 to "
+        f"{LONGEST_BREAK:g} s"
+    )

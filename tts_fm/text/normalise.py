@@ -1,8 +1,10 @@
-"""Written text to spoken words: `normalise` turns numbers, dates, money, units, abbreviations, addresses and symbols into plain words.
+"""Written text to spoken words: `normalise` turns numbers, dates, money, units, abbreviations, addresses and symbols
+into plain words.
 
-The result has letters, spaces, . , ; : ! ? ' " ( ) and hyphens inside words; a line of it is a paragraph. It never raises, has no
-digits (for English), and keeps every word and every sentence end. Acronyms stay as they are (espeak spells or says them). Other
-languages than English get the clean-up only, since espeak reads their numbers. Every rule is one bounded regex: time is linear.
+The result has letters, spaces, . , ; : ! ? ' " ( ) and hyphens inside words; a line of it is a paragraph. It never
+raises, has no digits (for English), and keeps every word and every sentence end. Acronyms stay as they are (espeak
+spells or says them). Other languages than English get the clean-up only, since espeak reads their numbers. Every rule
+is one bounded regex: time is linear.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from tts_fm.text.spell import cardinal, ordinal
 
 
 def normalise(text: str, lang: str = "en-us") -> str:
-    """`text` as it is to be spoken, in `lang` (espeak code; en-gb reads 3/7/2024 as the third of July). Never raises."""
+    """`text` as it is to be spoken, in `lang` (espeak code; en-gb reads 3/7/2024 as the third of July). Never
+    raises.
+    """
     text = _clean(text)
     if not lang.lower().startswith("en"):
         return _tidy(_drop_rest(text, keep="LMNS"))
@@ -27,17 +31,23 @@ def normalise(text: str, lang: str = "en-us") -> str:
     return _tidy(_drop_rest(_speak_symbols(text)))
 
 
-# Clean-up: one spelling for what looks alike -------------------------------------------------------------------------------------------
+# Clean-up: one spelling for what looks alike
 _BEFORE_NFKC = {
-    "²": "^2", "³": "^3", "º": "°", "№": " number ", "™": " ", "®": " ", "©": " copyright ", "℠": " ", "…": "...", "´": "'", "`": "'",
-    "‘": "'", "’": "'", "‚": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "‟": '"', "«": '"', "»": '"', "‹": "'", "›": "'", "″": '"',
-    "′": "'", "＇": "'", "＂": '"', "‐": "-", "‑": "-", "‒": "–", "―": "—", "﹣": "-", "⸺": "—", "¿": "", "¡": "", "\u00ad": "",
-    "\u200b": "", "\u200d": "", "\ufeff": "", "[": "(", "]": ")", "{": "(", "}": ")", "\u2044": "⁄", "。": ". ", "，": ", ", "、": ", ",
+    "²": "^2", "³": "^3", "º": "°", "№": " number ", "™": " ", "®": " ", "©": " copyright ", "℠": " ", "…": "...",
+    "´": "'", "`": "'",
+    "‘": "'", "’": "'", "‚": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "‟": '"', "«": '"', "»": '"', "‹": "'",
+    "›": "'", "″": '"',
+    "′": "'", "＇": "'", "＂": '"', "‐": "-", "‑": "-", "‒": "–", "―": "—", "﹣": "-", "⸺": "—", "¿": "", "¡": "",
+    "\u00ad": "",
+    "\u200b": "", "\u200d": "", "\ufeff": "", "[": "(", "]": ")", "{": "(", "}": ")", "\u2044": "⁄", "。": ". ",
+    "，": ", ", "、": ", ",
     "！": "! ", "？": "? ",
 }  # fmt: skip
 _FIRST = str.maketrans(_BEFORE_NFKC)
 _VULGAR = re.compile(r"(?<=[0-9]) ?(?=[\u00bc-\u00be\u2150-\u215e\u2189])")
-_RAISED = re.compile(r"(?<=[0-9)])[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b]+|[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b]{2,}")
+_RAISED = re.compile(
+    r"(?<=[0-9)])[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b]+|[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b]{2,}"
+)
 _PARAGRAPH = re.compile(r"\n(?: ?\n)+|\n ?(?=(?:[-*•‣·–—]|[0-9]{1,3}[.)]) )|[\u2029\f]")
 _TAG = re.compile(r"</?(?:b|i|u|p|a|em|strong|br|span|div|h[1-6]|li|ul|ol|code)(?: [^<>]{0,200})?/?>", re.IGNORECASE)
 _BULLET = re.compile(r"^[-–—]{1,6} *(?![0-9.$£€ ])|^[-–—*•‣·>#]{1,6} +|^#{1,6}(?=[^\W\d])", re.MULTILINE)
@@ -80,7 +90,7 @@ def _tidy(text: str) -> str:
     return "\n".join(lines)
 
 
-# E-mail and web addresses ----------------------------------------------------------------------------------------------------------------
+# E-mail and web addresses
 _TOP = (
     "com|org|net|edu|gov|mil|int|info|biz|io|ai|dev|app|co|uk|us|ca|au|nz|ie|eu|de|fr|ch|at|nl|es|it|se|no|"
     "dk|fi|pl|jp|cn|in|br|ru|tv|me|xyz"
@@ -92,7 +102,8 @@ _URL = re.compile(
     re.IGNORECASE,
 )
 _ADDRESS_WORDS = {
-    ".": "dot", "@": "at", "/": "slash", "-": "dash", "_": "underscore", "?": "question mark", "=": "equals", "&": "and", "#": "hash",
+    ".": "dot", "@": "at", "/": "slash", "-": "dash", "_": "underscore", "?": "question mark", "=": "equals",
+    "&": "and", "#": "hash",
     "%": "percent", ":": "colon", "~": "tilde", "+": "plus",
 }  # fmt: skip
 
@@ -114,10 +125,12 @@ def _url(match: re.Match[str]) -> str:
 
 
 def _address(address: str) -> str:
-    return " ".join("".join(f" {_ADDRESS_WORDS.get(char, '')} " if not char.isalnum() else char for char in address).split())
+    return " ".join(
+        "".join(f" {_ADDRESS_WORDS.get(char, '')} " if not char.isalnum() else char for char in address).split()
+    )
 
 
-# Roman numerals ---------------------------------------------------------------------------------------------------------------------------
+# Roman numerals
 _ROMAN = r"(?P<roman>M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3}))(?![\w'’-]|\.\w)"
 _RULERS = (
     "Henry|Louis|George|Edward|Richard|William|James|Charles|Elizabeth|Mary|Philip|Pius|Paul|John|Benedict|Gregory|Leo|Clement|Innocent|Alexander|"
@@ -128,9 +141,13 @@ _SECTIONS = (
     "Chapter|Part|Book|Act|Scene|Volume|Vol\\.|Section|Article|Title|Appendix|Phase|Stage|Type|Class|Level|Grade|Episode|Season|Figure|Table|Case|"
     "World War|War|Rocky|Apollo|Bowl|Canto|Lesson|Unit|Mark|Step|Amendment|Protocol|Schedule|Exhibit|Psalm|Sonnet"
 )
-_RULER = re.compile(rf"\b(?P<title>(?:King|Queen|Pope|Emperor|Tsar|Czar|Kaiser|Prince) )?(?P<name>{_RULERS}) (?=[IVXLCDM]){_ROMAN}")
+_RULER = re.compile(
+    rf"\b(?P<title>(?:King|Queen|Pope|Emperor|Tsar|Czar|Kaiser|Prince) )?(?P<name>{_RULERS}) (?=[IVXLCDM]){_ROMAN}"
+)
 _SECTION = re.compile(rf"\b(?P<name>{_SECTIONS}|{_SECTIONS.lower()}) (?=[IVXLCDM]){_ROMAN}")
-_PLAIN_ROMAN = re.compile(r"(?P<name>\b[A-Z][a-z]{2,30}) (?=[IVX]{2})(?P<roman>X{0,3}(?:IX|IV|V?I{0,3}))(?![\w'-]|\.\w)")
+_PLAIN_ROMAN = re.compile(
+    r"(?P<name>\b[A-Z][a-z]{2,30}) (?=[IVX]{2})(?P<roman>X{0,3}(?:IX|IV|V?I{0,3}))(?![\w'-]|\.\w)"
+)
 
 
 def _roman(numeral: str) -> int:
@@ -143,7 +160,8 @@ def _speak_romans(text: str) -> str:
         roman = match["roman"]
         after = match.string[match.end() : match.end() + 12]
         if not roman or (
-            roman == "I" and not (match["title"] or re.match(r"[.,;:)]|$| (?:of|was|and|died|ruled|reigned|became|is)\b", after))
+            roman == "I"
+            and not (match["title"] or re.match(r"[.,;:)]|$| (?:of|was|and|died|ruled|reigned|became|is)\b", after))
         ):
             return match.group()
         return f"{match['title'] or ''}{match['name']} the {ordinal(_roman(roman))}"
@@ -154,7 +172,11 @@ def _speak_romans(text: str) -> str:
         if (
             not roman
             or roman in "LCDM"
-            or (roman == "I" and match["name"] not in ("Chapter", "World War", "Book", "Volume") and re.match(r" [a-z]", after))
+            or (
+                roman == "I"
+                and match["name"] not in ("Chapter", "World War", "Book", "Volume")
+                and re.match(r" [a-z]", after)
+            )
         ):
             return match.group()
         return f"{match['name']} {cardinal(_roman(roman))}"
@@ -165,25 +187,30 @@ def _speak_romans(text: str) -> str:
     return _PLAIN_ROMAN.sub(plain, _SECTION.sub(section, _RULER.sub(ruler, text)))
 
 
-# Abbreviations ----------------------------------------------------------------------------------------------------------------------------
+# Abbreviations
 _BEFORE_NAMES = {  # only before a capital letter; the full stop goes
-    "Dr": "Doctor", "Mr": "Mister", "Mrs": "Misses", "Ms": "Miz", "Messrs": "Messers", "Prof": "Professor", "Rev": "Reverend",
+    "Dr": "Doctor", "Mr": "Mister", "Mrs": "Misses", "Ms": "Miz", "Messrs": "Messers", "Prof": "Professor",
+    "Rev": "Reverend",
     "Hon": "Honorable", "Gen": "General", "Col": "Colonel", "Capt": "Captain", "Lt": "Lieutenant", "Sgt": "Sergeant",
     "Cpl": "Corporal", "Maj": "Major", "Adm": "Admiral", "Sen": "Senator", "Rep": "Representative", "Gov": "Governor",
     "Pres": "President", "St": "Saint", "Mt": "Mount", "Ft": "Fort", "Cmdr": "Commander",
 }  # fmt: skip
 _BEFORE_NUMBERS = {
-    "no": "number", "nos": "numbers", "p": "page", "pp": "pages", "vol": "volume", "vols": "volumes", "ch": "chapter", "fig": "figure",
+    "no": "number", "nos": "numbers", "p": "page", "pp": "pages", "vol": "volume", "vols": "volumes", "ch": "chapter",
+    "fig": "figure",
     "figs": "figures", "eq": "equation", "sec": "section", "art": "article", "v": "verse", "par": "paragraph",
     "approx": "approximately", "ca": "circa", "c": "circa", "ext": "extension", "apt": "apartment",
 }  # fmt: skip
 _ANYWHERE = {  # may end a sentence or not: the full stop stays where a capital or nothing follows
     "etc": "et cetera", "Jr": "Junior", "Sr": "Senior", "Inc": "Incorporated", "Ltd": "Limited", "Co": "Company",
     "Corp": "Corporation", "Bros": "Brothers", "Ave": "Avenue", "Blvd": "Boulevard", "Rd": "Road", "Dept": "Department",
-    "Govt": "Government", "approx": "approximately", "est": "established", "misc": "miscellaneous", "dept": "department",
-    "govt": "government", "Univ": "University", "Assn": "Association", "max": "maximum", "min": "minimum", "St": "Street",
+    "Govt": "Government", "approx": "approximately", "est": "established", "misc": "miscellaneous",
+    "dept": "department",
+    "govt": "government", "Univ": "University", "Assn": "Association", "max": "maximum", "min": "minimum",
+    "St": "Street",
     "Dr": "Drive", "al": "al",
-    "Jan": "January", "Feb": "February", "Aug": "August", "Sept": "September", "Oct": "October", "Nov": "November", "Dec": "December",
+    "Jan": "January", "Feb": "February", "Aug": "August", "Sept": "September", "Oct": "October", "Nov": "November",
+    "Dec": "December",
 }  # fmt: skip
 _NEVER_LAST = {
     "vs": "versus",
@@ -218,7 +245,8 @@ _STREET = re.compile(
     r"(?P<after>$|\n|[,;:!?)\"']| [a-z(]| (?:The|He|She|It|They|We|In|At)\b)"
 )
 _NAME = re.compile(
-    rf"(?<![\w.])(?P<name>{_names(_BEFORE_NAMES)})(?:\.(?= ?['\"(]?[A-Z]| and (?:Mrs|Ms|Miss|Dr)\b)|(?= [A-Z]))(?P<space> ?)"
+    rf"(?<![\w.])(?P<name>{_names(_BEFORE_NAMES)})(?:\.(?= ?['\"(]?[A-Z]| and (?:Mrs|Ms|Miss|Dr)\b)|(?= "
+    r"[A-Z]))(?P<space> ?)"
 )
 _NUMBERED = re.compile(rf"(?<![\w.'])(?P<name>{_names(_BEFORE_NUMBERS)})\. ?(?=[0-9])", re.IGNORECASE)
 _LAST = re.compile(rf"(?<![\w.'-])(?P<name>{_names(_ANYWHERE)})\.(?![\w.])")
@@ -226,7 +254,8 @@ _MIDDLE = re.compile(rf"(?<![\w.])(?P<name>{_names(_NEVER_LAST)})\b\.?(?P<comma>
 _DEGREE = re.compile(rf"(?<![\w.])(?P<name>{_names(_DEGREES)})\.(?!\w)")
 _DOTTED = re.compile(r"(?<![\w.])(?P<name>(?:[A-Z]\.){1,8}[A-Z])\b(?P<dot>\.?)(?P<s>'s\b)?(?![\w.]\w)")
 _STARTER = re.compile(
-    r"[ \"'(]*(?:$|\n|(?:The|This|That|These|There|Then|He|She|It|We|You|I|A|And|But|So|In|On|At|They|His|Her|When|What|Where|If|For)\b)"
+    r"[ "
+    r"\"'(]*(?:$|\n|(?:The|This|That|These|There|Then|He|She|It|We|You|I|A|And|But|So|In|On|At|They|His|Her|When|What|Where|If|For)\b)"
 )
 
 
@@ -239,7 +268,9 @@ def _ends_here(match: re.Match[str]) -> bool:
 def _speak_abbreviations(text: str) -> str:
     text = _DEGREE.sub(lambda match: _DEGREES[match["name"]] + ("." if _ends_here(match) else ""), text)
     text = _MIDDLE.sub(_middle, text)
-    text = _STREET.sub(lambda match: f"{match['before']}{_ANYWHERE[match['name']]}{_street_end(match['after'])}{match['after']}", text)
+    text = _STREET.sub(
+        lambda match: f"{match['before']}{_ANYWHERE[match['name']]}{_street_end(match['after'])}{match['after']}", text
+    )
     text = _NUMBERED.sub(lambda match: _cased(_BEFORE_NUMBERS[match["name"].lower()], match["name"]) + " ", text)
     text = _NAME.sub(lambda match: _BEFORE_NAMES[match["name"]] + " ", text)
     text = _LAST.sub(lambda match: _ANYWHERE[match["name"]] + ("." if _ends_here(match) else ""), text)
@@ -275,12 +306,16 @@ def _dotted(match: re.Match[str]) -> str:
     return letters + (match["s"] or "") + ("." if ends else "")
 
 
-# Symbols ----------------------------------------------------------------------------------------------------------------------------------
+# Symbols
 _SYMBOLS = {
-    "&": "and", "@": "at", "%": "percent", "‰": "per mille", "+": "plus", "=": "equals", "§": "section", "¶": "paragraph",
-    "×": "times", "÷": "divided by", "±": "plus or minus", "≈": "approximately", "≠": "is not equal to", "≤": "less than or equal to",
-    "≥": "greater than or equal to", "∞": "infinity", "√": "square root of", "∑": "sum", "∆": "delta", "°": "degrees", "$": "dollar",
-    "£": "pound", "€": "euro", "¥": "yen", "¢": "cent", "₹": "rupee", "₿": "bitcoin", "−": "minus", "Ω": "ohm", "μ": "mu", "π": "pi",
+    "&": "and", "@": "at", "%": "percent", "‰": "per mille", "+": "plus", "=": "equals", "§": "section",
+    "¶": "paragraph",
+    "×": "times", "÷": "divided by", "±": "plus or minus", "≈": "approximately", "≠": "is not equal to",
+    "≤": "less than or equal to",
+    "≥": "greater than or equal to", "∞": "infinity", "√": "square root of", "∑": "sum", "∆": "delta", "°": "degrees",
+    "$": "dollar",
+    "£": "pound", "€": "euro", "¥": "yen", "¢": "cent", "₹": "rupee", "₿": "bitcoin", "−": "minus", "Ω": "ohm",
+    "μ": "mu", "π": "pi",
     "\\": "backslash", "♯": "sharp", "♭": "flat", "∈": "in", "∼": "about",
 }  # fmt: skip
 _SYMBOL = re.compile("|".join(map(re.escape, _SYMBOLS)))
@@ -311,8 +346,14 @@ def _speak_symbols(text: str) -> str:
 
 
 def _drop_rest(text: str, keep: str = "LM") -> str:
-    """Of what is not ASCII only the categories in `keep` stay (never emoji); the rest, such as pictures, becomes spaces."""
+    """Of what is not ASCII only the categories in `keep` stay (never emoji); the rest, such as pictures, becomes
+    spaces.
+    """
     if text.isascii():
         return text
-    text = "".join(char if char.isascii() or char in "—–" or unicodedata.category(char)[0] in keep else " " for char in text)
-    return re.sub(r"[\u2600-\u27bf\ufe00-\ufe0f\U0001f000-\U0001faff]|(?<![^\W_])[\u0300-\u036f\u20d0-\u20ff]+", " ", text)
+    text = "".join(
+        char if char.isascii() or char in "—–" or unicodedata.category(char)[0] in keep else " " for char in text
+    )
+    return re.sub(
+        r"[\u2600-\u27bf\ufe00-\ufe0f\U0001f000-\U0001faff]|(?<![^\W_])[\u0300-\u036f\u20d0-\u20ff]+", " ", text
+    )

@@ -1,8 +1,9 @@
 """The rules that find numbers, dates, times, money and units in English text, and say them in words (spell.py).
 
-`speak_numbers` expects text that `normalise` has cleaned (NFKC, straight quotes, single spaces, ^2 for a raised 2) and returns it
-without ASCII digits. Rules run in order, each over the whole text with one bounded regex, so time is linear. `gb` chooses British usage:
-"one hundred and five", day before month. This module does not know URLs, abbreviations or symbols that stand without a number.
+`speak_numbers` expects text that `normalise` has cleaned (NFKC, straight quotes, single spaces, ^2 for a raised 2) and
+returns it without ASCII digits. Rules run in order, each over the whole text with one bounded regex, so time is linear.
+`gb` chooses British usage: "one hundred and five", day before month. This module does not know URLs, abbreviations or
+symbols that stand without a number.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from tts_fm.text.spell import MONTHS, UNITS, amount, cardinal, digits, ordinal, 
 Say = Callable[[re.Match[str], bool], str | None]  # what is said instead of a match; None leaves it
 _RULES: list[tuple[re.Pattern[str], Say]] = []
 
-NUM = r"(?:[0-9]{1,3}(?:,[0-9]{3}){1,5}(?![0-9])(?:\.[0-9]{1,30})?|[0-9]{1,15}(?![0-9])(?:\.[0-9]{1,30})?|\.[0-9]{1,30})"
+NUM = (
+    r"(?:[0-9]{1,3}(?:,[0-9]{3}){1,5}(?![0-9])(?:\.[0-9]{1,30})?|[0-9]{1,15}(?![0-9])(?:\.[0-9]{1,30})?|\.[0-9]{1,30})"
+)
 _MON = (
     r"(?P<month>January|February|March|April|May|June|July|August|September|October|November|December|"
     r"(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)(?:\.|\b))"
@@ -64,14 +67,17 @@ def _month(name: str) -> int:
     return next(i for i, month in enumerate(MONTHS, 1) if month[:3] == name[:3])
 
 
-# What is read digit by digit, and dates: they look like ranges and sums, so they come first -----------------------------------------------
+# What is read digit by digit, and dates: they look like ranges and sums, so they come first
+# -----------------------------------------------
 @_rule(r"(?<![\w.-])(?P<y>[0-9]{4})(?P<sep>[-/])(?P<m>[0-9]{2})(?P=sep)(?P<d>[0-9]{2})(?:[T ](?=[0-9]{2}:)|(?![\w/-]))")
 def _iso_date(match: re.Match[str], gb: bool) -> str | None:
     said = _date(int(match["d"]), int(match["m"]), match["y"], gb)
     return said and said + (" at " if match.group()[-1] in "T " else "")
 
 
-@_rule(r"(?<![\w/.-])(?P<a>[0-9]{1,2})(?P<sep>[/.-])(?P<b>[0-9]{1,2})(?P=sep)(?P<y>[0-9]{4}|(?<=/)[0-9]{2})(?![\w/-]|\.[0-9])")
+@_rule(
+    r"(?<![\w/.-])(?P<a>[0-9]{1,2})(?P<sep>[/.-])(?P<b>[0-9]{1,2})(?P=sep)(?P<y>[0-9]{4}|(?<=/)[0-9]{2})(?![\w/-]|\.[0-9])"
+)
 def _numeric_date(match: re.Match[str], gb: bool) -> str | None:
     first, second = int(match["a"]), int(match["b"])
     day_first = match["sep"] == "." or (gb and second <= 12) or first > 12
@@ -79,7 +85,8 @@ def _numeric_date(match: re.Match[str], gb: bool) -> str | None:
 
 
 @_rule(
-    r"(?<![\w.-])(?:\+?1[ .-]?)?\([0-9]{3}\) ?[0-9]{3}[-. ][0-9]{4}(?!\w)|(?<![\w.,-])(?:\+?1[ .-])?[0-9]{3}[-.][0-9]{3}[-.][0-9]{4}(?!\w)"
+    r"(?<![\w.-])(?:\+?1[ .-]?)?\([0-9]{3}\) ?[0-9]{3}[-. ][0-9]{4}(?!\w)|(?<![\w.,-])(?:\+?1[ "
+    r".-])?[0-9]{3}[-.][0-9]{3}[-.][0-9]{4}(?!\w)"
     r"|(?<!\w)\+[0-9]{1,3}(?:[ .-]?\([0-9]{1,5}\)|[ .-][0-9]{1,8}){2,7}(?!\w)|(?<!\w)\+[0-9]{9,15}(?!\w)"
     r"|(?<![\w.,-])[0-9]{3}-[0-9]{4}(?![\w-])|(?<![\w.,-])[0-9]{1,7}(?:-[0-9]{1,7}){2,6}(?![\w-])"
     r"|(?<!\w)0[0-9]{2,4} [0-9]{3,4} ?[0-9]{3,4}(?!\w)"
@@ -120,9 +127,10 @@ def _range(match: re.Match[str], gb: bool) -> str | None:
     return None if word and re.match(r"[\"'(]*[^\W\d_]", word.group()) else " to "
 
 
-# Dates and times --------------------------------------------------------------------------------------------------------------------------
+# Dates and times
 @_rule(
-    rf"\b{_MON} ?(?<=[ .])(?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?(?P<range> to [0-9]{{1,2}})?(?:,? (?P<y>[0-9]{{4}}))?\b(?![:%]|[.,][0-9])"
+    rf"\b{_MON} ?(?<=[ .])(?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?(?P<range> to [0-9]{{1,2}})?(?:,? "
+    rf"(?P<y>[0-9]{{4}}))?\b(?![:%]|[.,][0-9])"
 )
 def _month_day(match: re.Match[str], gb: bool) -> str | None:
     day, month = int(match["day"]), MONTHS[_month(match["month"]) - 1]
@@ -132,15 +140,23 @@ def _month_day(match: re.Match[str], gb: bool) -> str | None:
     return f"{month} {ordinal(day)}{until}" + (f", {year(int(match['y']), gb)}" if match["y"] else "")
 
 
-@_rule(rf"\b(?P<the>[Tt]he )?(?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?(?P<of> of)? {_MON}(?:,? (?P<y>[0-9]{{4}})\b)?(?![\w])")
+@_rule(
+    rf"\b(?P<the>[Tt]he )?(?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?(?P<of> of)? {_MON}(?:,? (?P<y>[0-9]{{4}})\b)?(?![\w])"
+)
 def _day_month(match: re.Match[str], gb: bool) -> str | None:
     day = int(match["day"])
     if not 1 <= day <= 31:
         return None
     the = match["the"] or ("" if match["of"] else "the ")
     after = match.string[match.end() : match.end() + 8].lstrip(" \"')")[:1]
-    dot = "." if match["month"].endswith(".") and not match["y"] and (not after or after == "\n" or after.isupper()) else ""
-    return f"{the}{ordinal(day)} of {MONTHS[_month(match['month']) - 1]}" + (f", {year(int(match['y']), gb)}" if match["y"] else dot)
+    dot = (
+        "."
+        if match["month"].endswith(".") and not match["y"] and (not after or after == "\n" or after.isupper())
+        else ""
+    )
+    return f"{the}{ordinal(day)} of {MONTHS[_month(match['month']) - 1]}" + (
+        f", {year(int(match['y']), gb)}" if match["y"] else dot
+    )
 
 
 @_rule(rf"\b{_MON} (?=(?:1[0-9]|20)[0-9]{{2}}\b)")
@@ -148,7 +164,10 @@ def _month_year(match: re.Match[str], gb: bool) -> str:
     return MONTHS[_month(match["month"]) - 1] + " "
 
 
-@_rule(r"(?<![\w:.,])(?P<h>[0-9]{1,2})(?:[:.](?P<m>[0-5][0-9]))?(?: ?(?P<half>[ap])(?P<dot>\.)? ?m\b)(?P<end>\.?)", re.IGNORECASE)
+@_rule(
+    r"(?<![\w:.,])(?P<h>[0-9]{1,2})(?:[:.](?P<m>[0-5][0-9]))?(?: ?(?P<half>[ap])(?P<dot>\.)? ?m\b)(?P<end>\.?)",
+    re.IGNORECASE,
+)
 def _clock_12(match: re.Match[str], gb: bool) -> str | None:
     if int(match["h"]) > 24:
         return None
@@ -166,10 +185,11 @@ def _clock_24(match: re.Match[str], gb: bool) -> str:
 
 
 def _clock(hour: int, minute: int, whole: str) -> str:
-    return f"{cardinal(hour)} {'oh ' + cardinal(minute) if 0 < minute < 10 else cardinal(minute) if minute else whole}".strip()
+    minutes = "oh " + cardinal(minute) if 0 < minute < 10 else cardinal(minute) if minute else whole
+    return f"{cardinal(hour)} {minutes}".strip()
 
 
-# Money ------------------------------------------------------------------------------------------------------------------------------------
+# Money
 _MAGNITUDES = {
     "k": "thousand",
     "m": "million",
@@ -182,7 +202,8 @@ _MAGNITUDES = {
 }
 _MAGNITUDE = r"(?:[ -]?(?P<mag>thousand|million|billion|trillion|lakh|crore|(?:bn|mn|mm|tn|[kKmMbBtT])(?![\w])))?"
 _MONEY = {
-    "$": ("dollar", "dollars", "cent", "cents"), "£": ("pound", "pounds", "penny", "pence"), "€": ("euro", "euros", "cent", "cents"),
+    "$": ("dollar", "dollars", "cent", "cents"), "£": ("pound", "pounds", "penny", "pence"),
+    "€": ("euro", "euros", "cent", "cents"),
     "¥": ("yen", "yen", "sen", "sen"), "₹": ("rupee", "rupees", "paisa", "paise"), "₩": ("won", "won", "jeon", "jeon"),
     "₽": ("ruble", "rubles", "kopek", "kopeks"), "¢": ("cent", "cents", "", ""),
 }  # fmt: skip
@@ -203,10 +224,15 @@ def _money_range(match: re.Match[str], gb: bool) -> str:
     return f"{amount(match['a'], gb)} to {_sum(match['n'], match['mag'], _MONEY[match['sign']], gb)}"
 
 
-@_rule(rf"(?<![\w])(?P<minus>[-−])?(?P<land>US|A|C|NZ|HK)?(?P<sign>[$£€¥₹₩₽])(?P<minus2>[-−])? ?(?P<n>{NUM}){_MAGNITUDE}")
+@_rule(
+    rf"(?<![\w])(?P<minus>[-−])?(?P<land>US|A|C|NZ|HK)?(?P<sign>[$£€¥₹₩₽])(?P<minus2>[-−])? ?(?P<n>{NUM}){_MAGNITUDE}"
+)
 def _money(match: re.Match[str], gb: bool) -> str:
     before = match.string[max(0, match.start() - 3) : match.start()].lower()
-    as_adjective = before in (" a ", "an ", "a ") and re.match(r"[ -][a-z]", match.string[match.end() : match.end() + 2]) is not None
+    as_adjective = (
+        before in (" a ", "an ", "a ")
+        and re.match(r"[ -][a-z]", match.string[match.end() : match.end() + 2]) is not None
+    )
     said = _sum(match["n"], match["mag"], _MONEY[match["sign"]], gb, as_adjective)
     if match["land"]:
         said = re.sub(r"(dollars?)", _LANDS[match["land"]] + r"\1", said)
@@ -219,21 +245,28 @@ def _money_after(match: re.Match[str], gb: bool) -> str:
 
 
 @_rule(
-    rf"\b(?P<code>USD|EUR|GBP|CHF|CAD|AUD|INR) ?(?P<n>{NUM}){_MAGNITUDE}|(?<![\w.,])(?P<n2>{NUM}) ?(?P<code2>USD|EUR|GBP|CHF|CAD|AUD|INR)\b"
+    rf"\b(?P<code>USD|EUR|GBP|CHF|CAD|AUD|INR) ?(?P<n>{NUM}){_MAGNITUDE}|(?<![\w.,])(?P<n2>{NUM}) "
+    r"?(?P<code2>USD|EUR|GBP|CHF|CAD|AUD|INR)\b"
 )
 def _money_code(match: re.Match[str], gb: bool) -> str:
     name = _CODES[match["code"] or match["code2"]]
     return _sum(match["n"] or match["n2"], match["mag"], (name, name + "s", "cent", "cents"), gb)
 
 
-def _sum(number: str, magnitude: str | None, names: tuple[str, str, str, str], gb: bool, as_adjective: bool = False) -> str:
+def _sum(
+    number: str, magnitude: str | None, names: tuple[str, str, str, str], gb: bool, as_adjective: bool = False
+) -> str:
     one, many, small, smalls = names
     whole, _, part = number.replace(",", "").partition(".")
     if magnitude:
         return f"{amount(number, gb)} {_MAGNITUDES.get(magnitude.lower(), magnitude)} {one if as_adjective else many}"
     if len(part) != 2 or not small or len(whole) > 15:
         return f"{amount(number, gb)} {one if as_adjective or number == '1' else many}"
-    units = f"{amount(whole, gb)} {one if whole == '1' or (as_adjective and part == '00') else many}" if whole.strip("0") else ""
+    units = (
+        f"{amount(whole, gb)} {one if whole == '1' or (as_adjective and part == '00') else many}"
+        if whole.strip("0")
+        else ""
+    )
     cents = f"{cardinal(int(part), gb)} {small if part == '01' else smalls}" if part != "00" else ""
     return f"{units} and {cents}" if units and cents else units or cents or f"zero {many}"
 
@@ -257,7 +290,7 @@ def _per(match: re.Match[str], gb: bool) -> str:
     return f"{match['what']} per {_SHORT.get(match['per'], match['per'])}"
 
 
-# Units ------------------------------------------------------------------------------------------------------------------------------------
+# Units
 _ATTACHED = frozenset({"in", "A", "J", "N", "pt", "ha"})  # after a space these are words
 _UNIT = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True))
 _LOOSE_UNIT = "|".join(re.escape(unit) for unit in sorted(UNITS.keys() - _ATTACHED, key=len, reverse=True))
@@ -295,7 +328,8 @@ def _unit(match: re.Match[str], gb: bool) -> str | None:
     return f"{'minus ' if match['minus'] else ''}{amount(number, gb)} {name}{per}"
 
 
-# Fractions, decades, years, ordinals, and whatever number is left -------------------------------------------------------------------------
+# Fractions, decades, years, ordinals, and whatever number is left
+# -------------------------------------------------------------------------
 _PARTS = {2: "half", 4: "quarter"}
 
 
@@ -347,7 +381,10 @@ def _ordinal(match: re.Match[str], gb: bool) -> str:
     return ordinal(int(match["n"].replace(",", "")), gb)
 
 
-@_rule(r"(?:\b(?P<lead>[Ii]n|[Ss]ince|[Bb]y|[Uu]ntil|AD|year) )?(?<![\w.,])(?P<y>1[0-9]{3}|20[0-9]{2})(?! ?[xX×*+=/]|\w|[,.][0-9])")
+@_rule(
+    r"(?:\b(?P<lead>[Ii]n|[Ss]ince|[Bb]y|[Uu]ntil|AD|year) )?(?<![\w.,])(?P<y>1[0-9]{3}|20[0-9]{2})(?! "
+    r"?[xX×*+=/]|\w|[,.][0-9])"
+)
 def _year(match: re.Match[str], gb: bool) -> str | None:
     if match["y"] < "1100" and not match["lead"]:
         return None

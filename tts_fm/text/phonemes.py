@@ -1,9 +1,9 @@
 """Text to phone units with espeak-ng (phonemizer + the library inside espeakng-loader; no system espeak needed).
 
-A unit is what the corpus calls a phone: a stress mark, a space, a punctuation mark, or one base character with its length mark, tied
-partners and diacritics ("t͡ʃ", "uː", "ɔː͡ɹ", "n̩"). `"".join(units)` is the espeak string again.
-espeak is not thread-safe, so every thread owns one backend per language (about 17 MB each).
-This module does not know numbers, dates or markup: normalise first. phonemizer and espeak-ng are GPL-3.0 and imported only when used.
+A unit is what the corpus calls a phone: a stress mark, a space, a punctuation mark, or one base character with its
+length mark, tied partners and diacritics ("t͡ʃ", "uː", "ɔː͡ɹ", "n̩"). `"".join(units)` is the espeak string again.
+espeak is not thread-safe, so every thread owns one backend per language (about 17 MB each). This module does not know
+numbers, dates or markup: normalise first. phonemizer and espeak-ng are GPL-3.0 and imported only when used.
 """
 
 from __future__ import annotations
@@ -26,7 +26,27 @@ _UNSPEAKABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufeff\ufffe\uffff]+
 _ALIASES = {"en": "en-us", "en-uk": "en-gb", "fr": "fr-fr", "zh": "cmn"}
 
 # Untied spellings that people write in IPA, for the English units of the corpus. Longest first.
-_ENGLISH_TIED = ("a͡ɪ͡ɚ", "a͡ɪ͡ə", "ɔː͡ɹ", "ɑː͡ɹ", "e͡ɪ", "a͡ɪ", "o͡ʊ", "ə͡ʊ", "a͡ʊ", "ɔ͡ɪ", "i͡ə", "e͡ə", "ʊ͡ə", "ɛ͡ɹ", "ɪ͡ɹ", "ʊ͡ɹ", "ə͡l", "d͡ʒ", "t͡ʃ")
+_ENGLISH_TIED = (
+    "a͡ɪ͡ɚ",
+    "a͡ɪ͡ə",
+    "ɔː͡ɹ",
+    "ɑː͡ɹ",
+    "e͡ɪ",
+    "a͡ɪ",
+    "o͡ʊ",
+    "ə͡ʊ",
+    "a͡ʊ",
+    "ɔ͡ɪ",
+    "i͡ə",
+    "e͡ə",
+    "ʊ͡ə",
+    "ɛ͡ɹ",
+    "ɪ͡ɹ",
+    "ʊ͡ɹ",
+    "ə͡l",
+    "d͡ʒ",
+    "t͡ʃ",
+)
 _IPA_TYPING = str.maketrans({"g": "ɡ", ":": "ː", "'": "ˈ", "\u02bc": "ˈ", "\u2019": "ˈ", "\u035c": TIE})
 _IPA_ENGLISH = str.maketrans({"r": "ɹ"})
 
@@ -35,18 +55,22 @@ _local = threading.local()
 
 
 def split_units(phones: str) -> list[str]:
-    """Split an espeak phone string (tie bars kept) into units; nothing is lost: `"".join(split_units(s)) == s` for every s."""
+    """Split an espeak phone string (tie bars kept) into units; nothing is lost: `"".join(split_units(s)) == s` for
+    every s.
+    """
     return _UNIT.findall(phones)
 
 
 def ipa_units(ipa: str, lang: str = "en-us") -> list[str]:
     """Units of IPA written by a person, as in `[word](/ipa/)`.
 
-    Accepts what keyboards give (g, :, ', ties below or missing) and, for English, r for ɹ; untied diphthongs and affricates become the tied
-    units that espeak writes. Symbols outside the model's vocabulary are the tokenizer's to count.
+    Accepts what keyboards give (g, :, ', ties below or missing) and, for English, r for ɹ; untied diphthongs and
+    affricates become the tied units that espeak writes. Symbols outside the model's vocabulary are the tokenizer's to
+    count.
     """
     english = lang.lower().startswith("en")
-    text = " ".join(ipa.replace(".", "").replace("‿", " ").split()).strip("/").strip().translate(_IPA_TYPING)  # "." parts syllables
+    # "." parts syllables
+    text = " ".join(ipa.replace(".", "").replace("‿", " ").split()).strip("/").strip().translate(_IPA_TYPING)
     if english:
         text = _tie_english(text.translate(_IPA_ENGLISH))
     return split_units(text)
@@ -60,8 +84,9 @@ def _untied() -> tuple[re.Pattern[str], dict[str, str]]:
 
 
 def _tie_english(text: str) -> str:
-    """Tie untied diphthongs and affricates. A pair that already carries a tie never matches; vowel + ɹ or l is a sequence in most words,
-    so it is tied only before a consonant or at the end of a word, as espeak does, and not where the writer sets ties himself."""
+    """Tie untied diphthongs and affricates. A pair that already carries a tie never matches; vowel + ɹ or l is a
+    sequence in most words, so it is tied only before a consonant or at the end of a word, as espeak does, and not where
+    the writer sets ties himself."""
     pattern, table = _untied()
     own_ties = TIE in text
 
@@ -87,7 +112,9 @@ def phoneme_units(text: str, lang: str = "en-us") -> list[str]:
 
 
 def phoneme_units_many(texts: Iterable[str], lang: str = "en-us") -> list[list[str]]:
-    """`phoneme_units` of each text, in one call (about 6,000 sentences a second); the result of a text depends on nothing but itself."""
+    """`phoneme_units` of each text, in one call (about 6,000 sentences a second); the result of a text depends on
+    nothing but itself.
+    """
     clean = [" ".join(_UNSPEAKABLE.sub(" ", text).split()) for text in texts]
     backend = _backend(lang)
     spoken = [text for text in clean if text]
@@ -111,18 +138,23 @@ def espeak_version() -> str:
 
 @lru_cache(maxsize=1)
 def _prepare() -> type[Any]:
-    """Import phonemizer once and point it at the espeak-ng of espeakng-loader (PHONEMIZER_ESPEAK_LIBRARY wins when set)."""
+    """Import phonemizer once and point it at the espeak-ng of espeakng-loader (PHONEMIZER_ESPEAK_LIBRARY wins when
+    set).
+    """
     try:
         from phonemizer.backend import EspeakBackend
         from phonemizer.backend.espeak.wrapper import EspeakWrapper
     except ImportError as error:
-        raise MissingDependency(f"phonemes need the package phonemizer ({error}): pip install phonemizer espeakng-loader") from error
+        raise MissingDependency(
+            f"phonemes need the package phonemizer ({error}): pip install phonemizer espeakng-loader"
+        ) from error
     if not os.environ.get("PHONEMIZER_ESPEAK_LIBRARY"):
         try:
             import espeakng_loader
         except ImportError as error:
             raise MissingDependency(
-                f"phonemes need espeak-ng ({error}): pip install espeakng-loader, or set PHONEMIZER_ESPEAK_LIBRARY to a libespeak-ng"
+                f"phonemes need espeak-ng ({error}): pip install espeakng-loader, or set PHONEMIZER_ESPEAK_LIBRARY to "
+                "a libespeak-ng"
             ) from error
         EspeakWrapper.set_library(espeakng_loader.get_library_path())
         if not os.environ.get("PHONEMIZER_ESPEAK_DATA_PATH"):
@@ -142,11 +174,15 @@ def _language(lang: str) -> str:
         return code
     near = difflib.get_close_matches(code, sorted(_supported()), n=5, cutoff=0.5)
     near += [name for name in sorted(_supported()) if name.split("-")[0] == code.split("-")[0] and name not in near][:5]
-    raise ValueError(f"unknown language {lang!r}; near names: {', '.join(near or ['en-us', 'en-gb', 'de', 'fr-fr', 'es'])}")
+    raise ValueError(
+        f"unknown language {lang!r}; near names: {', '.join(near or ['en-us', 'en-gb', 'de', 'fr-fr', 'es'])}"
+    )
 
 
 def _backend(lang: str) -> Any:
-    """The calling thread's own espeak backend for `lang`. Built under a lock, since loading the library is not thread-safe either."""
+    """The calling thread's own espeak backend for `lang`. Built under a lock, since loading the library is not
+    thread-safe either.
+    """
     mine: dict[str, Any] = _local.__dict__.setdefault("backends", {})
     if lang in mine:
         return mine[lang]
@@ -154,8 +190,14 @@ def _backend(lang: str) -> Any:
         code = _language(lang)
         if code not in mine:
             quiet = logging.getLogger(f"{__name__}.espeak")
-            quiet.setLevel(logging.ERROR)  # espeak joins words ("of the"), and phonemizer would warn of it at every call
-            options = {"preserve_punctuation": True, "with_stress": True, "tie": True, "language_switch": "remove-flags"}
+            # espeak joins words ("of the"), and phonemizer would warn of it at every call
+            quiet.setLevel(logging.ERROR)
+            options = {
+                "preserve_punctuation": True,
+                "with_stress": True,
+                "tie": True,
+                "language_switch": "remove-flags",
+            }
             mine[code] = _prepare()(code, words_mismatch="ignore", logger=quiet, **options)
     mine[lang] = mine[code]
     return mine[lang]

@@ -1,4 +1,5 @@
-"""English numbers in words: cardinals, ordinals, years, digit by digit; names of months and units. Knows no text around a number.
+"""English numbers in words: cardinals, ordinals, years, digit by digit; names of months and units. Knows no text around
+a number.
 
 `gb` chooses British usage: "one hundred and five".
 """
@@ -6,11 +7,20 @@
 from __future__ import annotations
 
 _SMALL = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
 ).split()
 _TENS = "- - twenty thirty forty fifty sixty seventy eighty ninety".split()
 _SCALES = ("", "thousand", "million", "billion", "trillion")
-_ORDINALS = {"one": "first", "two": "second", "three": "third", "five": "fifth", "eight": "eighth", "nine": "ninth", "twelve": "twelfth"}
+_ORDINALS = {
+    "one": "first",
+    "two": "second",
+    "three": "third",
+    "five": "fifth",
+    "eight": "eighth",
+    "nine": "ninth",
+    "twelve": "twelfth",
+}
 MONTHS = "January February March April May June July August September October November December".split()
 
 UNITS = {  # symbol: singular, plural; a name alone gets an s
@@ -21,22 +31,34 @@ UNITS = {  # symbol: singular, plural; a name alone gets an s
     "m^3": "cubic meter", "cm^3": "cubic centimeter", "mm^3": "cubic millimeter", "km^3": "cubic kilometer",
     "sq ft": "square foot|square feet", "km2": "square kilometer", "m2": "square meter", "cm2": "square centimeter",
     "m3": "cubic meter", "cm3": "cubic centimeter", "kg/m^3": "kilogram per cubic meter|kilograms per cubic meter",
-    "mg/dL": "milligram per deciliter|milligrams per deciliter", "km": "kilometer", "cm": "centimeter", "mm": "millimeter",
-    "nm": "nanometer", "μm": "micrometer", "m": "meter", "mi": "mile", "ft": "foot|feet", "yd": "yard", "in": "inch|inches",
+    "mg/dL": "milligram per deciliter|milligrams per deciliter", "km": "kilometer", "cm": "centimeter",
+    "mm": "millimeter",
+    "nm": "nanometer", "μm": "micrometer", "m": "meter", "mi": "mile", "ft": "foot|feet", "yd": "yard",
+    "in": "inch|inches",
     "kg": "kilogram", "mg": "milligram", "μg": "microgram", "g": "gram", "lb": "pound", "lbs": "pound", "oz": "ounce",
-    "ml": "milliliter", "mL": "milliliter", "cl": "centiliter", "dl": "deciliter", "L": "liter", "l": "liter", "gal": "gallon",
-    "°C": "degree Celsius|degrees Celsius", "°F": "degree Fahrenheit|degrees Fahrenheit", "° C": "degree Celsius|degrees Celsius",
-    "° F": "degree Fahrenheit|degrees Fahrenheit", "°K": "kelvin|kelvin", "°": "degree", "ms": "millisecond", "μs": "microsecond",
-    "ns": "nanosecond", "s": "second", "sec": "second", "secs": "second", "min": "minute", "mins": "minute", "h": "hour", "hr": "hour",
-    "hrs": "hour", "yr": "year", "yrs": "year", "Hz": "hertz|hertz", "kHz": "kilohertz|kilohertz", "MHz": "megahertz|megahertz",
+    "ml": "milliliter", "mL": "milliliter", "cl": "centiliter", "dl": "deciliter", "L": "liter", "l": "liter",
+    "gal": "gallon",
+    "°C": "degree Celsius|degrees Celsius", "°F": "degree Fahrenheit|degrees Fahrenheit",
+    "° C": "degree Celsius|degrees Celsius",
+    "° F": "degree Fahrenheit|degrees Fahrenheit", "°K": "kelvin|kelvin", "°": "degree", "ms": "millisecond",
+    "μs": "microsecond",
+    "ns": "nanosecond", "s": "second", "sec": "second", "secs": "second", "min": "minute", "mins": "minute",
+    "h": "hour", "hr": "hour",
+    "hrs": "hour", "yr": "year", "yrs": "year", "Hz": "hertz|hertz", "kHz": "kilohertz|kilohertz",
+    "MHz": "megahertz|megahertz",
     "GHz": "gigahertz|gigahertz", "dB": "decibel", "W": "watt", "kW": "kilowatt", "MW": "megawatt", "GW": "gigawatt",
-    "kWh": "kilowatt hour", "MWh": "megawatt hour", "V": "volt", "mV": "millivolt", "kV": "kilovolt", "A": "amp", "mA": "milliamp",
-    "mAh": "milliamp hour", "Ω": "ohm", "J": "joule", "kJ": "kilojoule", "kcal": "kilocalorie", "N": "newton", "Pa": "pascal",
-    "kPa": "kilopascal", "hPa": "hectopascal", "psi": "P S I|P S I", "KB": "kilobyte", "kB": "kilobyte", "MB": "megabyte",
+    "kWh": "kilowatt hour", "MWh": "megawatt hour", "V": "volt", "mV": "millivolt", "kV": "kilovolt", "A": "amp",
+    "mA": "milliamp",
+    "mAh": "milliamp hour", "Ω": "ohm", "J": "joule", "kJ": "kilojoule", "kcal": "kilocalorie", "N": "newton",
+    "Pa": "pascal",
+    "kPa": "kilopascal", "hPa": "hectopascal", "psi": "P S I|P S I", "KB": "kilobyte", "kB": "kilobyte",
+    "MB": "megabyte",
     "GB": "gigabyte", "TB": "terabyte", "PB": "petabyte", "kbps": "kilobit per second|kilobits per second",
     "Mbps": "megabit per second|megabits per second", "Gbps": "gigabit per second|gigabits per second",
-    "MB/s": "megabyte per second|megabytes per second", "GB/s": "gigabyte per second|gigabytes per second", "rpm": "R P M|R P M",
-    "bpm": "beat per minute|beats per minute", "fps": "frame per second|frames per second", "ha": "hectare", "px": "pixel",
+    "MB/s": "megabyte per second|megabytes per second", "GB/s": "gigabyte per second|gigabytes per second",
+    "rpm": "R P M|R P M",
+    "bpm": "beat per minute|beats per minute", "fps": "frame per second|frames per second", "ha": "hectare",
+    "px": "pixel",
     "hp": "horsepower|horsepower", "pt": "point", "tbsp": "tablespoon", "tsp": "teaspoon",
     "mmHg": "millimeters of mercury|millimeters of mercury",
 }  # fmt: skip
@@ -96,9 +118,17 @@ def year(number: int, gb: bool = False) -> str:
 
 
 def amount(text: str, gb: bool = False) -> str:
-    """A written number: "1,234.5" gives "one thousand two hundred thirty-four point five". Leading zeros or over 15 digits: by digit."""
+    """A written number: "1,234.5" gives "one thousand two hundred thirty-four point five". Leading zeros or over 15
+    digits: by digit.
+    """
     whole, point, part = text.replace(",", "").partition(".")
-    said = "" if not whole else digits(whole) if len(whole) > 15 or (len(whole) > 1 and whole[0] == "0") else cardinal(int(whole), gb)
+    said = (
+        ""
+        if not whole
+        else digits(whole)
+        if len(whole) > 15 or (len(whole) > 1 and whole[0] == "0")
+        else cardinal(int(whole), gb)
+    )
     return f"{said} point {digits(part)}".strip() if point and part else said
 
 

@@ -1,8 +1,8 @@
 """Sentences, and their packing into chunks of a duration budget.
 
-`sentences` cuts at sentence ends (not after "Dr.", "e.g.", "U.S.", initials, "1.") and at line breaks; `pack` joins whole sentences while
-they fit, and cuts a sentence that alone is too long: at clause punctuation, then between words, then between characters. No word is lost.
-This module does not know how long text takes to say: the caller gives `cost`.
+`sentences` cuts at sentence ends (not after "Dr.", "e.g.", "U.S.", initials, "1.") and at line breaks; `pack` joins
+whole sentences while they fit, and cuts a sentence that alone is too long: at clause punctuation, then between words,
+then between characters. No word is lost. This module does not know how long text takes to say: the caller gives `cost`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ _CLOSING = "\"'”’»)]}」』）"
 # Abbreviations that stand before what they belong to: their full stop never ends a sentence.
 _BEFORE = frozenset(
     (
-        "dr mr mrs ms mx prof rev hon gen col capt cmdr lt sgt cpl pvt adm maj sen rep gov pres supt messrs mme mlle st mt ft vs v cf viz "
-        "ca approx fig figs eq eqs vol vols ch sec art pp p no nos op ed eds jan feb mar apr jun jul aug sep sept oct nov dec e.g i.e al "
+        "dr mr mrs ms mx prof rev hon gen col capt cmdr lt sgt cpl pvt adm maj sen rep gov pres supt messrs mme mlle "
+        "st mt ft vs v cf viz "
+        "ca approx fig figs eq eqs vol vols ch sec art pp p no nos op ed eds jan feb mar apr jun jul aug sep sept oct "
+        "nov dec e.g i.e al "
         "resp incl"
     ).split()
 )
@@ -31,8 +33,10 @@ _NUMBERED = frozenset("no nos art mar sec op ed p ch eq fig vol pp figs eqs vols
 # Words that start sentences far more often than they follow an abbreviation as part of a name.
 _STARTERS = frozenset(
     (
-        "The This That These Those There Then They He She It We You I A An And But Or So Yet If In On At By For From To As After Before "
-        "When While Where What Who Why How His Her Its Our Your My Their Not No Yes All Some Many Most However Although Because Since "
+        "The This That These Those There Then They He She It We You I A An And But Or So Yet If In On At By For From "
+        "To As After Before "
+        "When While Where What Who Why How His Her Its Our Your My Their Not No Yes All Some Many Most However "
+        "Although Because Since "
         "Today Now"
     ).split()
 )
@@ -40,8 +44,8 @@ _CLAUSE = re.compile(r"[,;:—–、，；：][\"'”’»)\]]{0,4}\s|[、，；
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of `text`, stripped, in order. `" ".join(...)` has the words of the text. A line break ends a sentence, so give
-    text whose lines are paragraphs (as `normalise` returns it). Time is linear in the text."""
+    """The sentences of `text`, stripped, in order. `" ".join(...)` has the words of the text. A line break ends a
+    sentence, so give text whose lines are paragraphs (as `normalise` returns it). Time is linear in the text."""
     found: list[str] = []
     for line in re.split(r"[\r\n\v\f\x85\u2028\u2029]+", text):
         start = 0
@@ -66,7 +70,10 @@ def _ends(line: str, start: int, match: re.Match[str]) -> bool:
     token = line[max(start, match.start() - 30) : match.start()].split()[-1:] or [""]
     word = token[0].lstrip(_OPENING)
     return _full_stop(
-        word, after, at_start=line[start : match.start()].strip() == token[0], before=_word_before(line, start, match.start())
+        word,
+        after,
+        at_start=line[start : match.start()].strip() == token[0],
+        before=_word_before(line, start, match.start()),
     )
 
 
@@ -96,11 +103,12 @@ class _Part(NamedTuple):
 
 
 def pack(sentences: Sequence[str], budget: float, cost: Callable[[str], float]) -> list[str]:
-    """Chunks of whole sentences with `cost(chunk) <= budget` (both in seconds, budget > 0), in order; blank sentences vanish.
+    """Chunks of whole sentences with `cost(chunk) <= budget` (both in seconds, budget > 0), in order; blank sentences
+    vanish.
 
-    A sentence over the budget is cut near its middle at , ; : or a dash, else between words, else between characters, until every part
-    fits; only a single character that costs more than the budget is returned as it is. `cost` should not fall when text is added.
-    Raises ValueError for a budget that is not a positive number.
+    A sentence over the budget is cut near its middle at , ; : or a dash, else between words, else between characters,
+    until every part fits; only a single character that costs more than the budget is returned as it is. `cost` should
+    not fall when text is added. Raises ValueError for a budget that is not a positive number.
     """
     if not budget > 0:
         raise ValueError(f"the budget is {budget!r}; it must be a positive number of seconds")
@@ -122,7 +130,9 @@ def _join(parts: Sequence[_Part]) -> str:
 
 
 def _how_many(parts: Sequence[_Part], at: int, budget: float, cost: Callable[[str], float]) -> int:
-    """The most parts from `at` on that fit together (at least one), found by doubling and halving: few calls of `cost`."""
+    """The most parts from `at` on that fit together (at least one), found by doubling and halving: few calls of
+    `cost`.
+    """
     fits, step = 1, 1
     limit = len(parts) - at
     while fits < limit and cost(_join(parts[at : at + min(fits + step, limit)])) <= budget:

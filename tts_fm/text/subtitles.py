@@ -1,7 +1,8 @@
 """Subtitles with word times: SRT for players, WebVTT with a time before every word (karaoke).
 
-A cue is a line or two that can be read at once: it ends with a sentence, before a pause, or when it is full. Works on anything that has the
-fields of synthesis.Chunk; where a model gives no word times, a whole chunk is one cue. Does not know audio.
+A cue is a line or two that can be read at once: it ends with a sentence, before a pause, or when it is full. Works on
+anything that has the fields of synthesis.Chunk; where a model gives no word times, a whole chunk is one cue. Does not
+know audio.
 """
 
 from __future__ import annotations
@@ -96,7 +97,9 @@ def _srt_text(cue: Sequence[Word]) -> str:
 def _vtt_text(cue: Sequence[Word]) -> str:
     """Words with the time at which each is spoken; the first needs none. &, < and > would be markup."""
     safe = [" ".join(w.text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for w in cue]
-    return " ".join([safe[0], *(f"<{_time(word.start, '.')}>{text}" for word, text in zip(cue[1:], safe[1:], strict=True))])
+    return " ".join(
+        [safe[0], *(f"<{_time(word.start, '.')}>{text}" for word, text in zip(cue[1:], safe[1:], strict=True))]
+    )
 
 
 def _end(cue: Sequence[Word], point: str) -> str:

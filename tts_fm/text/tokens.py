@@ -1,7 +1,7 @@
 """Text to ids: characters, F5's "pinyin" characters, and phone units, behind one small interface.
 
-`ids` are plain indices into `vocab`; F5's shift by one (0 = filler) belongs to the model. A symbol that the vocabulary lacks is counted in
-`unknown`, never lost in silence: char and pinyin give it id 0, as F5 does; phonemes leave it out.
+`ids` are plain indices into `vocab`; F5's shift by one (0 = filler) belongs to the model. A symbol that the vocabulary
+lacks is counted in `unknown`, never lost in silence: char and pinyin give it id 0, as F5 does; phonemes leave it out.
 This module does not know about numbers, sentences or markup.
 """
 
@@ -61,9 +61,11 @@ class CharTokenizer:
 
 
 class PinyinTokenizer(CharTokenizer):
-    """F5's tokens: characters with a space put before a longer ASCII piece that follows a symbol ("1, 234", "( see"); Chinese as pinyin.
+    """F5's tokens: characters with a space put before a longer ASCII piece that follows a symbol ("1, 234", "( see");
+    Chinese as pinyin.
 
-    Identical to F5's for text without Chinese (tests/golden). Chinese needs pypinyin and rjieba: `pip install tts-fm[zh]`.
+    Identical to F5's for text without Chinese (tests/golden). Chinese needs pypinyin and rjieba: `pip install
+    tts-fm[zh]`.
     """
 
     name = "pinyin"
@@ -110,7 +112,9 @@ class PhonemeTokenizer:
 
 
 def make_tokenizer(name: str, vocab: Sequence[str], lang: str | None = None) -> Tokenizer:
-    """The tokenizer `name` ("char", "pinyin" or "phoneme") over `vocab`; `lang` (default en-us) matters to phonemes only."""
+    """The tokenizer `name` ("char", "pinyin" or "phoneme") over `vocab`; `lang` (default en-us) matters to phonemes
+    only.
+    """
     if name == "char":
         return CharTokenizer(vocab)
     if name == "pinyin":
@@ -140,7 +144,9 @@ def load_vocab(path: str | os.PathLike[str]) -> list[str]:
 
 
 def save_vocab(path: str | os.PathLike[str], vocab: Sequence[str]) -> None:
-    """Write a vocabulary for `load_vocab`: one token a line, LF, UTF-8. Raises ValueError for tokens that would not come back."""
+    """Write a vocabulary for `load_vocab`: one token a line, LF, UTF-8. Raises ValueError for tokens that would not
+    come back.
+    """
     tokens = _checked(vocab)
     for i, token in enumerate(tokens):
         if not token or "\n" in token or "\r" in token:
@@ -160,9 +166,10 @@ def _checked(vocab: Sequence[str]) -> list[str]:
     return list(vocab)
 
 
-# F5 compatibility ---------------------------------------------------------------------------------------------------------------------
+# F5 compatibility
 _F5_MAP = str.maketrans({";": ",", "“": '"', "”": '"', "‘": "'", "’": "'"})
-# What F5's word segmenter makes of text without Chinese: words with inner . _ -, runs of dots or hyphens, single characters.
+# What F5's word segmenter makes of text without Chinese: words with inner . _ -, runs of dots or hyphens, single
+# characters.
 _ASCII_PIECES = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*(?:%|\++|#+)?|[.\-]{2,}|.", re.DOTALL)
 
 
@@ -186,7 +193,8 @@ def _rjieba_cut(text: str) -> list[str]:
 def _pinyin(piece: str) -> list[str]:
     """Tokens of a piece with Chinese: a space, then the syllable with its tone number, for each Chinese character.
 
-    A piece of three-byte characters only is read as one word (tones change with the neighbours); a mixed one character by character.
+    A piece of three-byte characters only is read as one word (tones change with the neighbours); a mixed one character
+    by character.
     """
     from pypinyin import Style, lazy_pinyin
 
@@ -196,5 +204,9 @@ def _pinyin(piece: str) -> list[str]:
     if all("\u0800" <= char <= "\uffff" for char in piece):
         syllables = read(piece)
         if len(syllables) == len(piece):
-            return [token for char, said in zip(piece, syllables, strict=True) for token in ([" ", said] if _is_chinese(char) else [said])]
+            return [
+                token
+                for char, said in zip(piece, syllables, strict=True)
+                for token in ([" ", said] if _is_chinese(char) else [said])
+            ]
     return [token for char in piece for token in ([" ", *read(char)] if _is_chinese(char) else [char])]

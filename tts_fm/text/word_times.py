@@ -1,7 +1,7 @@
 """Word times: which phone units belong to which written word, and when each word is spoken.
 
-espeak joins small words ("have been" becomes one run of phones), so words are not found by counting spaces: every word is also phonemised
-alone and the two unit sequences are matched. U units, times in seconds.
+espeak joins small words ("have been" becomes one run of phones), so words are not found by counting spaces: every word
+is also phonemised alone and the two unit sequences are matched. U units, times in seconds.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ class Word:
 
 
 def unit_spans(units: Sequence[str], words: Sequence[Sequence[str]]) -> list[tuple[int, int]]:
-    """For each word (its units when spoken alone) the range [first, last + 1) of `units` it takes up; empty where nothing matched."""
+    """For each word (its units when spoken alone) the range [first, last + 1) of `units` it takes up; empty where
+    nothing matched.
+    """
     alone = [unit for word in words for unit in word]
     owner = [k for k, word in enumerate(words) for _ in word]
     spans = [(len(units), 0)] * len(words)
@@ -34,7 +36,9 @@ def unit_spans(units: Sequence[str], words: Sequence[Sequence[str]]) -> list[tup
 
 
 def word_times(text: str, units: Sequence[str], ends: Sequence[float], lang: str, first: float = 0.0) -> list[Word]:
-    """Times of the words of `text`, spoken as `units` that start at `first` and end at `ends` seconds (one for each unit)."""
+    """Times of the words of `text`, spoken as `units` that start at `first` and end at `ends` seconds (one for each
+    unit).
+    """
     from tts_fm.text.phonemes import phoneme_units_many
 
     words = [w for w in text.split() if any(c.isalnum() for c in w)]

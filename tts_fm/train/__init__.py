@@ -1,4 +1,5 @@
-"""One loop for every recipe (trainer.py), training that is cut over processes (fsdp.py), and a CTC reader on top (ctc.py).
+"""One loop for every recipe (trainer.py), training that is cut over processes (fsdp.py), and a CTC reader on top
+(ctc.py).
 
 It knows a flow model, batches and a TrainConfig, and nothing of corpora on disk or of how speech is sampled.
 """

@@ -1,9 +1,10 @@
-"""A train-only reader of the text in the middle of a flow model: a linear layer on one block's hidden states, taught by CTC.
+"""A train-only reader of the text in the middle of a flow model: a linear layer on one block's hidden states, taught by
+CTC.
 
-The text half of A-DMA (Choi 2025, arXiv 2505.19595): a network that must have the characters legible two thirds of the way up finds the
-alignment of filler text sooner. Only training pays: the reader's weights live beside the flow model's, never inside its checkpoint.
-B batch, T mel frames, P = ceil(T / patch) positions, N symbols, D width, V vocabulary. It does not know optimisers or weights of losses in
-a batch: see trainer.py.
+The text half of A-DMA (Choi 2025, arXiv 2505.19595): a network that must have the characters legible two thirds of the
+way up finds the alignment of filler text sooner. Only training pays: the reader's weights live beside the flow model's,
+never inside its checkpoint. B batch, T mel frames, P = ceil(T / patch) positions, N symbols, D width, V vocabulary. It
+does not know optimisers or weights of losses in a batch: see trainer.py.
 """
 
 from __future__ import annotations
@@ -22,13 +23,15 @@ PLACE = 2 / 3  # how far up the network the hidden states are read
 def ctc_loss(logits: Tensor, mask: Tensor, ids: Tensor, counts: Tensor) -> Tensor:
     """Nats a symbol that the texts cost when read off the positions.
 
-    logits (B, P, V + 1), the last class is the blank; mask (B, P) bool, True = real position; ids (B, N), -1 = padding; counts (B,) bool:
-    items that count (a text that was withheld cannot be read). Texts with more symbols than positions cost nothing. Zero when none counts.
+    logits (B, P, V + 1), the last class is the blank; mask (B, P) bool, True = real position; ids (B, N), -1 = padding;
+    counts (B,) bool: items that count (a text that was withheld cannot be read). Texts with more symbols than positions
+    cost nothing. Zero when none counts.
     """
     lengths = (ids >= 0).sum(1)
     spoken = logits.float().log_softmax(-1).transpose(0, 1)  # (P, B, V + 1)
     blank = logits.shape[-1] - 1
-    nats = F.ctc_loss(spoken, ids.clamp(min=0), mask.sum(1), lengths, blank, reduction="none", zero_infinity=True)  # (B,)
+    # (B,)
+    nats = F.ctc_loss(spoken, ids.clamp(min=0), mask.sum(1), lengths, blank, reduction="none", zero_infinity=True)
     return (nats * counts).sum() / (lengths * counts).sum().clamp(min=1)
 
 
@@ -46,17 +49,30 @@ class WithCTC(nn.Module):
         nn.init.zeros_(self.reader.bias)
         self._hidden: list[Tensor] = []
         blocks = flow.net.transformer_blocks if isinstance(flow.net, DiT) else flow.net.layers
-        blocks[min(len(blocks) - 1, int(PLACE * len(blocks)))].register_forward_hook(lambda block, inputs, out: self._keep(out))
+        blocks[min(len(blocks) - 1, int(PLACE * len(blocks)))].register_forward_hook(
+            lambda block, inputs, out: self._keep(out)
+        )
 
     def _keep(self, hidden: Tensor) -> None:
         if self.training and torch.is_grad_enabled():
             self._hidden[:] = [hidden]
 
-    def forward(self, mel: Tensor, mask: Tensor, hidden: Tensor, ids: Tensor, durations: Tensor | None, drop_audio: Tensor,
-                drop_text: Tensor, generator: torch.Generator, times: str = "uniform") -> Loss:
+    def forward(
+        self,
+        mel: Tensor,
+        mask: Tensor,
+        hidden: Tensor,
+        ids: Tensor,
+        durations: Tensor | None,
+        drop_audio: Tensor,
+        drop_text: Tensor,
+        generator: torch.Generator,
+        times: str = "uniform",
+    ) -> Loss:
         """The objective on a batch; arguments as in FlowModel.loss."""
         found = self.flow(mel, mask, hidden, ids, durations, drop_audio, drop_text, generator, times)
         positions = position_mask(mask, self.flow.config.patch)  # (B, P)
-        seen = self._hidden.pop()[:, -positions.shape[1] :]  # (B, P, D); the U-Net transformer has a time token in front
+        # (B, P, D); the U-Net transformer has a time token in front
+        seen = self._hidden.pop()[:, -positions.shape[1] :]
         read = ctc_loss(self.reader(seen), positions, ids, ~drop_text)
         return found._replace(loss=found.loss + self.weight * read)

@@ -1,8 +1,10 @@
-"""Fully sharded data parallelism (FSDP2, torch's fully_shard): each of n processes keeps 1/n of the weights, moments and averages.
+"""Fully sharded data parallelism (FSDP2, torch's fully_shard): each of n processes keeps 1/n of the weights, moments
+and averages.
 
-Attention, feed-forward and modulation parts are gathered when they run, one at a time; everything else is gathered for the whole update.
-What is saved is whole, so that a run may go on with any number of processes, sharded or not. accelerate itself takes FSDP to no CPU, and
-its checkpoints depend on the number of processes; so this goes straight to torch. It knows no training loop.
+Attention, feed-forward and modulation parts are gathered when they run, one at a time; everything else is gathered for
+the whole update. What is saved is whole, so that a run may go on with any number of processes, sharded or not.
+accelerate itself takes FSDP to no CPU, and its checkpoints depend on the number of processes; so this goes straight to
+torch. It knows no training loop.
 """
 
 from __future__ import annotations
@@ -57,6 +59,10 @@ def cut(values: Mapping[str, Tensor], pattern: Mapping[str, Tensor]) -> dict[str
 def cut_optimiser(state: dict[str, Any], optimiser: Any) -> dict[str, Any]:
     """A whole optimiser state cut as the parameters of `optimiser` are."""
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    moments = {index: {name: like(value, parameters[index]) if torch.is_tensor(value) else value for name, value in kept.items()}
-               for index, kept in state["state"].items()}
+    moments = {
+        index: {
+            name: like(value, parameters[index]) if torch.is_tensor(value) else value for name, value in kept.items()
+        }
+        for index, kept in state["state"].items()
+    }
     return state | {"state": moments}

@@ -1,10 +1,12 @@
-"""The one training loop: batch -> flow-matching loss -> step -> average -> validate -> save. Every recipe runs through it.
+"""The one training loop: batch -> flow-matching loss -> step -> average -> validate -> save. Every recipe runs through
+it.
 
-The whole state of a run is (weights, averaged weights, optimiser, step): batches, spans, times, noise and dropout are functions of the seed
-and the batch's number, so a run that was killed and resumed gives the losses of one that was not. Update u of a run takes the batches
-u n ... u n + n - 1, n = processes x accumulate, and its loss is the mean over all their hidden frames: two processes do what one does with
-accumulate=2. SIGTERM or Ctrl-C: the update is finished, the state saved, `run` returns. Logs go to <run>/log.jsonl and, with
-config.tensorboard, to <run>/tensorboard. This module does not know what the items are or how the model speaks; `on_valid` may add samples.
+The whole state of a run is (weights, averaged weights, optimiser, step): batches, spans, times, noise and dropout are
+functions of the seed and the batch's number, so a run that was killed and resumed gives the losses of one that was not.
+Update u of a run takes the batches u n ... u n + n - 1, n = processes x accumulate, and its loss is the mean over all
+their hidden frames: two processes do what one does with accumulate=2. SIGTERM or Ctrl-C: the update is finished, the
+state saved, `run` returns. Logs go to <run>/log.jsonl and, with config.tensorboard, to <run>/tensorboard. This module
+does not know what the items are or how the model speaks; `on_valid` may add samples.
 """
 
 from __future__ import annotations
@@ -54,8 +56,8 @@ def noise_generator(device: torch.device, seed: int, number: int) -> torch.Gener
 
 
 def speed_up(model: FlowModel) -> None:
-    """Compile what repeats, block by block, for fixed shapes (few: see batches.Buckets). Worth it on CPUs, where small operations cost
-    most. ValueError for a network other than the DiT."""
+    """Compile what repeats, block by block, for fixed shapes (few: see batches.Buckets). Worth it on CPUs, where small
+    operations cost most. ValueError for a network other than the DiT."""
     if model.config.backbone != "dit":
         raise ValueError(f"only the dit backbone is compiled block by block, not {model.config.backbone}")
     torch._dynamo.config.cache_size_limit = max(64, torch._dynamo.config.cache_size_limit)
@@ -68,12 +70,16 @@ def speed_up(model: FlowModel) -> None:
 
 
 def recompute_blocks(model: FlowModel) -> None:
-    """Gradient checkpointing: attention and feed-forward parts keep their input only and run again in the backward pass."""
+    """Gradient checkpointing: attention and feed-forward parts keep their input only and run again in the backward
+    pass.
+    """
     from torch.utils.checkpoint import checkpoint
 
     def wrap(part: torch.nn.Module) -> None:
         inner = part.forward
-        part.forward = lambda *inputs: checkpoint(inner, *inputs, use_reentrant=False) if torch.is_grad_enabled() else inner(*inputs)
+        part.forward = lambda *inputs: (
+            checkpoint(inner, *inputs, use_reentrant=False) if torch.is_grad_enabled() else inner(*inputs)
+        )
 
     if isinstance(model.net, DiT):
         for block in model.net.transformer_blocks:
@@ -90,22 +96,37 @@ def forward_flops(model: FlowModel, items: int, frames: int) -> float:
     """Multiplications and additions of one forward pass, about: 2 a weight and position, and attention's T^2."""
     config = model.config
     positions = -(-frames // config.patch)
-    weights = sum(p.numel() for name, p in model.named_parameters() if p.ndim >= 2 and "text_embed" not in name and "norm" not in name)
+    weights = sum(
+        p.numel()
+        for name, p in model.named_parameters()
+        if p.ndim >= 2 and "text_embed" not in name and "norm" not in name
+    )
     return items * (2.0 * weights * positions + 4.0 * config.depth * config.dim * positions**2)
 
 
 class Trainer:
     """Holds the parts of a run; `run()` trains to the end and may be called again after any interruption."""
 
-    def __init__(self, model: FlowModel, items: Items, valid: Items | None, config: TrainConfig, folder: Path,
-                 on_valid: Callable[[FlowModel, int], None] | None = None, compiled: bool = False) -> None:
+    def __init__(
+        self,
+        model: FlowModel,
+        items: Items,
+        valid: Items | None,
+        config: TrainConfig,
+        folder: Path,
+        on_valid: Callable[[FlowModel, int], None] | None = None,
+        compiled: bool = False,
+    ) -> None:
         from accelerate import Accelerator
         from accelerate.utils import DistributedType
 
         alone = not torch.accelerator.is_available()  # said aloud, because accelerate joins CPU processes only then
         self.accelerator = Accelerator(cpu=alone, mixed_precision="fp16" if config.fp16 else None)
         if self.accelerator.distributed_type == DistributedType.FSDP:
-            raise ValueError("FSDP is not asked for in accelerate's configuration: set shard=True and start the processes with torchrun")
+            raise ValueError(
+                "FSDP is not asked for in accelerate's configuration: set shard=True and start the processes with "
+                "torchrun"
+            )
         if config.shard and (config.ctc or config.fp16 or compiled):
             raise ValueError("shard=True goes with bf16 and float32, and without ctc and compiling")
         self.config, self.folder, self.on_valid = config, folder, on_valid
@@ -129,14 +150,17 @@ class Trainer:
         self.loader = Loader(items, config)
         self.valid = Loader(valid, replace(config, equalise=0.0, revoice=0.0)) if valid is not None else None
         self.step = 0
-        self.guard: dict[str, Any] = {"usual": 0.0, "skipped": 0, "in_row": 0}  # usual gradient norm, updates skipped in all and lately
+        # usual gradient norm, updates skipped in all and lately
+        self.guard: dict[str, Any] = {"usual": 0.0, "skipped": 0, "in_row": 0}
         self.losses: list[float] = []  # since the last line of the log
         self.asked = 0.0  # when someone asked the run to stop
         self.board: Any = None
         self.batches: Iterator[Batch] = iter(())
         buckets = self.loader.buckets
         if buckets.too_long:
-            logger.warning("%d utterances are longer than %d frames and are left out", buckets.too_long, buckets.edges[-1])
+            logger.warning(
+                "%d utterances are longer than %d frames and are left out", buckets.too_long, buckets.edges[-1]
+            )
         self.resume()
         if compiled:
             speed_up(self.plain)
@@ -150,7 +174,8 @@ class Trainer:
         return (turn * self.world + self.rank for turn in itertools.count(self.step * self.config.accumulate))
 
     def run(self, until: float = math.inf) -> None:
-        """Train to `config.steps`, or to the time `until` (seconds of time.time()) or a SIGTERM, saving on the way and at the end.
+        """Train to `config.steps`, or to the time `until` (seconds of time.time()) or a SIGTERM, saving on the way and
+        at the end.
 
         Raises Diverged. After that, or any other error, the last checkpoint that was written stands.
         """
@@ -175,8 +200,16 @@ class Trainer:
                     used = {"flops_share": round(flops / took / config.peak_tflops, 4)} if config.peak_tflops else {}
                     skips = {"skipped": self.guard["skipped"]} if self.guard["skipped"] else {}
                     mean = sum(self.losses) / len(self.losses)
-                    self.write(log, loss=mean, norm=norm, lr=learning_rate(self.step - 1, config), frames_per_second=round(frames / took),
-                               padded=round(1 - frames / seen, 3), **used, **skips)
+                    self.write(
+                        log,
+                        loss=mean,
+                        norm=norm,
+                        lr=learning_rate(self.step - 1, config),
+                        frames_per_second=round(frames / took),
+                        padded=round(1 - frames / seen, 3),
+                        **used,
+                        **skips,
+                    )
                     bar.set_postfix_str(f"loss {mean:.3f}, {frames / took:.0f} frames/s")
                     frames, seen, flops, self.losses = 0, 0, 0.0, []
                 if self.valid is not None and self.step % config.valid_every == 0:
@@ -191,7 +224,9 @@ class Trainer:
 
     @contextlib.contextmanager
     def workers_end(self) -> Iterator[None]:
-        """Afterwards the loader's workers are gone: they ignore SIGTERM, so left alone they would hold up the interpreter's exit."""
+        """Afterwards the loader's workers are gone: they ignore SIGTERM, so left alone they would hold up the
+        interpreter's exit.
+        """
         try:
             yield
         finally:
@@ -210,11 +245,15 @@ class Trainer:
             number = (self.step * parts + part) * self.world + self.rank
             share = 1.0 if total == hidden[part] else hidden[part] / total
             with self.unsynced() if part < parts - 1 else contextlib.nullcontext():
-                loss = self.forward(self.model, batch, noise_generator(self.accelerator.device, config.seed, number)) * share
+                loss = (
+                    self.forward(self.model, batch, noise_generator(self.accelerator.device, config.seed, number))
+                    * share
+                )
                 self.accelerator.backward(loss * self.world)  # the gradients of all processes are averaged
             whole += loss.detach()
         norm = gathered(self.accelerator.clip_grad_norm_(self.model.parameters(), config.clip))
-        if self.accepts(float(norm)) or config.fp16:  # with loss scaling the optimiser itself skips, and lowers the scale
+        # with loss scaling the optimiser itself skips, and lowers the scale
+        if self.accepts(float(norm)) or config.fp16:
             self.optimiser.step()
         self.optimiser.zero_grad()
         decay = min(config.ema, (1 + self.step) / (10 + self.step))
@@ -244,17 +283,25 @@ class Trainer:
         guard["skipped"] += 1
         guard["in_row"] += 1
         what = f"{norm:.3g}, usually {guard['usual']:.3g}" if math.isfinite(norm) else "not finite"
-        logger.warning("step %d: the gradient norm is %s: the update is skipped (%d so far)", self.step, what, guard["skipped"])
+        logger.warning(
+            "step %d: the gradient norm is %s: the update is skipped (%d so far)", self.step, what, guard["skipped"]
+        )
         if guard["in_row"] >= self.config.most_skipped:
-            raise Diverged(f"the run has diverged: {guard['in_row']} updates in a row were skipped, the last at step {self.step} (gradient "
-                           f"norm {what}). {self.last} holds an earlier state: go on from it with a lower learning rate or longer warm-up")
+            raise Diverged(
+                f"the run has diverged: {guard['in_row']} updates in a row were skipped, the last at step {self.step} "
+                "(gradient "
+                f"norm {what}). {self.last} holds an earlier state: go on from it with a lower learning rate or longer "
+                "warm-up"
+            )
         return False
 
     def everywhere(self, value: float) -> float:
         """The sum of a number over all processes."""
         if self.world == 1:
             return value
-        return self.accelerator.reduce(torch.tensor(value, dtype=torch.float64, device=self.accelerator.device), "sum").item()
+        return self.accelerator.reduce(
+            torch.tensor(value, dtype=torch.float64, device=self.accelerator.device), "sum"
+        ).item()
 
     def forward(self, model: torch.nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         device = self.accelerator.device
@@ -284,9 +331,13 @@ class Trainer:
         self.plain.load_state_dict(self.average)
         self.plain.eval()
         count = min(24, self.valid.buckets.per_epoch)
-        more = -count % self.world if self.sharded else 0  # sharded weights are gathered by all: none may have a batch less
+        # sharded weights are gathered by all: none may have a batch less
+        more = -count % self.world if self.sharded else 0
         mine = range(self.rank, count + more, self.world)
-        found = [float(self.forward(self.plain, self.valid[i], noise_generator(self.accelerator.device, -1, i))) for i in mine]
+        found = [
+            float(self.forward(self.plain, self.valid[i], noise_generator(self.accelerator.device, -1, i)))
+            for i in mine
+        ]
         self.plain.load_state_dict(kept)
         self.plain.train()
         return self.everywhere(sum(loss for i, loss in zip(mine, found, strict=True) if i < count)) / count
@@ -312,13 +363,20 @@ class Trainer:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
-                raise MissingDependency(f"tensorboard=True needs TensorBoard ({error}): pip install tts-fm[train]") from error
+                raise MissingDependency(
+                    f"tensorboard=True needs TensorBoard ({error}): pip install tts-fm[train]"
+                ) from error
             self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.step)
         return self.board
 
     def save(self) -> None:
         """Write last.pt atomically: the complete state. All processes wait for it."""
-        state = {"model": self.plain.state_dict(), "average": self.average, "optimiser": self.optimiser.state_dict(), "step": self.step}
+        state = {
+            "model": self.plain.state_dict(),
+            "average": self.average,
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+        }
         state |= {"reader": self.reader.state_dict()} if self.reader is not None else {}
         state = gathered(state) if self.sharded else state
         if self.accelerator.is_main_process:
@@ -332,7 +390,9 @@ class Trainer:
         return {"scaler": self.accelerator.scaler.state_dict()} if self.accelerator.scaler is not None else {}
 
     def resume(self) -> None:
-        """Continue from last.pt where there is one (weights_only: tensors and numbers, no code). All processes must see the same file."""
+        """Continue from last.pt where there is one (weights_only: tensors and numbers, no code). All processes must see
+        the same file.
+        """
         if not self.last.exists():
             return
         state = torch.load(self.last, map_location="cpu", weights_only=True)
@@ -356,7 +416,7 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         logger.info("resumed at step %d", self.step)
 
-    # ---- stopping --------------------------------------------------------------------------------------------------------
+    # ---- stopping
 
     def should_stop(self, until: float) -> bool:
         """Whether any process was asked to stop or has run out of time: all stop at the same step."""
