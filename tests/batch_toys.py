@@ -14,7 +14,8 @@ from tiny_model import tiny_tts_folder
 
 from tts_fm.audio.files import write_audio
 from tts_fm.batch.lists import read_list
-from tts_fm.batch.run import Options, run
+from tts_fm.batch.rounds import Options
+from tts_fm.batch.run import run_batch
 from tts_fm.synthesis import TTS
 
 TEXTS = [
@@ -58,7 +59,9 @@ def items(place) -> list:
 def unbroken(place, tts, items) -> Path:
     """The folder of a whole run, in batches of 3, with subtitles."""
     assert (
-        run(items, place / "unbroken", lambda: tts, Options(batch=3, format="flac", subtitles="srt"), "m").exit_code
+        run_batch(
+            items, place / "unbroken", lambda: tts, Options(batch=3, format="flac", subtitles="srt"), "m"
+        ).exit_code
         == 0
     )
     return place / "unbroken"

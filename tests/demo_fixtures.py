@@ -7,7 +7,7 @@ import soundfile
 from demo_toys import EvenAligner, speech_like, store_voices
 from tiny_model import tiny_tts_folder
 
-from tts_fm.demo.service import Limits, Service
+from tts_fm.demo.service import Service, VisitorLimits
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def service(home, tmp_path_factory):
 
     made = Service(
         TTS.load(tiny_tts_folder(tmp_path_factory.mktemp("model"))),
-        Limits(characters=400, lines=5, list_characters=200),
+        VisitorLimits(characters=400, lines=5, list_characters=200),
     )
     yield made
     made.close()

@@ -56,7 +56,7 @@ class Running:
     def __init__(self, tts, **config) -> None:
         self.config = ServeConfig(port=0, **config)
         self.app = create_app(tts, self.config)
-        self.engine, self.metrics = self.app.state.engine, self.app.state.metrics
+        self.scheduler, self.metrics = self.app.state.scheduler, self.app.state.metrics
         self.sock = listen(self.config)
         self.url = f"http://127.0.0.1:{self.sock.getsockname()[1]}"
         self.server = uvicorn.Server(uvicorn.Config(self.app, log_config=None, access_log=False))

@@ -16,7 +16,9 @@ from batch_toys import TEXTS, contents, items, never, place, records, tts, unbro
 
 from tts_fm.audio.files import read_audio
 from tts_fm.batch.lists import read_list
-from tts_fm.batch.run import Options, rounds, run
+from tts_fm.batch.plan import rounds
+from tts_fm.batch.rounds import Options
+from tts_fm.batch.run import run_batch
 
 
 def test_folder(unbroken, items):
@@ -41,7 +43,7 @@ def test_same_as_say(place, tts, unbroken):
 
 def test_rerun_does_nothing(items, unbroken):
     before = {p: p.stat().st_mtime_ns for p in unbroken.iterdir() if p.suffix != ".jsonl"}
-    progress = run(items, unbroken, never, Options(batch=3, format="flac", subtitles="srt"), "m")
+    progress = run_batch(items, unbroken, never, Options(batch=3, format="flac", subtitles="srt"), "m")
     assert (progress.skipped, progress.spoken, progress.exit_code) == (12, 0, 0)
     assert before == {p: p.stat().st_mtime_ns for p in before}
 
@@ -56,7 +58,7 @@ def test_killed_at_any_moment(place, tts, items, unbroken):
         child = os.fork()
         if child == 0:
             try:
-                run(items, out, lambda: tts, options, "m")
+                run_batch(items, out, lambda: tts, options, "m")
             finally:
                 os._exit(0)
         wait = draw.uniform(0, 0.6)
@@ -68,7 +70,7 @@ def test_killed_at_any_moment(place, tts, items, unbroken):
     with open(out / "results.jsonl", "ab") as file:
         file.write(b'{"id": "item3", "sta')
     (out / "mine.part").write_bytes(b"not ours")
-    assert run(items, out, lambda: tts, options, "m").exit_code == 0
+    assert run_batch(items, out, lambda: tts, options, "m").exit_code == 0
     left = contents(out)
     assert left.pop("mine.part") == b"not ours"
     assert left == contents(unbroken) and records(out) == records(unbroken)
@@ -85,13 +87,13 @@ def test_killed_after(done, place, tts, items, unbroken):
         for suffix in ("flac", "srt"):
             name = f"{json.loads(line)['id']}.{suffix}"
             (out / name).write_bytes((unbroken / name).read_bytes())
-    progress = run(items, out, lambda: tts, options, "m")
+    progress = run_batch(items, out, lambda: tts, options, "m")
     assert (progress.skipped, progress.spoken) == (done, 12 - done) and contents(out) == contents(unbroken)
 
 
 def test_shards(place, tts, items, unbroken):
     for index in (0, 1):
-        run(
+        run_batch(
             items,
             place / "shards",
             lambda: tts,
@@ -102,11 +104,13 @@ def test_shards(place, tts, items, unbroken):
     both = records(place / "shards", "results.0-of-2.jsonl") + records(place / "shards", "results.1-of-2.jsonl")
     assert sorted(both, key=lambda r: r["id"]) == sorted(records(unbroken), key=lambda r: r["id"])
     # seen by a whole run
-    assert run(items, place / "shards", never, Options(batch=3, format="flac", subtitles="srt"), "m").skipped == 12
+    assert (
+        run_batch(items, place / "shards", never, Options(batch=3, format="flac", subtitles="srt"), "m").skipped == 12
+    )
 
 
 def test_other_batch_size(place, tts, items, unbroken):
-    run(items, place / "other", lambda: tts, Options(batch=12, format="flac"), "m")
+    run_batch(items, place / "other", lambda: tts, Options(batch=12, format="flac"), "m")
     for k in range(12):
         a, b = (read_audio(folder / f"item{k}.flac")[0] for folder in (unbroken, place / "other"))
         assert len(a) == len(b) and np.abs(a - b).max() <= 1e-4
@@ -124,12 +128,12 @@ def test_rounds_depend_on_nothing_but_the_list(items):
 def test_what_is_done_again(place, tts, items, unbroken):
     """A changed text, parameter, recording, model or format, a missing or cut file: exactly that is spoken again."""
     out, options = place / "again", Options(batch=3)
-    run(items, out, lambda: tts, options, "m")
+    run_batch(items, out, lambda: tts, options, "m")
     spoken = []
 
     def redo(items=items, options=options, model="m", out=out):
         spoken.clear()
-        run(items, out, lambda: tts, options, model, lambda p, r: spoken.append(r["id"]) if r else None)
+        run_batch(items, out, lambda: tts, options, model, lambda p, r: spoken.append(r["id"]) if r else None)
         return sorted(spoken)
 
     assert redo() == []
@@ -146,7 +150,7 @@ def test_what_is_done_again(place, tts, items, unbroken):
 
 def test_stop_finishes_the_round(place, tts, items, unbroken):
     stop = threading.Event()
-    progress = run(items, place / "stop", lambda: tts, Options(batch=3, format="flac", subtitles="srt"), "m",
+    progress = run_batch(items, place / "stop", lambda: tts, Options(batch=3, format="flac", subtitles="srt"), "m",
                    lambda p, r: stop.set() if r else None, stop)  # fmt: skip
     assert progress.exit_code == 130 and progress.spoken == 3
     assert contents(place / "stop").items() <= contents(unbroken).items()
@@ -156,15 +160,15 @@ def test_two_runs_at_once_are_refused(place, tts, items):
     def within(progress, record):
         if record is None:
             with pytest.raises(ValueError, match="another run"):
-                run(items, place / "twice", never, Options(), "m")
+                run_batch(items, place / "twice", never, Options(), "m")
 
-    assert run(items[:2], place / "twice", lambda: tts, Options(), "m", within).exit_code == 0
+    assert run_batch(items[:2], place / "twice", lambda: tts, Options(), "m", within).exit_code == 0
 
 
 @pytest.mark.parametrize("format", ["wav", "mp3", "opus", "ogg"])
 def test_formats_repeat(format, place, tts, items):
     for name in ("one", "two"):
-        run(items[:2], place / f"{format}-{name}", lambda: tts, Options(format=format), "m")
+        run_batch(items[:2], place / f"{format}-{name}", lambda: tts, Options(format=format), "m")
     assert (
         contents(place / f"{format}-one") == contents(place / f"{format}-two")
         and len(contents(place / f"{format}-one")) == 2
@@ -177,7 +181,9 @@ def test_several_voices_in_one_text(place, tts):
         '"play.wav"\n[voices.two]\nref_audio = "me.wav"\n'
     )
     assert (
-        run(read_list(place / "f5.toml").items, place / "play", lambda: tts, Options(subtitles="vtt"), "m").exit_code
+        run_batch(
+            read_list(place / "f5.toml").items, place / "play", lambda: tts, Options(subtitles="vtt"), "m"
+        ).exit_code
         == 0
     )
     (record,) = records(place / "play")

@@ -13,7 +13,9 @@ import pytest
 from batch_toys import contents, items, place, records, tts, unbroken
 
 from tts_fm.batch import run as batch
-from tts_fm.batch.run import Options, model_digest, run
+from tts_fm.batch.plan import model_digest
+from tts_fm.batch.rounds import Options
+from tts_fm.batch.run import run_batch
 from tts_fm.cli import main as cli
 from tts_fm.errors import MissingDependency
 from tts_fm.synthesis import TTS
@@ -21,7 +23,7 @@ from tts_fm.synthesis import TTS
 
 def test_workers(place, items, unbroken):
     options = Options(batch=6, format="flac", workers=2)
-    progress = run(items[:8], place / "workers", partial(TTS.load, place / "model"), options, "m")
+    progress = run_batch(items[:8], place / "workers", partial(TTS.load, place / "model"), options, "m")
     assert (progress.spoken, progress.exit_code) == (8, 0)
     assert [r["id"] for r in records(place / "workers")] == [item.id for item in items[:8]]
 
@@ -51,16 +53,16 @@ def test_ray_engine(place, tts, items, unbroken, monkeypatch):
     ray.exceptions = types.SimpleNamespace(RayActorError=type("RayActorError", (Exception,), {}))
     monkeypatch.setitem(sys.modules, "ray", ray)
     options = Options(batch=3, format="flac", subtitles="srt", engine="ray", workers=2)
-    assert run(items, place / "ray", lambda: tts, options, "m").spoken == 12
+    assert run_batch(items, place / "ray", lambda: tts, options, "m").spoken == 12
     assert contents(place / "ray") == contents(unbroken) and len(killed) == 2
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingDependency, match="pip install ray"):
-        run(items, place / "ray", lambda: tts, Options(engine="ray"), "other")
+        run_batch(items, place / "ray", lambda: tts, Options(engine="ray"), "other")
 
 
 def test_ray_cluster(place, items, unbroken, ray_cluster):
     options = Options(batch=3, format="flac", subtitles="srt", engine="ray", workers=2)
-    assert run(items, place / "cluster", partial(TTS.load, place / "model"), options, "m").spoken == 12
+    assert run_batch(items, place / "cluster", partial(TTS.load, place / "model"), options, "m").spoken == 12
     assert contents(place / "cluster") == contents(unbroken)
 
 
@@ -105,17 +107,17 @@ def test_command(place, tts, monkeypatch, capsys):
 
 def test_first_interrupt_finishes_the_batch(place, tts, monkeypatch, capsys):
     monkeypatch.setattr("tts_fm.cli.batch.load_tts", lambda args: tts)
-    real = batch.run
+    real = batch.run_batch
 
-    def run_and_interrupt(items, out, load, options, digest, show, stop, hears):
+    def run_and_interrupt(items, out, load, options, digest, show, stop, transcribe):
         def shown(progress, record):
             show(progress, record)
             if record:
                 os.kill(os.getpid(), signal.SIGINT) if not stop.is_set() else None
 
-        return real(items, out, load, options, digest, shown, stop, hears)
+        return real(items, out, load, options, digest, shown, stop, transcribe)
 
-    monkeypatch.setattr(batch, "run", run_and_interrupt)
+    monkeypatch.setattr(batch, "run_batch", run_and_interrupt)
     handler = signal.getsignal(signal.SIGINT)
     assert (
         cli.main(

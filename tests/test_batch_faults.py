@@ -8,8 +8,8 @@ from batch_toys import contents, items, never, place, records, tts, unbroken
 
 from tts_fm.audio.files import read_audio
 from tts_fm.batch.lists import read_list
-from tts_fm.batch.rounds import Stopped
-from tts_fm.batch.run import Options, run
+from tts_fm.batch.rounds import BatchStopped, Options
+from tts_fm.batch.run import run_batch
 from tts_fm.synthesis import TTS
 
 
@@ -31,9 +31,9 @@ def test_a_failing_item_harms_no_other(where, place, tts, items, unbroken, monke
     out = place / f"failing-{where}"
     with monkeypatch.context() as patch:
         failing(tts, patch, where, "bee")
-        progress = run(items, out, lambda: tts, Options(batch=3, format="flac"), "m")
+        progress = run_batch(items, out, lambda: tts, Options(batch=3, format="flac"), "m")
         assert (progress.spoken, progress.failed, progress.exit_code) == (10, 2, 3)
-        again = run(items, out, never, Options(batch=3, format="flac"), "m")
+        again = run_batch(items, out, never, Options(batch=3, format="flac"), "m")
         assert (again.skipped, again.failed, again.exit_code) == (10, 2, 3)
     told = {r["id"]: r for r in records(out)}
     assert (
@@ -45,13 +45,13 @@ def test_a_failing_item_harms_no_other(where, place, tts, items, unbroken, monke
         if k not in (5, 11):
             a, b = (read_audio(folder / f"item{k}.flac")[0] for folder in (unbroken, out))
             assert np.abs(a - b).max() <= 1e-4
-    progress = run(items, out, lambda: tts, Options(batch=3, format="flac", retry_failed=True), "m")
+    progress = run_batch(items, out, lambda: tts, Options(batch=3, format="flac", retry_failed=True), "m")
     assert (progress.skipped, progress.spoken, progress.failed, progress.exit_code) == (10, 2, 0, 0)
 
 
 def test_fail_fast(place, tts, items, monkeypatch):
     failing(tts, monkeypatch, "plan", "e")
-    progress = run(items, place / "fast", lambda: tts, Options(batch=2, max_failures=1), "m")
+    progress = run_batch(items, place / "fast", lambda: tts, Options(batch=2, max_failures=1), "m")
     assert progress.failed == 1 and progress.exit_code == 3 and len(records(place / "fast")) < 12
 
 
@@ -68,10 +68,10 @@ def test_disk_full(place, tts, items, unbroken, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Speech, "save", save)
-        with pytest.raises(Stopped, match="run again"):
-            run(items, out, lambda: tts, Options(batch=3, format="flac", subtitles="srt"), "m")
+        with pytest.raises(BatchStopped, match="run again"):
+            run_batch(items, out, lambda: tts, Options(batch=3, format="flac", subtitles="srt"), "m")
     assert len(records(out)) == 4 and not list(out.glob("*.part"))
-    run(items, out, lambda: tts, Options(batch=3, format="flac", subtitles="srt"), "m")
+    run_batch(items, out, lambda: tts, Options(batch=3, format="flac", subtitles="srt"), "m")
     assert contents(out) == contents(unbroken)
 
 
@@ -80,11 +80,11 @@ def test_nothing_of_others_is_written_over(place, tts, items):
     out.mkdir()
     (out / "item3.wav").write_bytes(b"dear to me")
     with pytest.raises(ValueError, match="item3.wav already"):
-        run(items, out, never, Options(), "m")
+        run_batch(items, out, never, Options(), "m")
     assert [p.name for p in out.iterdir()] == ["item3.wav"]
     (place / "self.jsonl").write_text('{"id": "me", "text": "Hello.", "ref_audio": "me.wav"}')
     with pytest.raises(ValueError, match="voice's recording"):
-        run(read_list(place / "self.jsonl").items, place, never, Options(overwrite=True), "m")
+        run_batch(read_list(place / "self.jsonl").items, place, never, Options(overwrite=True), "m")
 
 
 def test_links_are_replaced_not_followed(place, tts, items):
@@ -94,24 +94,31 @@ def test_links_are_replaced_not_followed(place, tts, items):
     (out / "results.jsonl").touch()
     (out / "item0.wav").symlink_to(outside)
     (out / "item1.wav.part").symlink_to(outside)
-    assert run(items[:2], out, lambda: tts, Options(), "m").exit_code == 0
+    assert run_batch(items[:2], out, lambda: tts, Options(), "m").exit_code == 0
     assert outside.read_bytes() == b"keep" and not (out / "item0.wav").is_symlink()
     (out / "results.jsonl").unlink()
     (out / "results.jsonl").symlink_to(outside)
     with pytest.raises(ValueError, match="cannot write"):
-        run(items[:2], out, never, Options(overwrite=True), "m")
+        run_batch(items[:2], out, never, Options(overwrite=True), "m")
 
 
 def test_verify_takes_the_best_seed(place, tts, items):
     heard = iter(["nothing", "hello", "hello there", "never asked"])
     listing = [item for item in items if item.id == "item1"]
-    progress = run(
-        listing, place / "verify", lambda: tts, Options(verify=3), "m", hears=lambda: lambda wave, rate: next(heard)
+    progress = run_batch(
+        listing,
+        place / "verify",
+        lambda: tts,
+        Options(verify=3),
+        "m",
+        transcribe=lambda: lambda wave, rate: next(heard),
     )
     (record,) = records(place / "verify")
     assert progress.exit_code == 0 and (record["tries"], record["wer"]) == (3, 0.0) and record["seed"] != 0
     assert next(heard) == "never asked" and len(record["warnings"]) == 1  # of the short reference
-    run(listing, place / "deaf", lambda: tts, Options(verify=1), "m", hears=lambda: lambda wave, rate: "hello")
+    run_batch(
+        listing, place / "deaf", lambda: tts, Options(verify=1), "m", transcribe=lambda: lambda wave, rate: "hello"
+    )
     (record,) = records(place / "deaf")
     assert (record["status"], record["tries"], record["wer"], record["seed"]) == ("ok", 2, 0.5, 0)
     assert "50% of its words" in record["warnings"][-1]

@@ -14,7 +14,7 @@ import torch
 from tiny_model import tiny_flow
 from train_worker import toy_config
 
-from tts_fm.data.batches import Item
+from tts_fm.data.batches import TrainItem
 from tts_fm.train.ctc import WithCTC, ctc_loss
 from tts_fm.train.trainer import Trainer, noise_generator
 
@@ -52,12 +52,12 @@ class Bands:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def __getitem__(self, index: int) -> Item:
+    def __getitem__(self, index: int) -> TrainItem:
         ids = np.random.default_rng(index).integers(2, 12, 8)
         mel = np.full((96, 100), -8.0, np.float32)
         for place, symbol in enumerate(ids):
             mel[12 * place : 12 * place + 12, 4 * symbol : 4 * symbol + 4] = 2.0
-        return Item(mel, ids)
+        return TrainItem(mel, ids)
 
 
 def toy(folder: Path, text: str = "average", backbone: str = "dit", **changes) -> Trainer:

@@ -12,7 +12,7 @@ from demo_toys import TEXT, EvenAligner, speech_like
 
 from tts_fm.audio.files import load
 from tts_fm.demo.commands import OWN
-from tts_fm.demo.service import Run, Service, Stopped, until_stopped
+from tts_fm.demo.service import Cancelled, Run, Service, until_stopped
 from tts_fm.settings import Settings
 
 pytest_plugins = ["demo_fixtures"]
@@ -72,30 +72,30 @@ def test_stop_takes_effect_at_the_next_step_and_leaves_nothing_behind(service):
         service.stop("s/clone")
 
     request = service.request(TEXT, service.voice("ann", None), service.settings(steps=8))
-    with pytest.raises(Stopped), service.running("s/clone", tell) as run:
+    with pytest.raises(Cancelled), service.running("s/clone", tell) as run:
         list(service.speak(request, run))
     assert len(seen) == 1
     assert service.stop("s/clone") is False  # nothing runs any more
     service.arm("s/clone")  # stopped while it waited in the queue
     assert service.stop("s/clone") is True
-    with pytest.raises(Stopped), service.running("s/clone"):
+    with pytest.raises(Cancelled), service.running("s/clone"):
         raise AssertionError("must not begin")
     with service.running("s/clone") as run:
         run.check()  # a later request is not stopped
         service.leave("other")
         run.check()
         service.leave("s")
-        with pytest.raises(Stopped):
+        with pytest.raises(Cancelled):
             run.check()
 
 
 def test_stop_keeps_what_has_come(service):
     def results(count: int):
         yield from range(count)
-        raise Stopped
+        raise Cancelled
 
     assert list(until_stopped(results(3))) == [0, 1, 2]
-    with pytest.raises(Stopped):
+    with pytest.raises(Cancelled):
         list(until_stopped(results(0)))
     request = service.request(TEXT, service.voice("ann"), service.settings(steps=4))
     with service.running("s/clone", lambda step, steps, spoken, chunks: spoken == 1 and service.stop("s/clone")) as run:
@@ -120,7 +120,7 @@ def test_an_edit_is_that_of_the_library_and_can_be_stopped(service, home):
     edited = service.edit(str(home / "me.wav"), old, new, settings, FREE)
     truth = edit(service.tts, load(home / "me.wav"), old, new, aligner=EvenAligner(), settings=settings)
     np.testing.assert_array_equal(edited.wave, truth.wave)
-    with pytest.raises(Stopped):
+    with pytest.raises(Cancelled):
         service.edit(str(home / "me.wav"), old, new, settings, Run(lambda: True))
     for recording, text, words in (
         (None, old, "upload or record"),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from demo_toys import speech_like
 
-from tts_fm.demo.commands import OWN, command_line, edit_line, parse_script, read_list
+from tts_fm.demo.commands import OWN, command_line, edit_line, parse_script, read_turns
 from tts_fm.demo.figures import MARK, colours, speech_picture, steps_picture, table
 from tts_fm.settings import Settings
 from tts_fm.text.word_times import Word
@@ -59,13 +59,13 @@ def test_bad_lists_are_refused_with_their_lines(tmp_path, name, content, words):
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError, match=words):
-        read_list(str(path), ["ann"], 5, 200)
+        read_turns(str(path), ["ann"], 5, 200)
 
 
 def test_good_lists(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text('\ufeffid,text,voice\none,"Hello, you",ann\n,Bye,\n', "utf-8")
-    assert [(t.id, t.voice, t.text) for t in read_list(str(path), ["ann"], 5, 200)] == [
+    assert [(t.id, t.voice, t.text) for t in read_turns(str(path), ["ann"], 5, 200)] == [
         ("one", "ann", "Hello, you"),
         ("000002", None, "Bye"),
     ]

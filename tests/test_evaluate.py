@@ -228,7 +228,7 @@ def test_speak_with(listed):
         "cfg": 2.0,
         "model": "toy",
     }
-    ev.SpeakWith(Tts(), ref_text=False)(ev.read_list(listed)[0])
+    ev.SpeakWith(Tts(), ref_text=False)(ev.read_eval_list(listed)[0])
     assert asked[-1][2] is None
 
 
@@ -250,20 +250,20 @@ def test_bad_lists(listed, line, fault):
     with listed.open("a", encoding="utf-8") as file:
         file.write(line + "\n" + "nonsense\n")
     with pytest.raises(ValueError) as caught:
-        ev.read_list(listed)
+        ev.read_eval_list(listed)
     first, second = str(caught.value).splitlines()  # all faults at once
     assert first.startswith(f"{listed}:6: ") and fault in first and second.startswith(f"{listed}:7: not JSON")
 
 
 def test_missing_and_empty_lists(tmp_path):
     with pytest.raises(ModelError, match="no evaluation list"):
-        ev.read_list(tmp_path / "none.jsonl")
+        ev.read_eval_list(tmp_path / "none.jsonl")
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(ValueError, match="has no items"):
-        ev.read_list(tmp_path / "empty.jsonl")
+        ev.read_eval_list(tmp_path / "empty.jsonl")
     (tmp_path / "latin.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="UTF-8"):
-        ev.read_list(tmp_path / "latin.jsonl")
+        ev.read_eval_list(tmp_path / "latin.jsonl")
 
 
 # --- recipes

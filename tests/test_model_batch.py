@@ -43,7 +43,7 @@ def batch_of(aligned: bool):
 
 
 def alone(b: int, ids, durations, cond):
-    """Item b without any padding."""
+    """TrainItem b without any padding."""
     n = SYMBOLS[b]
     return ids[b : b + 1, :n], None if durations is None else durations[b : b + 1, :n], cond[b : b + 1, : PROMPTS[b]]
 

@@ -95,7 +95,7 @@ def test_sse_carries_the_same_audio(served):
 
 
 def test_the_first_chunk_comes_before_the_last_is_spoken(served, monkeypatch):
-    tts, slow = served.engine.tts, threading.Event()
+    tts, slow = served.scheduler.tts, threading.Event()
     speak = tts.speak
 
     def gated(jobs, on_progress=None):
@@ -104,7 +104,7 @@ def test_the_first_chunk_comes_before_the_last_is_spoken(served, monkeypatch):
         return speak(jobs, on_progress)
 
     monkeypatch.setattr(tts, "speak", gated)
-    monkeypatch.setattr(served.engine, "batch_frames", 1)  # one chunk at a time
+    monkeypatch.setattr(served.scheduler, "batch_frames", 1)  # one chunk at a time
     with served.client.stream(
         "POST", SPEECH, json={"input": LONG, "voice": "anna", "response_format": "pcm"}
     ) as answer:
@@ -292,5 +292,5 @@ def test_fuzzing_by_the_description_finds_no_fault(tts):
             case.validate_response(answer, excluded_checks=known)
 
         check()
-    app.state.engine.stop()
+    app.state.scheduler.stop()
     assert {200, 400} <= statuses

@@ -22,7 +22,7 @@ def test_a_full_queue_is_429_and_the_rest_is_served(tts, monkeypatch):
         first = pool.submit(server.say)
         assert gate.entered.wait(10)
         others = [pool.submit(server.say) for _ in range(2)]
-        until(lambda: server.engine.queued == 2)
+        until(lambda: server.scheduler.queued == 2)
         refused = server.say()
         assert refused.status_code == 429 and 1 <= int(refused.headers["retry-after"]) <= 60
         assert refused.json()["error"]["type"] == "rate_limit_error"
@@ -47,8 +47,8 @@ def test_work_for_a_client_that_left_is_given_up(tts, monkeypatch):
         for body in ({"input": "Hello."}, {"input": LONG, "response_format": "pcm"}):
             gate.entered.clear()
             with pytest.raises(httpx.ReadTimeout):
-                httpx.post(server.url + SPEECH, json=body, timeout=httpx.Timeout(5, read=0.3))
-            until(lambda: not server.engine._active and not server.engine.queued)
+                httpx.post(server.url + SPEECH, json=body, timeout=httpx.RequestTimeout(5, read=0.3))
+            until(lambda: not server.scheduler._active and not server.scheduler.queued)
         assert server.metrics.value("cancelled_total") == 2
         gate.open.set()
         assert server.say().status_code == 200
@@ -60,7 +60,7 @@ def test_leaving_in_the_middle_of_a_stream_ends_it(tts, monkeypatch):
             "POST", SPEECH, json={"input": LONG * 3, "response_format": "pcm", "chunk_seconds": 2}
         ) as answer:
             next(answer.iter_raw())
-        until(lambda: not server.engine._active)
+        until(lambda: not server.scheduler._active)
         assert server.metrics.value("cancelled_total") == 1 and server.say().status_code == 200
 
 
@@ -102,7 +102,7 @@ def test_shutting_down_answers_those_who_wait(tts, monkeypatch):
         gate = Gate(tts, monkeypatch)
         waiting = pool.submit(server.say)
         assert gate.entered.wait(10)
-        server.engine.stop()
+        server.scheduler.stop()
         assert waiting.result(10).status_code == 503
         assert server.client.get("/health").status_code == 503 and server.say().status_code == 503
         gate.open.set()
@@ -114,7 +114,7 @@ def test_a_long_text_does_not_hold_up_a_short_one(tts, monkeypatch):
         long = pool.submit(server.say, input=LONG, chunk_seconds=2)
         assert gate.entered.wait(10)
         short = pool.submit(server.say)
-        until(lambda: server.engine.queued == 1)
+        until(lambda: server.scheduler.queued == 1)
         gate.open.set()
         short.result(20)
         assert not long.done()

@@ -11,7 +11,7 @@ import torch
 from tiny_model import tiny_flow
 
 from tts_fm.config import TrainConfig
-from tts_fm.data.batches import Item
+from tts_fm.data.batches import TrainItem
 from tts_fm.train.trainer import Trainer
 
 
@@ -27,12 +27,12 @@ class Noise:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def __getitem__(self, index: int) -> Item:
+    def __getitem__(self, index: int) -> TrainItem:
         rng, frames = np.random.default_rng(index), self.frames[index]
         mel = rng.normal(size=(frames, 100)).astype(np.float32)
         if index in self.broken:
             mel[:] = np.nan
-        return Item(mel, rng.integers(2, 20, 5), np.full(5, frames / 5))
+        return TrainItem(mel, rng.integers(2, 20, 5), np.full(5, frames / 5))
 
 
 def toy_config(**changes) -> TrainConfig:

@@ -49,7 +49,7 @@ def load_flow_model(
     Raises ModelError for files that are missing, damaged or of another network, ValueError for a variant or vocabulary
     that is missing or does not fit.
     """
-    place = resolve(path)
+    place = find_model(path)
     if place.is_dir():
         model = _load_folder(place, variant, vocab)
     elif place.suffix == ".safetensors":
@@ -122,7 +122,7 @@ def convert_pt(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Pat
     import torch
     from safetensors.torch import save_file
 
-    source, target = resolve(path), Path(out)
+    source, target = find_model(path), Path(out)
     if target.suffix != ".safetensors":
         raise ValueError(f"the output must end in .safetensors, got {target}")
     try:
@@ -146,7 +146,7 @@ def convert_pt(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Pat
     return target
 
 
-def resolve(path: str | os.PathLike[str]) -> Path:
+def find_model(path: str | os.PathLike[str]) -> Path:
     """A local path; hf:// and https:// are fetched: a file, or our folder form where the name has no suffix.
     ModelError: nothing there.
     """

@@ -26,7 +26,7 @@ from tts_fm.audio.files import write_audio
 from tts_fm.audio.levels import limit, normalise_loudness
 from tts_fm.audio.match import matched
 from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP, SAMPLE_RATE, log_mel
-from tts_fm.checkpoint import load_flow_model, resolve
+from tts_fm.checkpoint import find_model, load_flow_model
 from tts_fm.model.duration import DurationModel, byte_ratio_frames, load_duration_model, scale_to
 from tts_fm.model.flow_model import FlowModel
 from tts_fm.model.vocoder import GriffinLim, Vocoder, load_vocoder
@@ -143,7 +143,7 @@ class TTS:
         faster), else float32. A folder may hold `vocoder/` and `duration/`; without a vocoder Griffin-Lim is used.
         Raises ModelError.
         """
-        folder = BUILTIN if model is None else resolve(model)
+        folder = BUILTIN if model is None else find_model(model)
         if dtype is None and device == "cpu" and quick_bf16():
             dtype = torch.bfloat16
         flow = load_flow_model(folder, device=device, dtype=dtype, **how)

@@ -27,7 +27,9 @@ import numpy as np
 
 from tts_fm.audio.files import read_audio
 from tts_fm.batch.lists import Item, read_list
-from tts_fm.batch.run import Options, model_digest, run
+from tts_fm.batch.plan import model_digest
+from tts_fm.batch.rounds import Options
+from tts_fm.batch.run import run_batch
 from tts_fm.errors import TtsFmError
 from tts_fm.evaluate.report import hardware
 from tts_fm.settings import Settings
@@ -102,8 +104,8 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     alone = Options(batch=args.batch)
     ways = {
         "say": lambda out: one_by_one(tts, items, out),
-        f"batch {args.batch}": lambda out: run(items, out, lambda: tts, alone, digest),
-        f"batch {args.batch}, {args.workers} workers": lambda out: run(
+        f"batch {args.batch}": lambda out: run_batch(items, out, lambda: tts, alone, digest),
+        f"batch {args.batch}, {args.workers} workers": lambda out: run_batch(
             items, out, load, replace(alone, workers=args.workers), digest
         ),
         "commands": lambda out: commands(items[: args.commands], out, args.model),

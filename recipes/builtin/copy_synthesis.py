@@ -25,7 +25,7 @@ from tts_fm.audio.files import load, write_audio
 from tts_fm.audio.mel import MIN_SAMPLES, SAMPLE_RATE, log_mel
 from tts_fm.errors import ModelError, TtsFmError
 from tts_fm.evaluate import metrics
-from tts_fm.evaluate.report import hardware, read_list
+from tts_fm.evaluate.report import hardware, read_eval_list
 
 MEASURES = (
     "pesq",
@@ -76,7 +76,7 @@ def corpus_clips(root: Path, split: str, count: int) -> list[tuple[Path, str]]:
 
 def prompt_clips(path: Path) -> list[tuple[Path, str]]:
     """Every prompt of an evaluation list that has a transcript, once."""
-    return sorted({(item.ref_audio, item.ref_text) for item in read_list(path) if item.ref_text})
+    return sorted({(item.ref_audio, item.ref_text) for item in read_eval_list(path) if item.ref_text})
 
 
 class Judge:

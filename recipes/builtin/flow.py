@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from tts_fm.config import ModelConfig, TrainConfig
-from tts_fm.data.batches import Item
+from tts_fm.data.batches import TrainItem
 
 UNKNOWN, SILENCE = "<unk>", "<sil>"  # speech without a transcript; silence before and after the symbols
 UNIT_FRAMES = 600 / 256  # mel frames in one 25 ms frame of the corpus
@@ -53,21 +53,21 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, index: int) -> Item:
+    def __getitem__(self, index: int) -> TrainItem:
         spoken, prompt = self.items[index]
         item = self.utterance(spoken)
         if prompt is None:
             return item
         before = self.utterance(prompt).mel
         ids, durations = np.array([self.unknown, *item.ids]), np.array([len(before), *item.durations])
-        return Item(np.concatenate([before, item.mel]), ids, durations, prompt=len(before))
+        return TrainItem(np.concatenate([before, item.mel]), ids, durations, prompt=len(before))
 
-    def utterance(self, number: int) -> Item:
+    def utterance(self, number: int) -> TrainItem:
         row = self.rows[number]
         mel = self.mels[row["frame"] : row["frame"] + row["frames"]].astype(np.float32)
         symbols = [SILENCE, *row["units"], SILENCE]
         durations = np.array([row["lead_frames"], *row["unit_frames"], row["tail_frames"]]) * UNIT_FRAMES
-        return Item(mel, np.array([self.ids[s] for s in symbols]), durations)
+        return TrainItem(mel, np.array([self.ids[s] for s in symbols]), durations)
 
 
 def make_vocab(cache: Path) -> list[str]:

@@ -156,11 +156,11 @@ def speak(
     """
     from tts_fm import TTS
     from tts_fm.audio.files import write_audio
-    from tts_fm.evaluate.report import SpeakWith, read_list
+    from tts_fm.evaluate.report import SpeakWith, read_eval_list
 
     say, done = SpeakWith(TTS.load(model, device=device), seed=seed), 0
     out.mkdir(parents=True, exist_ok=True)
-    for item in read_list(items)[shard[0] :: shard[1]]:
+    for item in read_eval_list(items)[shard[0] :: shard[1]]:
         path = out / f"{item.id}.wav"
         if path.is_file():
             continue

@@ -18,7 +18,7 @@ import numpy as np
 from recipes.libritts.report_page import write_page
 from tts_fm.audio.files import read_audio
 from tts_fm.evaluate.metrics import Errors
-from tts_fm.evaluate.report import EvalItem, ItemResult, Transcribe, evaluate, read_list, summarise
+from tts_fm.evaluate.report import EvalItem, ItemResult, Transcribe, evaluate, read_eval_list, summarise
 
 MEASURES = ("wer", "sim", "dnsmos")
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def score(
     asr: as in tts_fm.evaluate.report. An item without a file counts as one in which nothing was said. Writes `report`
     (JSON) and a page of the same name, .html. ValueError, ModelError, MissingDependency.
     """
-    listed = read_list(items)
+    listed = read_eval_list(items)
     spoken = {row["id"]: row for row in rows(speech, "spoken.*.jsonl")}
     judged_by = {
         "asr": asr if asr is None or isinstance(asr, str) else getattr(asr, "name", repr(asr)),

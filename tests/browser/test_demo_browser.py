@@ -143,7 +143,7 @@ def test_stop_keeps_what_is_finished(page):
     page.click("#clone-go")
     told(page, "clone", r"Chunk [1-9]")
     page.click("#clone-stop")
-    told(page, "clone", r"Stopped after chunk \d+ of \d+")
+    told(page, "clone", r"Cancelled after chunk \d+ of \d+")
     assert page.locator("#clone-audio").get_by_role("button").count() > 0
     page.click("#clone-stop")
     told(page, "clone", "Nothing is running")

@@ -18,17 +18,19 @@ if TYPE_CHECKING:
     from tts_fm.batch.lists import check_id as check_id
     from tts_fm.batch.lists import clean_id as clean_id
     from tts_fm.batch.lists import read_list as read_list
+    from tts_fm.batch.plan import model_digest as model_digest
     from tts_fm.batch.rounds import FORMATS as FORMATS
+    from tts_fm.batch.rounds import BatchStopped as BatchStopped
     from tts_fm.batch.rounds import Options as Options
-    from tts_fm.batch.rounds import Stopped as Stopped
     from tts_fm.batch.run import Progress as Progress
-    from tts_fm.batch.run import model_digest as model_digest
+    from tts_fm.batch.run import run_batch as run_batch
 
 NAMES = {
     "forms": "FORMS",
     "journal": "Record",
     "lists": "Item ListError check_id clean_id read_list",
-    "rounds": "FORMATS Options Stopped",
-    "run": "Progress model_digest",
+    "plan": "model_digest",
+    "rounds": "BatchStopped FORMATS Options",
+    "run": "Progress run_batch",
 }
 __getattr__, __dir__, __all__ = offer(__name__, NAMES)

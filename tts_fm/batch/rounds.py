@@ -30,7 +30,7 @@ BAD_SHARE = 0.15  # word error rate above which an item is spoken again
 Check = Callable[[Any, int], str]  # (wave, rate) -> transcript
 
 
-class Stopped(TtsFmError):
+class BatchStopped(TtsFmError):
     """The run cannot go on (disk full, a worker died); what is done is kept, and running again resumes."""
 
     exit_code = 3
@@ -72,11 +72,11 @@ class Options:
         return self
 
 
-class Speaker:
-    """A loaded model that speaks rounds into a folder. hears: a transcriber for options.verify."""
+class Worker:
+    """A loaded model that speaks rounds into a folder. transcribe: a transcriber for options.verify."""
 
-    def __init__(self, tts: TTS, out: Path, options: Options, hears: Check | None = None) -> None:
-        self.tts, self.out, self.options, self.hears = tts, out, options, hears
+    def __init__(self, tts: TTS, out: Path, options: Options, transcribe: Check | None = None) -> None:
+        self.tts, self.out, self.options, self.transcribe = tts, out, options, transcribe
         self.voices: OrderedDict[tuple[str | None, str | None], Voice] = OrderedDict()
 
     def round(self, items: Sequence[Item], wanted: set[str]) -> Iterator[Record]:
@@ -214,14 +214,14 @@ class Speaker:
         """The speech, or the best of up to `verify` more with other seeds where the ASR does not hear the words; fields
         for the record.
         """
-        if not self.options.verify or self.hears is None:
+        if not self.options.verify or self.transcribe is None:
             return speech, {}
         from tts_fm.evaluate.metrics import word_errors
 
-        hears = self.hears
+        transcribe = self.transcribe
 
         def share(one: Speech) -> float:
-            heard = hears(one.wave, one.rate)
+            heard = transcribe(one.wave, one.rate)
             try:
                 errors = word_errors(" ".join(chunk.text for chunk in one.chunks), heard)
             except ValueError:  # "Uh." has no words to compare
@@ -242,7 +242,9 @@ class Speaker:
         return best, {"wer": round(wer, 4), "tries": tries, "seed": seed}
 
     def write(self, item: Item, speech: Speech) -> Path:
-        """The audio and its subtitles, each whole or not at all. Raises Stopped when the folder cannot be written."""
+        """The audio and its subtitles, each whole or not at all. Raises BatchStopped when the folder cannot be
+        written.
+        """
         assert check_id(item.id) is None, item.id
         path = self.out / f"{item.id}.{self.options.format}"
         try:
@@ -254,7 +256,7 @@ class Speaker:
                     self.out / f"{item.id}.{self.options.subtitles}", subtitles(speech.chunks, self.options.subtitles)
                 )
         except OSError as error:
-            raise Stopped(f"{_one_line(error)}; what is done is kept, run again to go on") from error
+            raise BatchStopped(f"{_one_line(error)}; what is done is kept, run again to go on") from error
         return path
 
 

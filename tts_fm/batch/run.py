@@ -11,27 +11,23 @@ or about the command line (cli/batch.py).
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tts_fm.batch.journal import Record, Results
 from tts_fm.batch.lists import Item
-from tts_fm.batch.rounds import FORMATS, Check, Options, Speaker, Stopped
+from tts_fm.batch.plan import cost, item_digest, rounds, state, voice_digests
+from tts_fm.batch.rounds import FORMATS, BatchStopped, Check, Options, Worker
 from tts_fm.errors import MissingDependency
 from tts_fm.text.subtitles import KINDS
 
 if TYPE_CHECKING:
     from tts_fm.synthesis import TTS
-
-CHARS_PER_SECOND = 14.0  # of speech; only orders the work and estimates what is left of it
-ROUND_SECONDS = 240.0  # of estimated speech after which a round is closed: bounds memory, and what a kill can cost
 
 
 @dataclass
@@ -74,96 +70,10 @@ def _clock(seconds: float) -> str:
     )
 
 
-# --- what is to be done
-
-
-def cost(item: Item) -> float:
-    """Estimated seconds of speech."""
-    return sum(0.5 + len(part.text) / CHARS_PER_SECOND for part in item.parts)
-
-
-def rounds(items: Sequence[Item], batch: int) -> list[list[Item]]:
-    """Items that are spoken together: like settings, like lengths, at most `batch` of them and about ROUND_SECONDS of
-    speech.
-    """
-    made: list[list[Item]] = []
-    filled = 0.0
-    for item in sorted(items, key=lambda item: (repr(item.settings.solver_key()), cost(item), item.id)):
-        if not made or len(made[-1]) >= batch or filled + cost(item) > ROUND_SECONDS:
-            made.append([])
-            filled = 0.0
-        made[-1].append(item)
-        filled += cost(item)
-    return made
-
-
-def model_digest(spec: str | os.PathLike[str] | None, extra: str = "") -> str:
-    """Hash of a model's files (weights, configuration, vocabulary, vocoder, durations), so that another model's items
-    are made anew.
-    """
-    from tts_fm.checkpoint import resolve
-    from tts_fm.synthesis import BUILTIN
-
-    place = BUILTIN if spec is None else resolve(spec)
-    kinds = (".safetensors", ".json", ".txt")
-    files = [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.suffix in kinds and p.is_file())
-    total = hashlib.sha256(extra.encode())
-    for path in files:
-        total.update(f"{'' if path == place else path.relative_to(place).as_posix()}\0{_file_digest(path)}\0".encode())
-    return total.hexdigest()[:16]
-
-
-def _file_digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def voice_digests(items: Sequence[Item]) -> dict[str | None, str]:
-    """Hash of the recording behind every voice of the items."""
-    from tts_fm.voices import catalogue
-
-    known = catalogue()
-    digests: dict[str | None, str] = {}
-    for voice in {part.voice for item in items for part in item.parts}:
-        name = next(iter(known), None) if voice is None else voice
-        if name in known:
-            folder, entry = known[name]
-            digests[voice] = _file_digest(folder / f"{name}.flac") + json.dumps(entry, sort_keys=True)
-        else:
-            digests[voice] = _file_digest(Path(name)) if name and os.path.isfile(name) else "none"
-    return digests
-
-
-def item_digest(item: Item, options: Options, voices: dict[str | None, str]) -> str:
-    """Hash of everything that the files of an item depend on, but the model."""
-    parts = [[part.text, voices[part.voice], part.ref_text] for part in item.parts]
-    written = [options.format, options.subtitles, options.verify]
-    return hashlib.sha256(json.dumps([1, parts, asdict(item.settings), written], sort_keys=True).encode()).hexdigest()[
-        :32
-    ]
-
-
-def state(item: Item, record: Record | None, digest: str, model: str, out: Path, options: Options) -> str:
-    """ "done", "failed" (before, and not to be tried again) or "todo"."""
-    if record is None or options.overwrite or record.get("hash") != digest or record.get("model") != model:
-        return "todo"
-    if record.get("status") != "ok":
-        return "todo" if options.retry_failed else "failed"
-    path = out / f"{item.id}.{options.format}"
-    whole = not path.is_symlink() and path.is_file() and path.stat().st_size == record.get("bytes")
-    return (
-        "done"
-        if whole and (options.subtitles is None or (out / f"{item.id}.{options.subtitles}").is_file())
-        else "todo"
-    )
-
-
-# --- the run
-
 Load = Callable[[], "TTS"]  # picklable where there are several workers
 
 
-def run(
+def run_batch(
     items: Sequence[Item],
     out: str | os.PathLike[str],
     load: Load,
@@ -171,15 +81,15 @@ def run(
     model: str = "",
     on_progress: Callable[[Progress, Record | None], None] | None = None,
     stop: threading.Event | None = None,
-    hears: Callable[[], Check] | None = None,
+    transcribe: Callable[[], Check] | None = None,
 ) -> Progress:
     """Speak items into the folder `out` and keep results.jsonl there; returns where it ended, Progress.exit_code says
     how.
 
     load: makes the TTS, called once in each worker and only if there is something to do. model: model_digest of it.
     on_progress: called with each new record (None at the start). stop: set it to finish the rounds that are being
-    spoken and end (interrupted). hears: makes the transcriber of options.verify. Raises ValueError for options or a
-    folder that cannot be used, Stopped when the disk is full.
+    spoken and end (interrupted). transcribe: makes the transcriber of options.verify. Raises ValueError for options or
+    a folder that cannot be used, BatchStopped when the disk is full.
     """
     options = (options or Options()).check()
     folder = Path(out).absolute()  # workers may have another working folder
@@ -205,7 +115,9 @@ def run(
         if on_progress is not None:
             on_progress(progress, None)
         failures = 0
-        for record in ENGINES[options.engine](todo, Job(load, folder, options, hears), stop) if todo else ():
+        for record in (
+            ENGINES[options.engine](todo, WorkerSpec(load, folder, options, transcribe), stop) if todo else ()
+        ):
             _append(results, record | {"hash": hashes[record["id"]], "model": model})
             progress.cost_done += costs[record["id"]]
             progress.seconds += record["seconds"] or 0.0
@@ -256,7 +168,7 @@ def _append(results: Results, record: Record) -> None:
     try:
         results.append(record)
     except OSError as error:
-        raise Stopped(
+        raise BatchStopped(
             f"cannot write {results.path}: {error.strerror}; what is done is kept, run again to go on"
         ) from error
 
@@ -271,42 +183,42 @@ def _sweep(out: Path, ids: Iterable[str], options: Options) -> None:
 
 
 @dataclass(frozen=True)
-class Job:
+class WorkerSpec:
     """What a worker needs to begin; picklable."""
 
     load: Load
     out: Path
     options: Options
-    hears: Callable[[], Check] | None
+    transcribe: Callable[[], Check] | None
 
-    def speaker(self) -> Speaker:
-        return Speaker(
-            self.load(), self.out, self.options, self.hears() if self.hears and self.options.verify else None
+    def worker(self) -> Worker:
+        return Worker(
+            self.load(), self.out, self.options, self.transcribe() if self.transcribe and self.options.verify else None
         )
 
 
 Todo = Sequence[tuple[list[Item], set[str]]]  # rounds, with the ids that are wanted of each
 
 
-def _local(todo: Todo, job: Job, stop: threading.Event) -> Iterator[Record]:
-    if job.options.workers > 1:  # also for a single round: the number of threads must not depend on what is left
-        yield from _processes(todo, job, stop)
+def _local(todo: Todo, spec: WorkerSpec, stop: threading.Event) -> Iterator[Record]:
+    if spec.options.workers > 1:  # also for a single round: the number of threads must not depend on what is left
+        yield from _processes(todo, spec, stop)
         return
-    speaker = job.speaker()
+    worker = spec.worker()
     for items, wanted in todo:
         if stop.is_set():
             return
-        yield from speaker.round(items, wanted)
+        yield from worker.round(items, wanted)
 
 
-def _processes(todo: Todo, job: Job, stop: threading.Event) -> Iterator[Record]:
+def _processes(todo: Todo, spec: WorkerSpec, stop: threading.Event) -> Iterator[Record]:
     """Rounds by a pool of processes; at most two for each worker are handed out, so that stopping is quick."""
     from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
     from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import active_children, get_context
 
-    workers, before = min(job.options.workers, len(todo)), set(active_children())
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (job,))
+    workers, before = min(spec.options.workers, len(todo)), set(active_children())
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (spec,))
     waiting = reversed(todo)  # the longest first: the workers end at about the same time
     running: set[Future[list[Record]]] = set()
     try:
@@ -325,17 +237,17 @@ def _processes(todo: Todo, job: Job, stop: threading.Event) -> Iterator[Record]:
             process.terminate()
         raise
     except BrokenProcessPool as error:
-        raise Stopped(
+        raise BatchStopped(
             "a worker process died (out of memory?); what is done is kept, run again to go on, with fewer --workers"
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-_speaker: Speaker | None = None  # of this worker process
+_speaker: Worker | None = None  # of this worker process
 
 
-def _start_worker(job: Job) -> None:
+def _start_worker(spec: WorkerSpec) -> None:
     """In a new process: end when the parent does (even by kill -9), leave Ctrl-C to it, share the cores, load the
     model.
     """
@@ -347,8 +259,8 @@ def _start_worker(job: Job) -> None:
     global _speaker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
-    torch.set_num_threads(max(1, torch.get_num_threads() // job.options.workers))
-    _speaker = job.speaker()
+    torch.set_num_threads(max(1, torch.get_num_threads() // spec.options.workers))
+    _speaker = spec.worker()
 
 
 def _end_with(parent: Any) -> None:
@@ -364,14 +276,14 @@ def _worker_round(items: list[Item], wanted: set[str]) -> list[Record]:
 class RayWorker:
     """An actor: a model on some machine of the cluster, which sees the output folder under the same path."""
 
-    def __init__(self, job: Job) -> None:
-        self.speaker = job.speaker()
+    def __init__(self, spec: WorkerSpec) -> None:
+        self.worker = spec.worker()
 
     def round(self, items: list[Item], wanted: set[str]) -> list[Record]:
-        return list(self.speaker.round(items, wanted))
+        return list(self.worker.round(items, wanted))
 
 
-def _ray(todo: Todo, job: Job, stop: threading.Event) -> Iterator[Record]:
+def _ray(todo: Todo, spec: WorkerSpec, stop: threading.Event) -> Iterator[Record]:
     """Rounds by actors of the Ray cluster that $RAY_ADDRESS names (none: one is started on this machine), one core and
     one round each.
     """
@@ -382,7 +294,7 @@ def _ray(todo: Todo, job: Job, stop: threading.Event) -> Iterator[Record]:
     if not ray.is_initialized():
         ray.init(log_to_driver=False)
     make = ray.remote(num_cpus=1)(RayWorker).remote
-    actors: list[Any] = [make(job) for _ in range(min(job.options.workers, len(todo)))]
+    actors: list[Any] = [make(spec) for _ in range(min(spec.options.workers, len(todo)))]
     idle, running, waiting = list(actors), {}, reversed(todo)
     try:
         while True:
@@ -395,7 +307,7 @@ def _ray(todo: Todo, job: Job, stop: threading.Event) -> Iterator[Record]:
                 idle.append(running.pop(done))
                 yield from ray.get(done)
     except ray.exceptions.RayActorError as error:
-        raise Stopped(
+        raise BatchStopped(
             f"a Ray worker is lost ({_first_line(error)}); what is done is kept, run again to go on"
         ) from error
     finally:

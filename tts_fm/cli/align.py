@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
                 bar.clear()
                 note(f"left out: {source}:{line}: {before.id}: {fault}")
             elif after is not None:
-                done.append(moved(after, source.parent, out.parent))
+                done.append(rebased(after, source.parent, out.parent))
     if done:
         write_manifest(out, done)
     if args.json:
@@ -105,7 +105,7 @@ def line_numbers(source: Path) -> list[int]:
     return [number for number, line in enumerate(source.read_bytes().split(b"\n"), start=1) if line.strip()]
 
 
-def moved(utterance: Utterance, old: Path, new: Path) -> Utterance:
+def rebased(utterance: Utterance, old: Path, new: Path) -> Utterance:
     """The same for a manifest in another folder: its audio is found from there."""
     if Path(utterance.audio).is_absolute() or old.resolve() == new.resolve():
         return utterance

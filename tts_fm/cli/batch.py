@@ -155,7 +155,7 @@ def workers_for(items: list[Any], options: Options, device: str) -> int:
     It depends on the whole list and the machine, not on the shard or on what is left, since the bits may depend on the
     number of threads.
     """
-    from tts_fm.batch.run import rounds
+    from tts_fm.batch.plan import rounds
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = os.environ.get("OMP_NUM_THREADS", "")
@@ -165,14 +165,15 @@ def workers_for(items: list[Any], options: Options, device: str) -> int:
 
 def speak(args: argparse.Namespace, items: list[Any], options: Options) -> int:
     """Run the batch with a progress line and signals, then tell how it went."""
-    from tts_fm.batch import run as batch
+    from tts_fm.batch.plan import model_digest
+    from tts_fm.batch.run import run_batch
 
-    digest = batch.model_digest(args.model or os.environ.get("TTS_FM_MODEL") or None, f"{args.variant} {args.dtype}")
+    digest = model_digest(args.model or os.environ.get("TTS_FM_MODEL") or None, f"{args.variant} {args.dtype}")
     stop = threading.Event()
     before = _catch(stop, args.quiet)
     show = Display(args.quiet)
     try:
-        progress = batch.run(
+        progress = run_batch(
             items, args.out, partial(load_tts, args), options, digest, show, stop, partial(whisper, args.asr)
         )
     finally:

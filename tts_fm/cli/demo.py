@@ -31,7 +31,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Load the model, serve the page until Ctrl-C."""
     from tts_fm.demo.app import build, launch_options, need_gradio
-    from tts_fm.demo.service import Limits, Service
+    from tts_fm.demo.service import Service, VisitorLimits
 
     need_gradio()
 
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--auth must be NAME:PASSWORD")
     public = args.share or args.host not in ("127.0.0.1", "localhost", "::1")
     model = args.model or os.environ.get("TTS_FM_MODEL") or None
-    service = Service(load_tts(args), Limits(characters=args.max_chars), model, shows_paths=not public)
+    service = Service(load_tts(args), VisitorLimits(characters=args.max_chars), model, shows_paths=not public)
     os.environ["GRADIO_TEMP_DIR"] = str(service.uploads)  # uploads and players' copies; gone with the service
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that they are also when the process is ended
     if public and not args.auth:

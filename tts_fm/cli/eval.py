@@ -50,9 +50,9 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check the list and the settings, load, speak, measure, print; 3 when items failed."""
-    from tts_fm.evaluate.report import SpeakWith, evaluate, read_list
+    from tts_fm.evaluate.report import SpeakWith, evaluate, read_eval_list
 
-    items = read_list(args.list)
+    items = read_eval_list(args.list)
     overrides = settings_from(args)
     if args.output is not None:
         check_writable(Path(args.output))

@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if verbose:
             traceback.print_exc()
-        return told(error)
+        return exit_code(error)
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -142,7 +142,7 @@ def _set_up(verbose: int) -> None:
         warnings.simplefilter("ignore")
 
 
-def told(error: Exception) -> int:
+def exit_code(error: Exception) -> int:
     """Tell an error in one line (a list with many faults: one line each) and return its exit code."""
     text = str(error).strip()
     if isinstance(error, TtsFmError):

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from tts_fm.data.augment import stretching as stretching
     from tts_fm.data.batches import Batch as Batch
     from tts_fm.data.batches import Buckets as Buckets
-    from tts_fm.data.batches import Item as Item
     from tts_fm.data.batches import Items as Items
     from tts_fm.data.batches import Loader as Loader
+    from tts_fm.data.batches import TrainItem as TrainItem
     from tts_fm.data.batches import collate as collate
     from tts_fm.data.corpus import ManifestItems as ManifestItems
     from tts_fm.data.corpus import make_vocab as make_vocab
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 NAMES = {
     "augment": "envelope equalised revoiced stretching",
-    "batches": "Batch Buckets Item Items Loader collate",
+    "batches": "Batch Buckets Items Loader TrainItem collate",
     "corpus": "ManifestItems make_vocab mel_of read_wave",
     "infill": "draw_infill hide_prompt_symbols turn",
     "manifest": "SPLITS Utterance from_row read_manifest statistics write_manifest",

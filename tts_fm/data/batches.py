@@ -23,7 +23,7 @@ from tts_fm.data.infill import draw_infill, hide_prompt_symbols, turn
 
 
 @dataclass(frozen=True)
-class Item:
+class TrainItem:
     """One utterance as the networks see it."""
 
     mel: np.ndarray  # (T, 100) log-mel
@@ -40,7 +40,7 @@ class Items(Protocol):
     unknown: int | None  # the symbol that stands for "speech without a transcript"; None where the text form has none
 
     def __len__(self) -> int: ...
-    def __getitem__(self, index: int) -> Item: ...
+    def __getitem__(self, index: int) -> TrainItem: ...
 
 
 @dataclass
@@ -104,7 +104,7 @@ class Buckets:
 
 
 def collate(
-    items: Sequence[Item], length: int, config: TrainConfig, rng: np.random.Generator, unknown: int | None
+    items: Sequence[TrainItem], length: int, config: TrainConfig, rng: np.random.Generator, unknown: int | None
 ) -> Batch:
     """Pad items to `length` frames and draw what is hidden in each of them."""
     size = len(items)

@@ -19,7 +19,7 @@ import numpy as np
 
 from tts_fm.audio.files import load
 from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP, MEL_FLOOR, MIN_SAMPLES, N_FFT, N_MELS, SAMPLE_RATE
-from tts_fm.data.batches import Item
+from tts_fm.data.batches import TrainItem
 from tts_fm.data.manifest import Utterance
 from tts_fm.text.tokens import make_tokenizer
 
@@ -103,7 +103,7 @@ class ManifestItems:
     def __len__(self) -> int:
         return len(self.utterances)
 
-    def __getitem__(self, index: int) -> Item:
+    def __getitem__(self, index: int) -> TrainItem:
         """Read one recording. ValueError, naming the file, when it is not what the manifest says."""
         utterance, frames = self.utterances[index], self.frames[index]
         path = utterance.path(self.folder)
@@ -114,7 +114,7 @@ class ManifestItems:
                 f"{path} lasts {seconds:.2f} s, the manifest says {utterance.seconds:.2f} s; prepare the corpus again"
             )
         wave = np.pad(wave, (0, max(0, MIN_SAMPLES - len(wave))))
-        return Item(mel_of(wave)[:frames], *self.texts[index])
+        return TrainItem(mel_of(wave)[:frames], *self.texts[index])
 
 
 def read_wave(path: Path) -> np.ndarray:

@@ -60,7 +60,7 @@ def parse_script(text: str, voices: Collection[str]) -> list[Turn]:
     return turns
 
 
-def read_list(path: str, voices: Collection[str], most: int, characters: int) -> list[Turn]:
+def read_turns(path: str, voices: Collection[str], most: int, characters: int) -> list[Turn]:
     """Turns of an uploaded list: .txt (a line = an utterance), .csv or .tsv with a header, .jsonl; columns id, text,
     voice.
 

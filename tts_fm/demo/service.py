@@ -38,20 +38,22 @@ Tell = Callable[[int, int, int, int], None]  # (step, steps, chunks already spok
 Result = TypeVar("Result")
 
 
-class Stopped(Exception):
+class Cancelled(Exception):
     """The user pressed Stop."""
 
 
 class Run:
-    """A request under way. Called at every solver step; tells how far it is, and raises Stopped once that is wanted."""
+    """A request under way. Called at every solver step; tells how far it is, and raises Cancelled once that is
+    wanted.
+    """
 
     def __init__(self, stopped: Callable[[], bool | None], tell: Tell | None = None) -> None:
         self._stopped, self._tell = stopped, tell
 
     def check(self) -> None:
-        """Raise Stopped if that is wanted."""
+        """Raise Cancelled if that is wanted."""
         if self._stopped():
-            raise Stopped
+            raise Cancelled
 
     def __call__(self, step: int, steps: int, spoken: int, chunks: int) -> None:
         self.check()
@@ -66,13 +68,13 @@ def until_stopped(results: Iterable[Result]) -> Iterator[Result]:
         for result in results:
             some = True
             yield result
-    except Stopped:
+    except Cancelled:
         if not some:
             raise
 
 
 @dataclass(frozen=True)
-class Limits:
+class VisitorLimits:
     """What one visitor may ask for."""
 
     characters: int = 4_000  # in one text or script
@@ -104,13 +106,13 @@ class Moment:
 
 
 class Service:
-    """The model and its rules. Methods raise ValueError with a line for the user, or Stopped."""
+    """The model and its rules. Methods raise ValueError with a line for the user, or Cancelled."""
 
     def __init__(
-        self, tts: TTS, limits: Limits | None = None, model: str | None = None, shows_paths: bool = True
+        self, tts: TTS, limits: VisitorLimits | None = None, model: str | None = None, shows_paths: bool = True
     ) -> None:
         """model: where tts came from, None = built in; shows_paths: whether visitors may see that place."""
-        self.tts, self.limits, self.model = tts, limits or Limits(), model
+        self.tts, self.limits, self.model = tts, limits or VisitorLimits(), model
         self.shown_model = model if shows_paths or model is None or model.startswith("hf://") else Path(model).name
         # one computation at a time: two would only share the cores (and espeak is per thread)
         self._worker = ThreadPoolExecutor(1, "tts")
@@ -148,7 +150,7 @@ class Service:
 
     @contextmanager
     def running(self, who: str, tell: Tell | None = None) -> Iterator[Run]:
-        """For the time of a request. Raises Stopped at once if it was stopped while it waited."""
+        """For the time of a request. Raises Cancelled at once if it was stopped while it waited."""
         with self._guard:
             self._running.setdefault(who, False)
         run = Run(lambda: self._running.get(who), tell)

@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from tts_fm.demo.commands import LIST_TYPES, read_list
+from tts_fm.demo.commands import LIST_TYPES, read_turns
 from tts_fm.demo.figures import table
 from tts_fm.demo.service import Service, until_stopped
 from tts_fm.demo.widgets import CONSENT, Meter, go_and_stop, good, sampling_inputs, status, voice_inputs, who, wire
@@ -76,7 +76,7 @@ def handler(service: Service) -> Any:
             if kind not in FORMATS:
                 raise ValueError(f"the format must be one of {', '.join(FORMATS)}, got {kind!r}")
             chosen = service.settings(steps, cfg, method, speed, seed, lang)
-            turns = read_list(upload, service.tts.voices(), service.limits.lines, service.limits.list_characters)
+            turns = read_turns(upload, service.tts.voices(), service.limits.lines, service.limits.list_characters)
             of_page = (voice, recording, transcript)  # for lines that name no voice
             voices = {
                 name: service.voice(*(of_page if name is None else (name,))) for name in {turn.voice for turn in turns}
@@ -90,7 +90,7 @@ def handler(service: Service) -> Any:
                 yield good(f"{len(results)} of {len(turns)} are spoken …"), gr.skip(), gr.skip()
             entries = [results[number] for number in sorted(results)]
             seconds = sum(entry["seconds"] for entry in entries)
-            stopped = "" if len(entries) == len(turns) else "Stopped. "
+            stopped = "" if len(entries) == len(turns) else "Cancelled. "
             heads = ("Id", "Voice", "Length (s)", "Text")
             listing = table("Files", heads, [(e["id"], e["voice"], f"{e['seconds']:.2f}", e["text"]) for e in entries])
             yield (
@@ -104,7 +104,7 @@ def handler(service: Service) -> Any:
 
 def write(folder: Path, name: str, text: str, speech: Any, kind: str) -> dict[str, Any]:
     """Write one item's audio and subtitles; returns its line of results.jsonl. `name` was checked by
-    texts.read_list.
+    texts.read_turns.
     """
     file = f"{name}.{kind}"
     speech.save(folder / file, kind)

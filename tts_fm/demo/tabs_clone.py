@@ -147,7 +147,7 @@ def handlers(service: Service) -> tuple[Any, Any, Any, Any]:
                 if len(take.chunks) < total:
                     said = good(f"Chunk {len(take.chunks)} of {total} is spoken …")
                     yield said, *[gr.skip()] * 4, chunk_table(take), gr.skip(), gr.skip()
-            note = "" if len(take.chunks) == total else f"Stopped after chunk {len(take.chunks)} of {total}. "
+            note = "" if len(take.chunks) == total else f"Cancelled after chunk {len(take.chunks)} of {total}. "
             line = command_line(text, voice, chosen, transcript if voice == OWN else None, service.shown_model)
             yield show(service, take, line, note)
 

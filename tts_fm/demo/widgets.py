@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 
 from tts_fm.demo.commands import OWN
-from tts_fm.demo.service import STEPS, Service, Stopped
+from tts_fm.demo.service import STEPS, Cancelled, Service
 from tts_fm.errors import TtsFmError
 from tts_fm.settings import METHODS, Settings
 
@@ -209,8 +209,8 @@ def guarded(work: Callable[..., Iterator[tuple]], outputs: int) -> Callable[...,
             raise gr.Error(
                 escape(str(error)).replace("\n", "<br>"), print_exception=False, title="Not done", duration=12
             ) from None
-        except Stopped:
-            yield (good("Stopped; nothing was finished."), *rest)
+        except Cancelled:
+            yield (good("Cancelled; nothing was finished."), *rest)
 
     return run
 

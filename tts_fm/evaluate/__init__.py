@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from tts_fm.evaluate.report import Transcribe as Transcribe
     from tts_fm.evaluate.report import evaluate as evaluate
     from tts_fm.evaluate.report import hardware as hardware
-    from tts_fm.evaluate.report import read_list as read_list
+    from tts_fm.evaluate.report import read_eval_list as read_eval_list
     from tts_fm.evaluate.report import summarise as summarise
 
 NAMES = {
     "metrics": "Errors WHISPER_FOLDER Whisper word_errors",
-    "report": "EvalItem ItemResult Report SpeakWith Transcribe evaluate hardware read_list summarise",
+    "report": "EvalItem ItemResult Report SpeakWith Transcribe evaluate hardware read_eval_list summarise",
 }
 __getattr__, __dir__, __all__ = offer(__name__, NAMES)

@@ -147,7 +147,7 @@ def _row(name: str, f: Figures) -> tuple[str, ...]:
 # --- lists
 
 
-def read_list(path: str | os.PathLike[str]) -> list[EvalItem]:
+def read_eval_list(path: str | os.PathLike[str]) -> list[EvalItem]:
     """Read and check a whole JSONL list. ModelError when it is missing; ValueError with every fault as file:line
     otherwise.
     """
@@ -232,7 +232,7 @@ def evaluate(
 ) -> Report:
     """Speak every item, measure it, and sum up.
 
-    items: a JSONL file (read_list) or EvalItems. speak: item -> (wave (S,), rate, seconds of computation); when it
+    items: a JSONL file (read_eval_list) or EvalItems. speak: item -> (wave (S,), rate, seconds of computation); when it
     raises ValueError or TtsFmError the item counts as failed (all words deleted, similarity 0) and the rest goes on.
     asr: a transcriber, a folder with a Whisper in CTranslate2 format, or a size name; by default
     metrics.WHISPER_FOLDER. out: write the JSON there. measures: some of "wer" (with CER), "sim", "dnsmos". forwards:
@@ -241,7 +241,7 @@ def evaluate(
     on_item(done, all, result) after each item, for a progress line. MissingDependency or ModelError before anything is
     spoken when a measure cannot be taken.
     """
-    chosen = read_list(items) if isinstance(items, (str, os.PathLike)) else list(items)
+    chosen = read_eval_list(items) if isinstance(items, (str, os.PathLike)) else list(items)
     measures = _checked_measures(measures)
     if not chosen:
         raise ValueError("there are no items to evaluate; give a list with at least one")

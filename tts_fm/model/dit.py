@@ -118,7 +118,7 @@ class DiT(nn.Module):
         """
         frames = x.shape[1]
         modulations = self.modulations(t) if modulations is None else modulations
-        x, given, mask = grouped(x, given, given_mask, mask, self.config)
+        x, given, mask = to_network(x, given, given_mask, mask, self.config)
         h = self.input_embed(x, given, text, mask)  # (B, P, D)
         angles = rotary_angles(h.shape[1], h.device)
         if voice is not None:
@@ -132,7 +132,7 @@ class DiT(nn.Module):
         return ungroup(masked(out, mask), frames)
 
 
-def grouped(
+def to_network(
     x: Tensor, given: Tensor, given_mask: Tensor, mask: Tensor | None, config: ModelConfig
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Frames to positions: x and given (B, T, 100) -> (B, P, patch * channels), padding zeroed, and the mask (B, P)."""

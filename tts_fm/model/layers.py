@@ -115,7 +115,7 @@ class FeedForward(nn.Module):
 
 
 class ConvPositionEmbedding(nn.Module):
-    """Two grouped convolutions of 31 positions with Mish, added to their input: (B, P, D) -> (B, P, D)."""
+    """Two to_network convolutions of 31 positions with Mish, added to their input: (B, P, D) -> (B, P, D)."""
 
     def __init__(self, dim: int, kernel: int = 31, groups: int = 16) -> None:
         super().__init__()

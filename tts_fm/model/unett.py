@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tts_fm.audio.mel import N_MELS
 from tts_fm.config import ModelConfig
-from tts_fm.model.dit import InputEmbedding, grouped, ungroup
+from tts_fm.model.dit import InputEmbedding, to_network, ungroup
 from tts_fm.model.layers import Attention, FeedForward, TimeEmbedding, masked, rotary_angles
 from tts_fm.model.text import TextConditioning
 
@@ -91,7 +91,7 @@ class UNetT(nn.Module):
     ) -> Tensor:
         """The velocity; arguments and result as in DiT.forward. There is no modulation for a voice to be added to."""
         frames = x.shape[1]
-        x, given, mask = grouped(x, given, given_mask, mask, self.config)
+        x, given, mask = to_network(x, given, given_mask, mask, self.config)
         h = self.input_embed(x, given, text, mask)  # (B, P, D)
         (token,) = self.modulations(t) if modulations is None else modulations
         h = torch.cat([token.to(h.dtype)[:, None].expand(len(h), 1, -1), h], dim=1)  # (B, 1 + P, D)

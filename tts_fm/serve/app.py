@@ -17,11 +17,10 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
 from tts_fm import __version__
-from tts_fm.serve import schema
-from tts_fm.serve import streams as reply
+from tts_fm.serve import schema, streams
 from tts_fm.serve.metrics import Metrics
 from tts_fm.serve.middleware import Guard, error_body
-from tts_fm.serve.worker import Engine, Outlook, QueueFull, Stopped, Timeout
+from tts_fm.serve.worker import PlanSummary, QueueFull, RequestTimeout, Scheduler, ServerStopped
 from tts_fm.settings import Settings
 
 if TYPE_CHECKING:
@@ -71,23 +70,25 @@ class Refusal(Exception):
 
 
 def build(tts: TTS, config: ServeConfig) -> FastAPI:
-    """The application around a loaded TTS. `app.state.engine` and `app.state.metrics` are its parts."""
+    """The application around a loaded TTS. `app.state.scheduler` and `app.state.metrics` are its parts."""
     metrics = Metrics()
-    engine = Engine(tts, metrics, config.max_queue, config.max_active, config.batch_frames, config.max_audio_seconds)
+    scheduler = Scheduler(
+        tts, metrics, config.max_queue, config.max_active, config.batch_frames, config.max_audio_seconds
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await asyncio.to_thread(engine.stop)
+        await asyncio.to_thread(scheduler.stop)
 
     about = "Text to speech, compatible with OpenAI's speech endpoint."
     app = FastAPI(
         title="tts_fm", version=__version__, description=about, lifespan=lifespan, docs_url=None, redoc_url=None
     )
-    app.state.engine, app.state.metrics = engine, metrics
+    app.state.scheduler, app.state.metrics = scheduler, metrics
     app.add_middleware(Guard, metrics=metrics, key=config.api_key, hosts=config.hosts, max_body=largest_body(config))
     _handle_errors(app)
-    service = Service(tts, config, engine, metrics)
+    service = Service(tts, config, scheduler, metrics)
     only: dict[int | str, dict[str, Any]] = {code: ERRORS[code] for code in (401, 403)}
     spoken = ERRORS | {200: {"content": AUDIO, "description": "The audio."}}
     app.add_api_route("/v1/audio/speech", service.speech, methods=["POST"], responses=spoken, response_class=Response)
@@ -115,30 +116,30 @@ def largest_body(config: ServeConfig) -> int:
 class Service:
     """What the routes do."""
 
-    def __init__(self, tts: TTS, config: ServeConfig, engine: Engine, metrics: Metrics) -> None:
-        self.tts, self.config, self.engine, self.metrics = tts, config, engine, metrics
+    def __init__(self, tts: TTS, config: ServeConfig, scheduler: Scheduler, metrics: Metrics) -> None:
+        self.tts, self.config, self.scheduler, self.metrics = tts, config, scheduler, metrics
         self.born = int(time.time())
 
     async def speech(self, body: schema.SpeechRequest, request: Request) -> Response:
         """Speak a text. wav and pcm of more than one chunk are sent while they are spoken."""
         began = time.monotonic()
         asked = await self._request(body)
-        line = reply.Line(request.receive)
+        line = streams.Line(request.receive)
         try:
             streamed = None if body.response_format in ("wav", "pcm") else False
-            line.join(self.engine, asked, self.config.timeout, streamed)
+            line.join(self.scheduler, asked, self.config.timeout, streamed)
             self.metrics.count("characters_total", len(body.input))
             _, plan = await line.next("planned")
             headers = self._headers(body, plan)
             kind, value = await line.next()
             self.metrics.observe("first_audio_seconds", time.monotonic() - began)
             if kind == "chunk":
-                metadata = reply.note(asked.voice.name, plan.settings)
-                pieces = reply.audio_pieces(
+                metadata = streams.note(asked.voice.name, plan.settings)
+                pieces = streams.audio_pieces(
                     line, body.response_format, plan.samples, metadata, value, lambda s: self._done(body, began, s)
                 )
                 return self._stream(pieces, body, headers, line)
-            data = await asyncio.to_thread(reply.encode, value, body.response_format)
+            data = await asyncio.to_thread(streams.encode, value, body.response_format)
             line.close()
             self._done(body, began, value.seconds)
         except BaseException as error:
@@ -150,14 +151,14 @@ class Service:
         headers["x-tts-fm-seconds"] = f"{value.seconds:.3f}"
         if body.stream_format == "sse":
             return self._stream(_whole(data), body, headers, line)
-        return Response(data, 200, headers, reply.media_type(body.response_format))
+        return Response(data, 200, headers, streams.media_type(body.response_format))
 
     def _stream(
-        self, pieces: AsyncIterator[bytes], body: schema.SpeechRequest, headers: dict[str, str], line: reply.Line
+        self, pieces: AsyncIterator[bytes], body: schema.SpeechRequest, headers: dict[str, str], line: streams.Line
     ) -> Response:
         if body.stream_format == "sse":
-            return reply.Stream(reply.sse(pieces, len(body.input)), "text/event-stream", headers, line)
-        return reply.Stream(pieces, reply.media_type(body.response_format), headers, line)
+            return streams.Stream(streams.sse(pieces, len(body.input)), "text/event-stream", headers, line)
+        return streams.Stream(pieces, streams.media_type(body.response_format), headers, line)
 
     async def _request(self, body: schema.SpeechRequest) -> Any:
         """Check what the schema cannot and resolve the voice; a client names voices, it never gives a path. Raises
@@ -188,7 +189,7 @@ class Service:
         )
         return Spoken(body.input, voice, None, Settings(**own))
 
-    def _headers(self, body: schema.SpeechRequest, plan: Outlook) -> dict[str, str]:
+    def _headers(self, body: schema.SpeechRequest, plan: PlanSummary) -> dict[str, str]:
         headers = {
             "x-tts-fm-generated": "speech",
             "x-tts-fm-seed": str(plan.settings.seed),
@@ -210,13 +211,13 @@ class Service:
         if isinstance(error, QueueFull):
             self.metrics.count("rejected_total")
             return Refusal(429, str(error), code="queue_full", headers={"retry-after": str(error.retry_after)})
-        if isinstance(error, Timeout):
+        if isinstance(error, RequestTimeout):
             return Refusal(504, str(error), code="timeout")
-        if isinstance(error, Stopped):
+        if isinstance(error, ServerStopped):
             return Refusal(503, str(error), code="stopping", headers={"retry-after": "10"})
         if isinstance(error, ValueError):
             return Refusal(400, str(error), "input", "invalid_input")
-        if isinstance(error, reply.Gone):
+        if isinstance(error, streams.Gone):
             return Refusal(499, "the client went away")
         return None
 
@@ -242,8 +243,8 @@ class Service:
 
     async def health(self) -> Any:
         """Whether the server can speak."""
-        alive = self.engine.alive
-        state = schema.Health(status="ok" if alive else "failed", queue=self.engine.queued, version=__version__)
+        alive = self.scheduler.alive
+        state = schema.Health(status="ok" if alive else "failed", queue=self.scheduler.queued, version=__version__)
         return JSONResponse(state.model_dump(), 200 if alive else 503)
 
     async def metrics_page(self) -> PlainTextResponse:

@@ -73,16 +73,16 @@ def serve(tts: TTS, config: ServeConfig, sock: socket.socket, tell: Callable[[st
     try:
         uvicorn.Server(uvicorn.Config(app, **options)).run(sockets=[sock])
     finally:
-        app.state.engine.stop()
+        app.state.scheduler.stop()
 
 
 def warm_up(app: FastAPI) -> None:
     """Let the worker speak a word, so that the first client does not wait for what is loaded at first use."""
     from tts_fm.synthesis import Request
 
-    engine = app.state.engine
-    if engine.tts.voices():
-        engine.submit(Request("Hello.", settings=Settings(steps=1)), lambda kind, value: None, timeout=60)
+    scheduler = app.state.scheduler
+    if scheduler.tts.voices():
+        scheduler.submit(Request("Hello.", settings=Settings(steps=1)), lambda kind, value: None, timeout=60)
 
 
 def listen(config: ServeConfig) -> socket.socket:

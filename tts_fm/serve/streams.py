@@ -20,7 +20,7 @@ from starlette.responses import Response
 
 from tts_fm.audio.files import FORMATS
 from tts_fm.audio.mel import SAMPLE_RATE
-from tts_fm.serve.worker import Engine, Ticket, Timeout
+from tts_fm.serve.worker import RequestTimeout, Scheduler, Ticket
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -37,7 +37,7 @@ class Gone(Exception):
 
 
 class Line:
-    """The asynchronous end of a ticket: what the engine emits, awaited while watching whether the client is still
+    """The asynchronous end of a ticket: what the scheduler emits, awaited while watching whether the client is still
     there.
     """
 
@@ -47,9 +47,9 @@ class Line:
         self.ticket: Ticket | None = None
         self._gone = asyncio.ensure_future(self._watch(receive))
 
-    def join(self, engine: Engine, request: Request, timeout: float, streamed: bool | None) -> None:
-        """Submit the request; raises as Engine.submit."""
-        self.ticket = engine.submit(request, self._emit, timeout, streamed)
+    def join(self, scheduler: Scheduler, request: Request, timeout: float, streamed: bool | None) -> None:
+        """Submit the request; raises as Scheduler.submit."""
+        self.ticket = scheduler.submit(request, self._emit, timeout, streamed)
 
     def _emit(self, kind: str, value: Any) -> None:
         try:
@@ -63,8 +63,8 @@ class Line:
             pass
 
     async def next(self, wanted: str | None = None) -> tuple[str, Any]:
-        """The next thing that the engine says (with `wanted`, of that kind). Raises what it failed with, Gone or
-        Timeout.
+        """The next thing that the scheduler says (with `wanted`, of that kind). Raises what it failed with, Gone or
+        RequestTimeout.
         """
         assert self.ticket is not None
         while True:
@@ -77,7 +77,7 @@ class Line:
                     raise (
                         Gone
                         if self._gone.done()
-                        else Timeout("the request took longer than it may; send less text, or try again later")
+                        else RequestTimeout("the request took longer than it may; send less text, or try again later")
                     )
                 kind, value = get.result()
             finally:

@@ -43,11 +43,11 @@ class QueueFull(TtsFmError):
         self.retry_after = retry_after
 
 
-class Timeout(TtsFmError):
+class RequestTimeout(TtsFmError):
     """The request took longer than it may."""
 
 
-class Stopped(TtsFmError):
+class ServerStopped(TtsFmError):
     """The server is shutting down, or its model has failed."""
 
 
@@ -56,7 +56,7 @@ class _Abandoned(Exception):
 
 
 @dataclass(frozen=True)
-class Outlook:
+class PlanSummary:
     """What is known of an answer before any of it is spoken."""
 
     chunks: int
@@ -67,9 +67,9 @@ class Outlook:
 
 @dataclass(eq=False)
 class Ticket:
-    """One request in the line. `emit(kind, value)` is called in the worker's thread: first ("planned", Outlook), then
-    ("chunk", Chunk) for each one if `streamed`, then ("done", Speech), or ("done", None) if streamed; or, at any point,
-    as the last, ("error", exception)."""
+    """One request in the line. `emit(kind, value)` is called in the worker's thread: first ("planned", PlanSummary),
+    then ("chunk", Chunk) for each one if `streamed`, then ("done", Speech), or ("done", None) if streamed; or, at any
+    point, as the last, ("error", exception)."""
 
     request: Request
     streamed: bool | None  # None = streamed if it has more than one chunk
@@ -93,7 +93,7 @@ class Ticket:
         return self.cancelled or time.monotonic() > self.deadline
 
 
-class Engine:
+class Scheduler:
     """See the module docstring. `submit` from any thread; `stop` once."""
 
     def __init__(
@@ -129,11 +129,11 @@ class Engine:
     def submit(
         self, request: Request, emit: Callable[[str, Any], None], timeout: float, streamed: bool | None = None
     ) -> Ticket:
-        """Join the line. Raises QueueFull or Stopped."""
+        """Join the line. Raises QueueFull or ServerStopped."""
         ticket = Ticket(request, streamed, emit, time.monotonic() + timeout, began=time.monotonic())
         with self._wake:
             if self._stopping:
-                raise Stopped("the server is shutting down")
+                raise ServerStopped("the server is shutting down")
             if len(self._waiting) >= self.max_queue:
                 for gone in [t for t in self._waiting if t.cancelled]:
                     self._waiting.remove(gone)
@@ -143,13 +143,13 @@ class Engine:
             self._waiting.append(ticket)
             if self._thread is None:
                 self.beat = time.monotonic()
-                self._thread = threading.Thread(target=self._run, name="tts-fm-engine", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="tts-fm-scheduler", daemon=True)
                 self._thread.start()
             self._wake.notify()
         return ticket
 
     def stop(self, timeout: float = 10.0) -> None:
-        """End the thread; requests that are still in the line fail with Stopped."""
+        """End the thread; requests that are still in the line fail with ServerStopped."""
         with self._wake:
             self._stopping = True
             self._wake.notify()
@@ -189,7 +189,7 @@ class Engine:
                 self._waiting.clear()
                 self._active.clear()
             for ticket in left:
-                self._fail(ticket, Stopped("the server is shutting down"))
+                self._fail(ticket, ServerStopped("the server is shutting down"))
 
     def _admit(self) -> None:
         """Plan waiting requests until one batch is full; the rest can wait, and cost nothing while it does."""
@@ -199,7 +199,7 @@ class Engine:
                     return
                 ticket = self._waiting.popleft()
             if ticket.dead:
-                self._bury(ticket)
+                self._expire(ticket)
                 continue
             try:
                 ticket.jobs = self.tts.plan(ticket.request)
@@ -216,12 +216,12 @@ class Engine:
                 ticket.streamed = len(ticket.jobs) > 1
             ticket.turn = next(self._turns)
             self._active.append(ticket)
-            ticket.emit("planned", outlook(ticket.jobs))
+            ticket.emit("planned", plan_summary(ticket.jobs))
 
     def _sweep(self) -> None:
         for ticket in [t for t in self._active if t.dead]:
             self._active.remove(ticket)
-            self._bury(ticket)
+            self._expire(ticket)
 
     def _round(self) -> None:
         """Speak one batch and hand it out."""
@@ -324,14 +324,14 @@ class Engine:
             self._active.remove(ticket)
         self._fail(ticket, error)
 
-    def _bury(self, ticket: Ticket) -> None:
+    def _expire(self, ticket: Ticket) -> None:
         if ticket.cancelled:
             self.metrics.count("cancelled_total")
         else:
             self.metrics.count("timeouts_total")
             self._fail(
                 ticket,
-                Timeout(
+                RequestTimeout(
                     "the request took longer than it may; send less text, or try again when the server is less busy"
                 ),
             )
@@ -362,14 +362,14 @@ def samples_of(jobs: list[Job]) -> int:
     return sum((job.frames - len(job.prompt) - 1) * HOP + round(job.plan.pause * SAMPLE_RATE) for job in jobs)
 
 
-def outlook(jobs: list[Job]) -> Outlook:
+def plan_summary(jobs: list[Job]) -> PlanSummary:
     """The same warnings as the finished Speech will have."""
     unknown = sorted({symbol for job in jobs for symbol in job.plan.unknown})
     warnings = [
         *jobs[0].voice.warnings,
         *([f"the model does not know {' '.join(unknown)}; left out"] if unknown else []),
     ]
-    return Outlook(len(jobs), samples_of(jobs), jobs[0].settings, tuple(warnings))
+    return PlanSummary(len(jobs), samples_of(jobs), jobs[0].settings, tuple(warnings))
 
 
 def place(error: BaseException) -> str:
