@@ -47,7 +47,7 @@ def test_work_for_a_client_that_left_is_given_up(tts, monkeypatch):
         for body in ({"input": "Hello."}, {"input": LONG, "response_format": "pcm"}):
             gate.entered.clear()
             with pytest.raises(httpx.ReadTimeout):
-                httpx.post(server.url + SPEECH, json=body, timeout=httpx.RequestTimeout(5, read=0.3))
+                httpx.post(server.url + SPEECH, json=body, timeout=httpx.Timeout(5, read=0.3))
             until(lambda: not server.scheduler._active and not server.scheduler.queued)
         assert server.metrics.value("cancelled_total") == 2
         gate.open.set()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tts_fm.config import ModelConfig, TrainConfig, from_dict, to_dict
-from tts_fm.data.batches import Buckets, Item, Loader, collate
+from tts_fm.data.batches import Buckets, Loader, TrainItem, collate
 from tts_fm.data.infill import draw_infill, hide_prompt_symbols, turn
 from tts_fm.text.chunks import plan_chunks
 from tts_fm.text.phonemes import phoneme_units
@@ -101,9 +101,8 @@ def test_turning_moves_the_end_to_the_front_and_loses_nothing():
 def test_in_a_turned_batch_what_is_spoken_is_the_beginning():
     config = TrainConfig(span=(0.5, 0.5), prompt_first=1.0, turned=1.0)
     mel = np.arange(90.0, dtype=np.float32)[:, None] * np.ones(100, np.float32)
-    batch = collate(
-        [Item(mel, np.array([1, 2, 3]), np.array([30.0, 20.0, 40.0]))], 96, config, np.random.default_rng(0), unknown=7
-    )
+    item = TrainItem(mel, np.array([1, 2, 3]), np.array([30.0, 20.0, 40.0]))
+    batch = collate([item], 96, config, np.random.default_rng(0), unknown=7)
     assert batch.mel[0][batch.hidden[0]][:, 0].tolist() == [*range(50)] and batch.mel[0, :40, 0].tolist() == [
         *range(50, 90)
     ]
@@ -112,7 +111,7 @@ def test_in_a_turned_batch_what_is_spoken_is_the_beginning():
 
 def test_an_item_with_a_prompt_of_its_own_is_hidden_behind_it():
     items = [
-        Item(np.ones((n, 100), np.float32), np.array([7, 1, 2]), np.array([30.0, n - 50.0, 20.0]), prompt=30)
+        TrainItem(np.ones((n, 100), np.float32), np.array([7, 1, 2]), np.array([30.0, n - 50.0, 20.0]), prompt=30)
         for n in (60, 90)
     ]
     batch = collate(items, 96, TrainConfig(turned=1.0), np.random.default_rng(0), unknown=7)
@@ -140,8 +139,8 @@ class Tones:
     def __len__(self) -> int:
         return 3
 
-    def __getitem__(self, i: int) -> Item:
-        return Item(
+    def __getitem__(self, i: int) -> TrainItem:
+        return TrainItem(
             np.full((self.frames[i], 100), i + 1.0, np.float32),
             np.array([1, 2 + i]),
             np.array([4.0, self.frames[i] - 4.0]),
