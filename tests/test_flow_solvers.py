@@ -13,7 +13,7 @@ from flow_toys import Gaussian, Mixture
 from torchdiffeq import odeint
 
 from tts_fm.flow import OTPath, nfe, solve, time_grid
-from tts_fm.flow.solvers import TABLES
+from tts_fm.flow.tables import TABLES
 
 TORCHDIFFEQ = {"euler": "euler", "midpoint": "midpoint", "heun": "heun2", "rk4": "rk4"}
 ORDER = {"euler": 1, "midpoint": 2, "heun": 2, "rk4": 4, "rk4_classic": 4}

@@ -20,11 +20,11 @@ PACKAGE = ROOT / "tts_fm"
 # line are neighbours that do not use each other. A new room goes here.
 ORDER = """
 errors lazy
+flow
 settings config
 audio
 hub text
 voices
-flow
 data
 model
 checkpoint

@@ -11,36 +11,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from .tables import TABLES, Table
+
 Velocity = Callable[[Tensor, Tensor], Tensor]  # (x (B, T, D), t (B,) float32) -> (B, T, D)
 OnStep = Callable[[int, Tensor, Tensor, Tensor], object]  # (i, x, t (B,), v): may raise to cancel
-
-
-class Table(NamedTuple):
-    """Butcher table: stage j is evaluated at t + nodes[j] h with x + h sum_k stages[j][k] v_k; the step adds h sum
-    weights v.
-    """
-
-    nodes: tuple[float, ...]
-    stages: tuple[tuple[float, ...], ...]
-    weights: tuple[float, ...]
-
-
-TABLES: dict[str, Table] = {
-    "euler": Table((0.0,), ((),), (1.0,)),
-    "midpoint": Table((0.0, 0.5), ((), (0.5,)), (0.0, 1.0)),
-    "heun": Table((0.0, 1.0), ((), (1.0,)), (0.5, 0.5)),
-    # Kutta's 3/8 rule, which is what torchdiffeq (so F5-TTS) calls rk4; "rk4_classic" is the textbook's 1/6 form. Both
-    # have order 4.
-    "rk4": Table(
-        (0.0, 1 / 3, 2 / 3, 1.0), ((), (1 / 3,), (-1 / 3, 1.0), (1.0, -1.0, 1.0)), (1 / 8, 3 / 8, 3 / 8, 1 / 8)
-    ),
-    "rk4_classic": Table((0.0, 0.5, 0.5, 1.0), ((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), (1 / 6, 1 / 3, 1 / 3, 1 / 6)),
-}
 
 
 def nfe(method: str, steps: int) -> int:

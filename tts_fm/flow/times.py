@@ -18,18 +18,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from .tables import f5_points
+
 Warp = Callable[[Tensor], Tensor]
 STEEPEST = 2 / (math.pi - 2)  # above this coefficient (about 1.752) sway and mode turn back on themselves
-
-# Empirically pruned knots in 1/32 by number of steps (Fast F5-TTS, arXiv 2505.19931); other step counts have no table.
-EPSS_KNOTS: dict[int, tuple[int, ...]] = {
-    5: (0, 2, 4, 8, 16, 32),
-    6: (0, 2, 4, 6, 8, 16, 32),
-    7: (0, 2, 4, 6, 8, 16, 24, 32),
-    10: (0, 2, 4, 6, 8, 12, 16, 20, 24, 28, 32),
-    12: (0, 2, 4, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32),
-    16: (0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32),
-}
 
 
 # ---- warps: increasing maps of [0, 1] onto [0, 1]
@@ -176,10 +168,8 @@ def f5_grid(steps: int, sway: float | None = -1.0, epss: bool = True) -> Tensor:
     """(steps + 1,) float32: the grid F5-TTS solves on. EPSS knots where a table exists (5, 6, 7, 10, 12, 16), else
     uniform; sway comes on top of either (None or 0: none). Equal to F5's own to float32 rounding."""
     steps = _checked_steps(steps)
-    knots = _uniform(steps)
-    if epss and steps in EPSS_KNOTS:
-        knots = torch.tensor(EPSS_KNOTS[steps], dtype=torch.float64) / 32
-    return _as_grid(knots if sway is None else sway_warp(knots, sway))
+    _check_range("sway", sway or 0.0, -1.0, STEEPEST)
+    return _as_grid(torch.tensor(f5_points(steps, sway, epss), dtype=torch.float64))
 
 
 def _uniform(steps: int) -> Tensor:

@@ -16,7 +16,8 @@ from torch import Tensor
 from tts_fm.audio.mel import N_MELS
 from tts_fm.flow.coupling import seeded_pairs
 from tts_fm.flow.guidance import Scale, guided, guided_split
-from tts_fm.flow.solvers import TABLES, solve
+from tts_fm.flow.solvers import solve
+from tts_fm.flow.tables import TABLES
 from tts_fm.flow.times import f5_grid
 
 if TYPE_CHECKING:
