@@ -11,7 +11,7 @@ rule = Rules()
 
 _ATTACHED = frozenset({"in", "A", "J", "N", "pt", "ha"})  # after a space these are words
 _UNIT = one_of(UNITS)
-LOOSE_UNIT = one_of(UNITS.keys() - _ATTACHED)
+LOOSE_UNIT = one_of(frozenset(UNITS) - _ATTACHED)
 SHORT = {"yr": "year", "hr": "hour", "min": "minute", "sec": "second", "kg": "kilogram", "lb": "pound", "mo": "month"}
 _PER = r"(?:/(?P<per>day|week|month|mo|year|yr|hour|hr|person|mile|kg|lb|minute|min|second|sec)\b)?"
 
