@@ -5,6 +5,7 @@ makes.
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,9 +18,11 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "tts_fm"
 
 # In the order in which data flows. A room (a module, or a folder) uses rooms above it, and its own files; rooms on one
-# line are neighbours that do not use each other. A new room goes here.
+# line are neighbours that do not use each other. A new room goes here. FRONT is the package's door, not a room: it may
+# use any.
+FRONT = ("__main__", "lazy")
 ORDER = """
-errors lazy
+errors
 flow
 settings config
 audio
@@ -33,7 +36,6 @@ train evaluate
 edit
 batch serve demo
 cli
-__main__
 """.strip().split("\n")
 LEVEL = {room: level for level, line in enumerate(ORDER) for room in line.split()}
 SPEAKS = ("cli/",)  # where print is allowed
@@ -79,7 +81,9 @@ def room_of(parts: tuple[str, ...]) -> str | None:
 
 def test_every_room_has_a_place_in_the_order() -> None:
     rooms = {module_parts(path)[1] for path in sources() if len(module_parts(path)) > 1}
-    assert not rooms - set(LEVEL), "put these rooms into ORDER, below what they use"
+    assert not rooms - {*LEVEL, *FRONT}, "put these rooms into ORDER, below what they use"
+    assert not set(LEVEL) - rooms, "these rooms are gone"
+    assert len(list(PACKAGE.glob("*.py"))) <= 14, "a module at the root belongs into a room"
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(PACKAGE)))
@@ -90,11 +94,47 @@ def test_a_room_uses_only_rooms_above_it(path: Path) -> None:
     room, wrong = parts[1], []
     for line, target in imports(path):
         used = room_of(target)
-        if used is None or used == room:
+        if used is None or used == room or used in FRONT:
             continue
         if room == "flow" or LEVEL.get(used, len(ORDER)) >= LEVEL[room]:
             wrong.append(f"{path.relative_to(ROOT)}:{line}: {room} uses {used}")
     assert not wrong, "\n".join(wrong)
+
+
+def uses(path: Path) -> set[str]:
+    """Modules of tts_fm that one module imports, wherever in the file and for types alone too."""
+    named = {".".join(module_parts(source)): source for source in sources()}
+    found = {".".join(target) for _, target in imports(path)}
+    return {name if name in named else name.rpartition(".")[0] for name in found} & set(named) - {
+        ".".join(module_parts(path))
+    }
+
+
+def test_nothing_goes_in_circles() -> None:
+    """Modules are taken away as long as there is one that uses none of those left; what stays goes in a circle."""
+    left = {".".join(module_parts(path)): uses(path) for path in sources()}
+    while free := [name for name, used in left.items() if not used & left.keys()]:
+        for name in free:
+            del left[name]
+    assert not left, {name: sorted(used & left.keys()) for name, used in left.items()}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*/__init__.py")), ids=lambda p: p.parent.name)
+def test_packages_tell_type_checkers_what_they_offer(path: Path) -> None:
+    """The names under TYPE_CHECKING are those that `offer` gives at run time, from the same modules."""
+    names = {
+        (node.module, alias.name)
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(f"tts_fm.{path.parent.name}.")
+        for alias in node.names
+    }
+    package = importlib.import_module(f"tts_fm.{path.parent.name}")
+    offered = getattr(package, "NAMES", None)
+    if offered is not None:
+        assert names == {
+            (f"{package.__name__}.{module}", name) for module, its in offered.items() for name in its.split()
+        }
+        assert all(getattr(package, name) is not None for _, name in names)
 
 
 def test_the_checker_sees_what_it_should(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ sample.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,7 @@ from tts_fm.audio.mel import N_MELS
 from tts_fm.config import ModelConfig
 from tts_fm.flow.loss import Loss, cfm_loss
 from tts_fm.flow.path import OTPath
+from tts_fm.model.condition import Condition, Text
 from tts_fm.model.dit import DiT, position_mask
 from tts_fm.model.layers import masked
 from tts_fm.model.unett import UNetT
@@ -28,29 +29,6 @@ from tts_fm.text.tokens import Tokenizer, make_tokenizer
 
 NETWORKS: dict[str, type[DiT] | type[UNetT]] = {"dit": DiT, "unett": UNetT}
 Flag = bool | Tensor  # for all, or (B,) bool
-Text = Tensor | str | Sequence[str] | Sequence[Sequence[int]]
-
-
-@dataclass(frozen=True)
-class Condition:
-    """Everything about a batch that does not depend on the solver's step; made once, passed to every step."""
-
-    given: Tensor  # (B, T, 100) normalised mel of the prompt, zero elsewhere
-    given_mask: Tensor  # (B, T) bool, True = frame of the prompt
-    text: Tensor  # (B, P, E) features
-    mask: Tensor | None  # (B, T) bool, True = real frame; None = all are
-    # (B, depth, 6 D) what the prompt's voice adds to the modulations of the blocks; None = nothing
-    voice: Tensor | None = None
-
-    def items(self, start: int, stop: int) -> Condition:
-        """The condition of items start to stop."""
-        return Condition(*(None if part is None else part[start:stop] for part in vars(self).values()))  # type: ignore[arg-type]
-
-    @staticmethod
-    def joined(parts: Sequence[Condition]) -> Condition:
-        """Several conditions as one batch."""
-        columns = zip(*(vars(part).values() for part in parts), strict=True)
-        return Condition(*(None if column[0] is None else torch.cat(column) for column in columns))  # type: ignore[arg-type]
 
 
 class FlowModel(nn.Module):

@@ -8,7 +8,6 @@ batch size. Knows nothing of waveforms.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,9 +18,7 @@ from tts_fm.flow.guidance import Scale, guided, guided_split
 from tts_fm.flow.solvers import solve
 from tts_fm.flow.tables import TABLES
 from tts_fm.flow.times import f5_grid
-
-if TYPE_CHECKING:
-    from tts_fm.model.flow_model import Condition, FlowModel, Text
+from tts_fm.model.condition import Condition, Sampled, Text
 
 Frames = int | Sequence[int] | Tensor
 # (step, time, the speech it points to as log-mel (B, T, 100)); may raise to cancel
@@ -31,7 +28,7 @@ WITHHELD = {"full": (False, False), "no_text": (False, True), "null": (True, Tru
 
 @torch.no_grad()
 def sample(
-    model: FlowModel,
+    model: Sampled,
     cond: Tensor | None,
     text: Text | None,
     frames: Frames | None,
@@ -111,7 +108,7 @@ class Branches:
 
     def __init__(
         self,
-        model: FlowModel,
+        model: Sampled,
         mel: Tensor,
         given: Tensor,
         ids: Tensor,
@@ -172,7 +169,7 @@ class Schedule:
 
     BLOCK = 64  # times at once: bounds the memory of long grids
 
-    def __init__(self, model: FlowModel, times: list[float]) -> None:
+    def __init__(self, model: Sampled, times: list[float]) -> None:
         self.model, self.times = model, times
         self.rows: dict[float, int] = {}
         self.block: list[Tensor] = []

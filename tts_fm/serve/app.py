@@ -24,7 +24,7 @@ from tts_fm.serve.worker import PlanSummary, QueueFull, RequestTimeout, Schedule
 from tts_fm.settings import Settings
 
 if TYPE_CHECKING:
-    from tts_fm.serve.run import ServeConfig
+    from tts_fm.serve.config import ServeConfig
     from tts_fm.synthesis import TTS
 
 log = logging.getLogger(__name__)
