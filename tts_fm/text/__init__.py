@@ -1,9 +1,10 @@
 """What is written becomes what is spoken: normalised text, phones and ids, chunks of speakable length, word times,
 subtitles.
 
-It knows nothing of sound and imports no torch. normalise.py, numbers.py and spell.py write out what is read aloud;
-markup.py reads [word](/ipa/) and <break>; split.py finds sentences and chunks.py plans a text; phonemes.py and
-tokens.py make ids; word_times.py and subtitles.py tell when each word is heard.
+It knows nothing of sound and imports no torch. plain.py and headings.py read plain text into blocks; normalise.py,
+numbers.py and spell.py write out what is read aloud; markup.py reads [word](/ipa/) and <break>; split.py finds
+sentences and chunks.py plans a text; phonemes.py and tokens.py make ids; word_times.py and subtitles.py tell when each
+word is heard.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from tts_fm.text.phonemes import phoneme_units as phoneme_units
     from tts_fm.text.phonemes import phoneme_units_many as phoneme_units_many
     from tts_fm.text.phonemes import split_units as split_units
+    from tts_fm.text.plain import PAUSES as PAUSES
+    from tts_fm.text.plain import Block as Block
+    from tts_fm.text.plain import pause_between as pause_between
+    from tts_fm.text.plain import read_plain as read_plain
     from tts_fm.text.spell import cardinal as cardinal
     from tts_fm.text.spell import ordinal as ordinal
     from tts_fm.text.spell import year as year
@@ -48,6 +53,7 @@ NAMES = {
     "chunks": "ChunkPlan plan_chunks",
     "markup": "Break Ipa Text parse_markup plain_text",
     "phonemes": "TIE espeak_version ipa_units languages phoneme_units phoneme_units_many split_units",
+    "plain": "Block PAUSES pause_between read_plain",
     "spell": "cardinal ordinal year",
     "split": "pack sentences",
     "subtitles": "KINDS",
