@@ -122,12 +122,7 @@ def test_nothing_goes_in_circles() -> None:
 @pytest.mark.parametrize("path", sorted(PACKAGE.glob("*/__init__.py")), ids=lambda p: p.parent.name)
 def test_packages_tell_type_checkers_what_they_offer(path: Path) -> None:
     """The names under TYPE_CHECKING are those that `offer` gives at run time, from the same modules."""
-    names = {
-        (node.module, alias.name)
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(f"tts_fm.{path.parent.name}.")
-        for alias in node.names
-    }
+    names = {(".".join(base), name) for _, (*base, name) in imports(path) if base[:2] == ["tts_fm", path.parent.name]}
     package = importlib.import_module(f"tts_fm.{path.parent.name}")
     offered = getattr(package, "NAMES", None)
     if offered is not None:
