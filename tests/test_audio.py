@@ -43,28 +43,30 @@ def wav_header(
 def test_mel_is_stft_times_librosa_filters():
     from librosa.filters import mel
 
-    wave = torch.randn(2, 7001, generator=torch.Generator().manual_seed(1)) * torch.tensor([[0.3], [0.001]])
+    wave = torch.randn(70_001, generator=torch.Generator().manual_seed(1)) * 0.3
+    wave[30_000:] *= 0.003  # longer than the pieces in which it is worked on, loud and soft
     spec = torch.stft(
         wave, 1024, 256, window=torch.hann_window(1024), center=True, pad_mode="reflect", return_complex=True
     ).abs()
     basis = torch.from_numpy(mel(sr=24000, n_fft=1024, n_mels=100, htk=True, norm=None))
-    truth = (basis @ spec).clamp(min=1e-5).log().transpose(1, 2)
-    got = audio.log_mel(wave)
-    assert got.shape == (2, 7001 // 256 + 1, 100) and got.dtype == torch.float32
-    error = (got - truth).abs()  # torchaudio computes its filters in float32, librosa in float64: 7e-6 apart, relative
+    truth = (basis @ spec).clamp(min=1e-5).log().T.numpy()
+    got = audio.log_mel(wave.numpy())
+    assert got.shape == (70_001 // 256 + 1, 100) and got.dtype == np.float32
+    error = np.abs(got - truth)
     assert error.max() < 2e-5 and error.mean() < 5e-6
 
 
 def test_mel_is_the_golden_one():
     gold = load_file(GOLDEN / "vocos.io.safetensors")
-    assert (audio.log_mel(gold["wave"]).transpose(1, 2) - gold["mel"]).abs().max() < 1e-5
+    for wave, mel in zip(gold["wave"].numpy(), gold["mel"].numpy(), strict=True):
+        assert np.abs(audio.log_mel(wave).T - mel).max() < 1e-5
 
 
 def test_mel_says_what_it_takes():
-    assert audio.log_mel(torch.zeros(1, 513)).shape == (1, 3, 100)
-    for shape in ((1, 512), (1000,), (1, 1, 1000)):
+    assert audio.log_mel(np.zeros(513)).shape == (3, 100)
+    for shape in ((512,), (1, 1000), ()):
         with pytest.raises(ValueError, match="513"):
-            audio.log_mel(torch.zeros(shape))
+            audio.log_mel(np.zeros(shape))
 
 
 # --- files
@@ -314,6 +316,8 @@ def test_true_peak_does_not_depend_on_blocks():
     assert abs(audio.true_peak(wave).max() - fine.max()) < 1e-9
     for k in ((1 << 18) - 1, 1 << 18, (1 << 18) + 1):  # around the seam
         assert abs(audio.true_peak(wave)[k] - fine[8 * k - 8 : 8 * k + 8].max()) < 1e-9
+    loud = fine[: 8 * len(wave)].reshape(-1, 8).max(1) > 2.5
+    assert np.array_equal(audio.true_peak(wave, 1.0)[loud], audio.true_peak(wave)[loud])
 
 
 def test_limiter_leaves_quiet_parts_alone():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from tts_fm.audio.mel import log_mel
 from tts_fm.data.augment import envelope, equalised, revoiced, stretching
@@ -16,7 +15,7 @@ def test_the_equaliser_is_a_filter():
     from librosa import mel_frequencies
 
     noise = np.random.default_rng(0).normal(0, 0.1, 48_000)
-    mel = log_mel(torch.from_numpy(noise)[None])[0].numpy()
+    mel = log_mel(noise)
     rng = np.random.default_rng(1)
     curves = [equalised(mel, 3.0, rng) - mel for _ in range(60)]
     some = [c for c in curves if c.any()]
@@ -27,7 +26,7 @@ def test_the_equaliser_is_a_filter():
         assert np.allclose(curve, curve[:1], atol=1e-5)
         gain = np.exp(np.interp(np.linspace(0, 12_000, 24_001), frequencies, curve[0]))
         filtered = np.fft.irfft(np.fft.rfft(noise) * gain, 48_000)
-        found = log_mel(torch.from_numpy(filtered)[None])[0].numpy() - mel
+        found = log_mel(filtered) - mel
         assert np.abs(found - curve)[4:-4].mean() < 0.03 and np.abs(found - curve)[4:-4].max() < 0.4
 
 
@@ -40,7 +39,7 @@ def test_stretching_multiplies_all_frequencies_and_the_envelope_keeps_formants()
         wave = sum(
             np.sin(2 * np.pi * pitch * n * time) / (1 + ((pitch * n - formant) / 200) ** 2) for n in range(1, 60)
         )
-        return log_mel(torch.from_numpy(0.05 * wave)[None])[0].numpy()[10:-10]
+        return log_mel(0.05 * wave)[10:-10]
 
     plain, wanted = vowel(150, 1200), vowel(150 * 1.1, 1200 * 1.1)
     low = slice(0, 60)

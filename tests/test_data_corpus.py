@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 from tts_fm.audio.files import load
 from tts_fm.audio.mel import log_mel
@@ -19,7 +18,7 @@ from tts_fm.data.corpus import mel_of, read_wave
 def test_mels_are_those_of_audio(samples: int):
     wave = np.random.default_rng(samples).normal(scale=0.1, size=samples).astype(np.float32)
     wave[: samples // 3] = 0.0  # the floor
-    found, wanted = mel_of(wave), log_mel(torch.from_numpy(wave)[None])[0].numpy()
+    found, wanted = mel_of(wave), log_mel(wave)
     assert found.shape == wanted.shape == (samples // 256 + 1, 100) and found.dtype == np.float32
     assert np.abs(found - wanted).max() < 1e-4
 

@@ -185,7 +185,7 @@ def test_match(tts, voice):
     from tts_fm.audio.match import loud
     from tts_fm.audio.mel import log_mel
 
-    prompt = log_mel(torch.from_numpy(tts.voice(voice).wave)[None])[0]
+    prompt = torch.from_numpy(log_mel(tts.voice(voice).wave))
     free, near = (tts.say("Hello there, one and all.", voice, match=match, steps=2) for match in (0.0, 1.0))
     mean = prompt[loud(prompt)].mean(0).numpy()
     far, close = (

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -169,7 +170,7 @@ def test_griffin_lim_gives_the_mel_back(gold):
     mel = gold["mel"].transpose(1, 2)
     got = v.GriffinLim().decode(mel)
     assert got.shape == (1, 93 * 256) and torch.isfinite(got).all()
-    error = (log_mel(got) - mel)[:, 2:-2].abs()
+    error = (torch.from_numpy(np.stack([log_mel(wave) for wave in got.numpy()])) - mel)[:, 2:-2].abs()
     assert error.mean() < 0.1  # 0.07; a wave with random phases is at 0.4
     assert torch.equal(got, v.GriffinLim().decode(mel))
     with pytest.raises(ValueError, match="iterations"):

@@ -226,7 +226,7 @@ class TTS:
         voice = self.voice(request.voice, request.ref_text)
         lang = self.lang(settings, voice)
         tokenizer = self.model.tokenizer_for(lang)
-        prompt = log_mel(torch.from_numpy(voice.wave)[None])[0]  # (Tp, 100)
+        prompt = torch.from_numpy(log_mel(voice.wave))  # (Tp, 100)
         prompt = prompt[: len(prompt) // self.model.config.patch * self.model.config.patch]
         plans = plan_chunks(request.text, tokenizer, lang, settings.chunk_seconds, settings.speed)
         timed: list[Timed]
@@ -313,7 +313,7 @@ class TTS:
         """
         if job.settings.duration is None:
             mel = mel[: speech_end(mel)]
-        mel = matched(mel, job.prompt, job.settings.match or 0.0)
+        mel = torch.from_numpy(matched(mel.float().cpu().numpy(), job.prompt.numpy(), job.settings.match or 0.0))
         wave = self.vocoder.decode(mel[None])[0].cpu().numpy().astype(np.float32)
         edge = min(240, len(wave) // 2)
         ramp = np.linspace(0.0, 1.0, edge, dtype=np.float32)

@@ -42,18 +42,15 @@ def alter(wave: np.ndarray, rate: int, factor: float, seed: int) -> np.ndarray:
 def decode(root: Path, row: dict) -> tuple[np.ndarray, np.ndarray]:
     """One clip -> (samples int16 (S,), log-mel float16 (S // 256 + 1, 100))."""
     import soundfile
-    import torch
 
     from tts_fm.audio.mel import SAMPLE_RATE, log_mel
 
-    torch.set_num_threads(1)
     wave, rate = soundfile.read(root / row["audio"], dtype="float32")
     if rate != SAMPLE_RATE or wave.ndim != 1:
         raise ValueError(f"{row['audio']}: {rate} Hz with {wave.ndim} axes; the corpus must be 24 kHz mono")
     if "altered" in row:
         wave = alter(wave, rate, *row["altered"])
-    mel = log_mel(torch.from_numpy(wave)[None])[0]
-    return (wave.clip(-1, 1) * 32767).astype(np.int16), mel.numpy().astype(np.float16)
+    return (wave.clip(-1, 1) * 32767).astype(np.int16), log_mel(wave).astype(np.float16)
 
 
 def altered(row: dict, number: int) -> dict | None:

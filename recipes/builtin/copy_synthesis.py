@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from tts_fm.audio.files import load, write_audio
-from tts_fm.audio.mel import MIN_SAMPLES, SAMPLE_RATE, log_mel
+from tts_fm.audio.mel import MIN_SAMPLES, N_MELS, SAMPLE_RATE, log_mel
 from tts_fm.errors import ModelError, TtsFmError
 from tts_fm.evaluate import metrics
 from tts_fm.evaluate.report import hardware, read_eval_list
@@ -109,14 +109,14 @@ def measure(vocoder: Any, clips: list[tuple[Path, str]], judge: Judge, audio: Pa
     from tqdm import tqdm
 
     rows = []
-    vocoder.decode(log_mel(torch.zeros(1, SAMPLE_RATE)))  # warm-up, not timed
+    vocoder.decode(torch.full((1, 94, N_MELS), -11.5))  # warm-up, not timed
     for path, text in tqdm(clips, unit="clip"):
         truth = load(path)
-        mel = log_mel(torch.from_numpy(truth)[None])
+        mel = torch.from_numpy(log_mel(truth))[None]
         begin = time.perf_counter()
         copy = vocoder.decode(mel)[0].numpy()
         compute = time.perf_counter() - begin
-        again = log_mel(torch.from_numpy(copy)[None])
+        again = torch.from_numpy(log_mel(copy))[None]
         row = {"clip": path.name, "seconds": len(copy) / SAMPLE_RATE, "compute": compute}
         row["mel_l1"] = (again - mel[:, : again.shape[1]]).abs().mean().item()
         rows.append(row | judge(truth, copy, text))

@@ -78,6 +78,11 @@ class Predicted:
         return torch.from_numpy(mel.astype(np.float32)), torch.from_numpy(wave.astype(np.float32))
 
 
+def mels_of(waves: Tensor) -> Tensor:
+    """(B, S) -> (B, T, 100)."""
+    return torch.from_numpy(np.stack([log_mel(wave) for wave in waves.numpy()]))
+
+
 class SpectralLoss(nn.Module):
     """L1 of log-mels at several resolutions and of linear + log STFT magnitudes (Yamamoto 2020, arXiv 1910.11480)."""
 
@@ -187,7 +192,7 @@ def validate(model: nn.Module, clips: Clips, spectral: SpectralLoss) -> float:
     losses = []
     for step in range(4):
         wave = clips.batch(step, 16, seed=999)
-        losses.append(spectral(model(log_mel(wave).transpose(1, 2)), wave)[0].item())
+        losses.append(spectral(model(mels_of(wave).transpose(1, 2)), wave)[0].item())
     return sum(losses) / len(losses)
 
 
@@ -245,7 +250,7 @@ def main() -> None:
         for group in g_opt.param_groups:
             group["lr"] = learning_rate(step, args)
         real = train.batch(step, args.batch // 2 if predicted else args.batch, seed=1)  # (B, S)
-        mel = log_mel(real)  # (B, T, 100)
+        mel = mels_of(real)  # (B, T, 100)
         if predicted:
             its_mel, its_wave = predicted.batch(step, args.batch - len(real), seed=1)
             mel, real = torch.cat([its_mel, mel]), torch.cat([its_wave, real])

@@ -10,10 +10,7 @@ they are given. T, Tp mel frames, N coefficients, Q quantiles. It knows no model
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-from torchaudio.functional import create_dct
+import numpy as np
 
 LOUD = 4.0  # nepers under the loud frames' level (95th percentile): what is below counts as silence
 # loud frames at which half of the difference is believed: what a short text happens to sound like is not the voice
@@ -27,119 +24,122 @@ QUANTILES = 25
 LOW, HIGH = slice(5, 25), slice(60, 90)
 
 
-def matched(mel: Tensor, prompt: Tensor, share: float = 1.0) -> Tensor:
+def matched(mel: np.ndarray, prompt: np.ndarray, share: float = 1.0) -> np.ndarray:
     """Log-mel speech (T, 100), its statistics moved by `share` (0 to 1) of the way to those of the prompt (Tp, 100) ->
-    (T, 100).
+    (T, 100) float32.
 
     Differences are trusted less where either has few loud frames, and are limited.
     """
     if not share:
         return mel
-    result, prompt = mel.float(), prompt.to(mel.device).float()
+    result, prompt = np.asarray(mel, np.float32), np.asarray(prompt, np.float32)
     few = min(int(loud(result).sum()), int(loud(prompt).sum()))
     for step in (by_class, by_coefficient, by_covariance, by_level):
-        result = result.lerp(step(result, prompt), share * few / (few + ENOUGH))
-    return result.to(mel.dtype)
+        result = result + share * few / (few + ENOUGH) * (step(result, prompt) - result)
+    return result.astype(np.float32)
 
 
-def by_class(mel: Tensor, prompt: Tensor) -> Tensor:
+def by_class(mel: np.ndarray, prompt: np.ndarray) -> np.ndarray:
     """Mean and deviation of every band, of voiced and of unvoiced frames; a frame between the two gets some of both."""
     result = mel
     for of_speech, of_prompt in sorts(mel, prompt):
         mean, deviation, much = moments(mel, of_speech)
         wanted, spread, count = moments(prompt, of_prompt)
         believed = min(much, count) / (min(much, count) + ENOUGH)
-        shift = smooth(wanted - mean, 1).clamp(-SHIFT, SHIFT)
-        stretch = smooth((spread / deviation).clamp(1 / STRETCH**2, STRETCH**2), 2).clamp(1 / STRETCH, STRETCH)
+        shift = smooth(wanted - mean, 1).clip(-SHIFT, SHIFT)
+        stretch = smooth((spread / deviation).clip(1 / STRETCH**2, STRETCH**2), 2).clip(1 / STRETCH, STRETCH)
         moved = (mel - mean) * stretch + mean + shift
         result = result + of_speech[:, None] * believed * (moved - mel)
     return result
 
 
-def by_coefficient(mel: Tensor, prompt: Tensor) -> Tensor:
+def by_coefficient(mel: np.ndarray, prompt: np.ndarray) -> np.ndarray:
     """Deviation of every cepstral coefficient (DCT-II over the bands): how strongly formants and harmonics stand out
     and move.
     """
-    basis = create_dct(mel.shape[1], mel.shape[1], norm="ortho").to(mel.device)  # (100, 100)
+    basis = cosines(mel.shape[1], mel.shape[1])  # (100, 100)
     speech, voice = mel @ basis, prompt @ basis
-    mean, deviation = speech[loud(mel)].mean(0), speech[loud(mel)].std(0, correction=0)
-    stretch = (voice[loud(prompt)].std(0, correction=0) / deviation.clamp(min=1e-3)).clamp(1 / STRETCH, STRETCH)
-    stretch = torch.cat([stretch[:1], smooth(stretch[1:], 1)])  # the first is loudness
+    mean, deviation = speech[loud(mel)].mean(0), speech[loud(mel)].std(0)
+    stretch = (voice[loud(prompt)].std(0) / np.maximum(deviation, 1e-3)).clip(1 / STRETCH, STRETCH)
+    stretch = np.concatenate([stretch[:1], smooth(stretch[1:], 1)])  # the first is loudness
     return ((speech - mean) * stretch + mean) @ basis.T
 
 
-def by_covariance(mel: Tensor, prompt: Tensor) -> Tensor:
+def by_covariance(mel: np.ndarray, prompt: np.ndarray) -> np.ndarray:
     """How the first cepstral coefficients vary together, as formants do, in voiced and in unvoiced frames. The map from
     one Gaussian to another with the least change (optimal transport: Olkin and Pukelsheim 1982; for the colours of
     pictures Pitie and Kokaram 2007)."""
-    basis = create_dct(TOGETHER, mel.shape[1], norm="ortho").to(mel.device)  # (100, N)
+    basis = cosines(TOGETHER, mel.shape[1])  # (100, N)
     speech, voice, result = mel @ basis, prompt @ basis, mel
     for of_speech, of_prompt in sorts(mel, prompt):
         centre, own = covariance(speech, of_speech * loud(mel))
         _, wanted = covariance(voice, of_prompt * loud(prompt))
         root, inverse = power(own, 0.5), power(own, -0.5)
-        stretches, directions = torch.linalg.eigh(inverse @ power(root @ wanted @ root, 0.5) @ inverse)
-        change = directions * (stretches.clamp(1 / COMBINED, COMBINED) - 1) @ directions.T  # (N, N)
-        result = result + of_speech[:, None] * ((speech - centre) @ change.to(mel) @ basis.T)
+        stretches, directions = np.linalg.eigh(inverse @ power(root @ wanted @ root, 0.5) @ inverse)
+        change = directions * (stretches.clip(1 / COMBINED, COMBINED) - 1) @ directions.T  # (N, N)
+        result = result + of_speech[:, None] * ((speech - centre) @ change.astype(np.float32) @ basis.T)
     return result
 
 
-def by_level(mel: Tensor, prompt: Tensor) -> Tensor:
-    """The distribution of every band: levels move as the quantiles they lie between."""
-    at = (torch.arange(QUANTILES, device=mel.device) + 0.5) / QUANTILES
-    own = mel[loud(mel)].quantile(at, dim=0)  # (Q, 100)
-    moves = torch.stack([smooth(row, 1) for row in prompt[loud(prompt)].quantile(at, dim=0) - own])
-    edges = own.T.contiguous()  # (100, Q)
-    above = torch.searchsorted(edges, mel.T.contiguous()).clamp(1, QUANTILES - 1)  # (100, T)
-    low, high = edges.gather(1, above - 1), edges.gather(1, above)
-    place = ((mel.T - low) / (high - low).clamp(min=1e-4)).clamp(0, 1)
-    move = torch.lerp(moves.T.gather(1, above - 1), moves.T.gather(1, above), place)  # (100, T)
-    return mel + move.T
+def by_level(mel: np.ndarray, prompt: np.ndarray) -> np.ndarray:
+    """The distribution of every band: levels move as the quantiles they lie between, beyond them as the outer ones."""
+    at = (np.arange(QUANTILES) + 0.5) / QUANTILES
+    own = np.quantile(mel[loud(mel)], at, axis=0)  # (Q, 100)
+    moves = np.stack([smooth(row, 1) for row in np.quantile(prompt[loud(prompt)], at, axis=0) - own])
+    bands = range(mel.shape[1])
+    return mel + np.stack([np.interp(mel[:, band], own[:, band], moves[:, band]) for band in bands], axis=1)
 
 
-def moments(mel: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, float]:
+def cosines(count: int, bands: int) -> np.ndarray:
+    """The first `count` functions of the orthonormal DCT-II over the bands, (bands, count) float32."""
+    waves = np.cos(np.pi / bands * (np.arange(bands)[:, None] + 0.5) * np.arange(count)) * np.sqrt(2 / bands)
+    waves[:, 0] /= np.sqrt(2)
+    return waves.astype(np.float32)
+
+
+def moments(mel: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """Mean and deviation (100,) of the loud frames, weighted, and the sum of the weights."""
     weights = weights * loud(mel)
-    count = weights.sum().clamp(min=1e-3)
+    count = max(float(weights.sum()), 1e-3)
     mean = weights @ mel / count
-    return mean, (weights @ (mel - mean).square() / count).sqrt().clamp(min=1e-3), float(weights.sum())
+    return mean, np.maximum(np.sqrt(weights @ np.square(mel - mean) / count), 1e-3), float(weights.sum())
 
 
-def covariance(points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def covariance(points: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of points (T, N), weighted (T,): mean (N,) and covariance (N, N), the nearer to its diagonal the fewer points
-    there are. The latter is float64 on the CPU: small, and to be inverted."""
-    weights, width = weights.clamp(min=1e-6), points.shape[1]
-    found = points.T.cov(correction=0, aweights=weights).cpu().double()
-    found = found.lerp(found.diagonal().diag(), width / (width + float(weights.sum())))
-    return weights @ points / weights.sum(), found + 1e-3 * torch.eye(width)
+    there are. The latter is float64: small, and to be inverted."""
+    weights, width = np.maximum(weights, 1e-6), points.shape[1]
+    found = np.cov(points.T.astype(np.float64), ddof=0, aweights=weights)
+    believed = float(weights.sum()) / (width + float(weights.sum()))
+    found = believed * found + (1 - believed) * np.diag(found.diagonal())
+    return weights @ points / weights.sum(), found + 1e-3 * np.eye(width)
 
 
-def power(matrix: Tensor, exponent: float) -> Tensor:
+def power(matrix: np.ndarray, exponent: float) -> np.ndarray:
     """Of a symmetric positive matrix (N, N)."""
-    values, vectors = torch.linalg.eigh(matrix)
-    return vectors * values.clamp(min=1e-6) ** exponent @ vectors.T
+    values, vectors = np.linalg.eigh(matrix)
+    return vectors * np.maximum(values, 1e-6) ** exponent @ vectors.T
 
 
-def smooth(bands: Tensor, deviation: int) -> Tensor:
+def smooth(bands: np.ndarray, deviation: int) -> np.ndarray:
     """Gaussian mean over neighbours, (N,) -> (N,)."""
     reach = 3 * deviation
-    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=bands.device) / deviation) ** 2)
-    padded = F.pad(bands[None, None], (reach, reach), mode="replicate")
-    return F.conv1d(padded, (weights / weights.sum())[None, None])[0, 0]
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2).astype(np.float32)
+    return np.convolve(np.pad(bands, reach, mode="edge"), weights / weights.sum(), "valid")
 
 
-def loud(mel: Tensor) -> Tensor:
+def loud(mel: np.ndarray) -> np.ndarray:
     """Which frames are not silent, (T,) bool; one at least."""
-    level = mel.float().mean(-1)
-    return level >= level.quantile(0.95) - LOUD
+    level = mel.mean(-1)
+    return level >= np.quantile(level, 0.95) - LOUD
 
 
-def sorts(mel: Tensor, prompt: Tensor) -> list[tuple[Tensor, Tensor]]:
+def sorts(mel: np.ndarray, prompt: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """The voiced frames of speech and prompt, (T,) and (Tp,) in 0..1, and the unvoiced ones."""
     voices = voiced(mel), voiced(prompt)
     return [voices, (1 - voices[0], 1 - voices[1])]
 
 
-def voiced(mel: Tensor) -> Tensor:
+def voiced(mel: np.ndarray) -> np.ndarray:
     """How voiced each frame looks, (T,) in 0..1: by the balance of low and high bands."""
-    return torch.sigmoid(2 * (mel[:, LOW].mean(1) - mel[:, HIGH].mean(1) - 1.0))
+    return 1 / (1 + np.exp(-2 * (mel[:, LOW].mean(1) - mel[:, HIGH].mean(1) - 1.0)))

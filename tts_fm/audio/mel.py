@@ -1,19 +1,17 @@
 """THE mel and wave conventions: every number about audio lives here.
 
-B batch, T mel frames, S samples. Audio is mono float32 in [-1, 1] at 24 kHz; frame k of a mel is centred on sample 256
+T mel frames, S samples. Audio is mono float32 in [-1, 1] at 24 kHz; frame k of a mel is centred on sample 256
 k, so S samples give S // 256 + 1 frames. The mel is that of Vocos and F5-TTS: magnitude (power 1) STFT, HTK mel scale,
 natural log of clamp(1e-5).
 """
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import torch
 
 SAMPLE_RATE = 24_000  # Hz
 N_FFT = 1024  # samples in an analysis window (= win_length)
@@ -22,6 +20,7 @@ N_MELS = 100
 MEL_FLOOR = 1e-5  # magnitudes below this are clamped before the logarithm
 FRAMES_PER_SECOND = SAMPLE_RATE / HOP  # 93.75
 MIN_SAMPLES = N_FFT // 2 + 1  # the shortest wave that log_mel can reflect at its edges
+_PIECE = 256  # frames that are transformed at once: bounds the memory, and stays in the cache
 
 #: What a network was trained on and a vocoder must agree with; stored beside weights.
 MEL_CONVENTION: dict[str, Any] = {
@@ -31,22 +30,40 @@ MEL_CONVENTION: dict[str, Any] = {
 }  # fmt: skip
 
 
-@lru_cache(maxsize=4)
-def _mel_transform(device: str):
-    from torchaudio.transforms import MelSpectrogram
+@lru_cache(maxsize=1)
+def mel_filters() -> np.ndarray:
+    """(513, 100): triangles on the HTK mel scale, not normalised, from 0 to 12 kHz. Rounded as torchaudio's are, with
+    which Vocos and F5-TTS were trained: in float32 from the corners on, these counted from the nearer end."""
+    frequencies = np.linspace(0, SAMPLE_RATE / 2, N_FFT // 2 + 1, dtype=np.float32)
+    highest, last = np.float32(2595 * math.log10(1 + SAMPLE_RATE / 2 / 700)), N_MELS + 1
+    step, at = float(highest / np.float32(last)), np.arange(last + 1)
+    mels = np.where(2 * at <= last, step * at, float(highest) - step * (last - at)).astype(np.float32)  # (102,)
+    corners = 700 * ((10 ** (mels / 2595).astype(np.float64)).astype(np.float32) - 1)
+    width, distance = np.diff(corners), corners - frequencies[:, None]  # (101,), (513, 102)
+    rising, falling = -distance[:, :-2] / width[:-1], distance[:, 2:] / width[1:]
+    return np.maximum(0, np.minimum(rising, falling))
 
-    return MelSpectrogram(
-        SAMPLE_RATE, N_FFT, N_FFT, HOP, n_mels=N_MELS, power=1.0, center=True, norm=None, mel_scale="htk"
-    ).to(device)
+
+@lru_cache(maxsize=1)
+def hann_window() -> np.ndarray:
+    """(1024,) float32, periodic."""
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(N_FFT) / N_FFT)).astype(np.float32)
 
 
-def log_mel(wave: torch.Tensor) -> torch.Tensor:
-    """Log-mel of waveforms, (B, S) float -> (B, S // 256 + 1, 100) float32. ValueError below 513 samples."""
-    if wave.ndim != 2 or wave.shape[1] < MIN_SAMPLES:
+def log_mel(wave: np.ndarray) -> np.ndarray:
+    """Log-mel of a waveform, (S,) float -> (S // 256 + 1, 100) float32. ValueError below 513 samples."""
+    wave = np.asarray(wave, np.float32)
+    if wave.ndim != 1 or len(wave) < MIN_SAMPLES:
         raise ValueError(
-            f"log_mel takes (B, S) with S >= {MIN_SAMPLES} samples, not {tuple(wave.shape)}; pad short waves with zeros"
+            f"log_mel takes one wave (S,) with S >= {MIN_SAMPLES} samples, not {wave.shape}; pad short ones with zeros"
         )
-    return _mel_transform(str(wave.device))(wave.float()).clamp(min=MEL_FLOOR).log().transpose(1, 2)  # (B, T, 100)
+    padded = np.pad(wave, N_FFT // 2, mode="reflect")
+    frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::HOP]  # (T, 1024)
+    mel = np.empty((len(frames), N_MELS), np.float32)
+    for start in range(0, len(frames), _PIECE):
+        spectrum = np.fft.rfft(frames[start : start + _PIECE] * hann_window())
+        np.matmul(np.abs(spectrum).astype(np.float32), mel_filters(), out=mel[start : start + _PIECE])
+    return np.log(np.maximum(mel, MEL_FLOOR))
 
 
 def as_wave(wave: Any, what: str = "the wave") -> np.ndarray:

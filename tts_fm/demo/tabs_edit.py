@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
-import torch
 
 from tts_fm.audio.mel import log_mel
 from tts_fm.demo.commands import edit_line
@@ -109,7 +108,7 @@ def show(service: Service, edited: Edited, recording: str, command: str) -> tupl
     )
     if edited.warnings:
         said += " Note: " + "; ".join(edited.warnings) + "."
-    mel = log_mel(torch.from_numpy(edited.wave)[None])[0].numpy()
+    mel = log_mel(edited.wave)
     marks = [(span.start, span.end) for span in edited.spans]
     rows = [
         (span.old or "(nothing)", span.new or "(nothing)", f"{span.start:.2f}", f"{span.end:.2f}")

@@ -102,7 +102,7 @@ class Aligner:
         plans = plan_chunks(text, AllUnits(lang), lang, budget=math.inf)
         units = [unit for i, plan in enumerate(plans) for unit in ([" "] * (i > 0) + plan.units)]
         padded = np.pad(samples, (0, max(0, MIN_SAMPLES - len(samples))))
-        mel = log_mel(torch.from_numpy(padded)[None])[0]  # (T, 100)
+        mel = torch.from_numpy(log_mel(padded))  # (T, 100)
         most = (len(samples) // HOP - 1) // STATES
         if len(units) > most:
             seconds = len(samples) / SAMPLE_RATE

@@ -152,7 +152,7 @@ def edit(
     stretches = differences(old, new, found.units, edges, lang)
 
     gain = _gain_to_target(wave)
-    recorded = log_mel(torch.from_numpy(wave * gain)[None])[0]  # (T, 100)
+    recorded = torch.from_numpy(log_mel(wave * gain))  # (T, 100)
     units, frames, mel, given, places = layout(tts, recorded, found, edges, new, stretches, settings.speed)
     if len(mel) > LONGEST_RESULT * FRAMES_PER_SECOND:
         length = len(mel) / FRAMES_PER_SECOND
