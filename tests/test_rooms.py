@@ -31,6 +31,8 @@ voices
 data
 model
 checkpoint
+engines
+jobs
 synthesis
 train evaluate
 edit

@@ -73,13 +73,18 @@ def test_answers_equal_the_library_and_say_what_they_are(served, tts):
     )
 
 
-def test_a_streamed_wav_has_an_exact_header_and_metadata(served):
+def test_a_streamed_wav_says_that_its_length_is_unknown_and_a_whole_one_is_exact(served):
     answer = served.say(input=LONG, response_format="wav")
     assert "content-length" not in answer.headers and int(answer.headers["x-tts-fm-chunks"]) > 1
     with soundfile.SoundFile(io.BytesIO(answer.content)) as file:
         assert file.frames == len(file.read()) == (len(answer.content) - answer.content.index(b"data") - 8) // 2
         assert "generated speech" in file.comment
-    assert int.from_bytes(answer.content[4:8], "little") == len(answer.content) - 8
+    at = answer.content.index(b"data") + 4
+    assert answer.content[4:8] == answer.content[at : at + 4] == b"\xff" * 4
+    whole = served.say(response_format="wav").content
+    assert int.from_bytes(whole[4:8], "little") == len(whole) - 8
+    at = whole.index(b"data") + 4
+    assert int.from_bytes(whole[at : at + 4], "little") == len(whole) - at - 4
 
 
 def test_sse_carries_the_same_audio(served):

@@ -12,9 +12,10 @@ import soundfile
 import torch
 from tiny_model import tiny_tts_folder
 
+from tts_fm.jobs import grouped
 from tts_fm.model.vocoder import Vocoder
 from tts_fm.settings import Settings
-from tts_fm.synthesis import TTS, Request, grouped
+from tts_fm.synthesis import TTS, Request
 from tts_fm.voices import Voice
 
 TEXTS = ["Hello, Alice.", "The birch canoe slid on the smooth planks. It was late.", "Yes!"]
@@ -177,7 +178,7 @@ def test_model_from_the_hub(tmp_path, monkeypatch):
         monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
         there = TTS.load("hf://org/tiny@v1")
         server.shutdown()
-    assert isinstance(there.vocoder, Vocoder) and there.durations is not None
+    assert isinstance(there.engine.vocoder, Vocoder) and there.engine.duration_model is not None
 
 
 def test_match(tts, voice):

@@ -11,15 +11,17 @@ import json
 import os
 import re
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from tts_fm.audio.files import load, write_audio
-from tts_fm.audio.mel import SAMPLE_RATE
+from tts_fm.audio.mel import SAMPLE_RATE, log_mel
 from tts_fm.audio.prompt import check_reference
 
 BUILTIN = Path(__file__).parent / "assets" / "voices"
+KEPT = 32  # stored voices that stay decoded, at most 2 MB each
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -32,6 +34,11 @@ class Voice:
     text: str | None = None  # its transcript, where known
     lang: str | None = None  # accent to phonemise with, "en-us" or "en-gb"; None = the model's
     warnings: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def mel(self) -> np.ndarray:
+        """(Tp, 100) log-mel of the prompt; made once."""
+        return log_mel(self.wave)
 
 
 def user_folder() -> Path:
@@ -65,13 +72,20 @@ def get_voice(spec: str | os.PathLike[str] | Voice | None, text: str | None = No
     name = os.fspath(spec)
     if name in known:
         folder, entry = known[name]
-        return Voice(name, load(folder / f"{name}.flac"), entry.get("text"), entry.get("lang"))
+        file = folder / f"{name}.flac"
+        return _stored(name, file, file.stat().st_mtime_ns, entry.get("text"), entry.get("lang"))
     if not Path(name).exists() and NAME.fullmatch(name):
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known) or 'none'}"
         raise ValueError(f"there is no voice {name!r}, nor a file of that name; {hint}")
     reference = check_reference(name, text)
     return Voice(Path(name).stem, reference.wave, reference.text, None, tuple(reference.warnings))
+
+
+@lru_cache(maxsize=KEPT)
+def _stored(name: str, file: Path, changed: int, text: str | None, lang: str | None) -> Voice:
+    """A stored voice, decoded once as long as its file does not change."""
+    return Voice(name, load(file), text, lang)
 
 
 def add_voice(

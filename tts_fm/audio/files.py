@@ -216,10 +216,24 @@ def format_of(path: str | os.PathLike[str], default: str | None = None) -> str:
     )
 
 
-def _encode(file: Any, wave: np.ndarray, rate: int, format: str, metadata: Mapping[str, str]) -> None:
+def open_encoder(file: Any, rate: int, format: str, metadata: Mapping[str, str]) -> Any:
+    """A soundfile.SoundFile that encodes mono at `rate` into a seekable binary file; ValueError where the format has no
+    such rate.
+    """
     import soundfile
 
     container, subtype, rates, _ = FORMATS[format]
+    if rates and rate not in rates:
+        raise ValueError(f"{format} takes {', '.join(map(str, rates))} Hz, not {rate}")
+    raw = {"endian": "LITTLE"} if container == "RAW" else {}
+    sound = soundfile.SoundFile(file, "w", rate, 1, subtype, format=container, **raw)
+    for key, value in metadata.items() if container != "RAW" else ():
+        setattr(sound, key, "".join(c for c in str(value) if c >= " ")[:1000])
+    return sound
+
+
+def _encode(file: Any, wave: np.ndarray, rate: int, format: str, metadata: Mapping[str, str]) -> None:
+    container, _, rates, _ = FORMATS[format]
     if rates and rate not in rates:
         best = min((r for r in rates if r >= rate), default=rates[-1])
         wave, rate = resample(wave, rate, best), best
@@ -227,10 +241,7 @@ def _encode(file: Any, wave: np.ndarray, rate: int, format: str, metadata: Mappi
     if peak > 1:
         log.info("peak %.2f is above full scale and was limited", peak)
         wave = limit(wave, rate)
-    raw = {"endian": "LITTLE"} if container == "RAW" else {}
-    with soundfile.SoundFile(file, "w", rate, 1, subtype, format=container, **raw) as sound:
-        for key, value in metadata.items() if container != "RAW" else ():
-            setattr(sound, key, "".join(c for c in str(value) if c >= " ")[:1000])
+    with open_encoder(file, rate, format, metadata) as sound:
         for start in range(0, len(wave), 1 << 15):  # libsndfile's Vorbis encoder overflows its stack on long blocks
             sound.write(wave[start : start + (1 << 15)])
     if container == "OGG":

@@ -266,7 +266,7 @@ def joined(parts: Sequence[Speech]) -> Speech:
         return parts[0]
     import numpy as np
 
-    from tts_fm.synthesis import moved
+    from tts_fm.jobs import moved
 
     chunks, start = [], 0.0
     for part in parts:

@@ -8,7 +8,6 @@ and in files that are swept away. T mel frames, S samples at 24 kHz.
 from __future__ import annotations
 
 import contextvars
-import copy
 import shutil
 import tempfile
 import threading
@@ -28,7 +27,8 @@ from tts_fm.settings import Settings
 if TYPE_CHECKING:
     from tts_fm.edit.align import Aligner
     from tts_fm.edit.change import Edited
-    from tts_fm.synthesis import TTS, Chunk, Job, Request, Speech
+    from tts_fm.jobs import Chunk, Job
+    from tts_fm.synthesis import TTS, Request, Speech
     from tts_fm.voices import Voice
 
 STEPS = (2, 32)  # what the demo offers; the command line takes 1 to 256
@@ -218,60 +218,54 @@ class Service:
 
     def speak(self, request: Request, run: Run) -> Iterator[tuple[Take, int]]:
         """Speak chunk by chunk; yields the take as it grows and the number of chunks it will have."""
-        from tts_fm.synthesis import shifted
-
         jobs = self._plan(request, run)
         take = Take(replace(request, settings=jobs[0].settings), jobs[0], [])
-        for job in jobs:
-            take.compute_seconds += self._speak(self.tts, job, take.chunks, run, shifted(run, job.index, len(jobs)))
+        chunks = self.tts.spoken(jobs, on_progress=run)
+        while (spoken := self._timed(take, lambda: next(chunks, None))) is not None:
+            take.chunks.append(spoken[1])
             yield take, len(jobs)
 
     def again(self, take: Take | None, number: float | None, run: Run) -> int:
         """Speak chunk `number` (from 1) of a take again, with the next seed; returns that seed."""
-        from tts_fm.synthesis import chunk_seed
+        from tts_fm.jobs import InOrder, chunk_seed
 
         at = self._chunk_index(take, number)
         assert take is not None
         job = self._plan(take.request, run)[at]
         count = take.again.get(at, 0) + 1
         seed = take.request.settings.seed + count
-        fresh: list[Chunk] = []
-        take.compute_seconds += self._speak(
-            self.tts, replace(job, seed=chunk_seed(replace(job.settings, seed=seed), at)), fresh, run
-        )
-        take.chunks[at], take.again[at] = fresh[0], count
+        job = replace(job, seed=chunk_seed(replace(job.settings, seed=seed), at))
+        (fresh,) = self._timed(take, lambda: self.tts.speak([job], run))
+        chunks, places = [*take.chunks[:at], fresh, *take.chunks[at + 1 :]], InOrder()
+        take.chunks, take.again[at] = [placed for chunk in chunks for placed in places.put(chunk)], count
         return seed
 
     def moments(self, take: Take | None, number: float | None, run: Run) -> list[Moment]:
         """Chunk `number` (from 1) of a take after some of the solver's steps: what speech the noise was pointing to."""
-        import torch
-
         at = self._chunk_index(take, number)
         assert take is not None
         job = self._plan(take.request, run)[at]
         steps = job.settings.steps or 1
         wanted = set(np.linspace(0, steps, min(SHOWN_STEPS, steps + 1)).round().astype(int).tolist())
-        seen: list[tuple[int, float, Any]] = []
+        seen: list[tuple[int, float, np.ndarray]] = []
 
-        def hear(step: int, time: float, mel: torch.Tensor) -> None:
+        def hear(step: int, time: float, mels: Callable[[], list[np.ndarray]]) -> None:
             if step in wanted:
-                seen.append((step, time, mel[0, len(job.prompt) : job.frames].float().cpu()))
+                seen.append((step, time, mels()[0]))
 
-        listening = copy.copy(self.tts)
-        listening.model = Listening(self.tts.model, hear)  # type: ignore[assignment]
-        final: list[Chunk] = []
-        self._speak(listening, job, final, run)
-        length = len(final[0].mel)  # the silence behind the speech is cut from the result; so it is here
-        seen = [(step, time, mel[:length]) for step, time, mel in seen] + [(steps, 1.0, torch.from_numpy(final[0].mel))]
-        waves = self._do(lambda: [self.tts.vocoder.decode(mel[None])[0].cpu().numpy() for _, _, mel in seen])
+        (final,) = self._do(lambda: self.tts.speak([job], run, hear))
+        length = len(final.mel)  # the silence behind the speech is cut from the result; so it is here
+        seen = [(step, time, mel[:length]) for step, time, mel in seen] + [(steps, 1.0, final.mel)]
+        waves = self._do(lambda: [self.tts.engine.decode(mel) for _, _, mel in seen])
         return [
-            Moment(step, time, mel.numpy(), np.clip(wave, -1, 1))
-            for (step, time, mel), wave in zip(seen, waves, strict=True)
+            Moment(step, time, mel, np.clip(wave, -1, 1)) for (step, time, mel), wave in zip(seen, waves, strict=True)
         ]
 
     def finish(self, take: Take) -> Speech:
         """The take as one Speech."""
-        return self.tts.finish(take.job, take.chunks, take.compute_seconds)
+        from tts_fm.synthesis import finish
+
+        return finish(take.job, take.chunks, take.compute_seconds)
 
     def many(self, requests: Sequence[Request], names: Sequence[str], run: Run) -> Iterator[tuple[int, Speech]]:
         """Speak many requests in exact batches; yields (number, Speech) as they finish. All bad ones are named, by
@@ -316,18 +310,17 @@ class Service:
         run.check()
         return self._do(lambda: self.tts.plan(request))
 
-    def _speak(self, tts: TTS, job: Job, into: list[Chunk], run: Run, on_progress: Tell | None = None) -> float:
-        """Speak one job, appending its chunk; returns the seconds it took. on_progress: instead of `run`, as part of a
-        whole.
-        """
+    def _timed(self, take: Take, work: Callable[[], Any]) -> Any:
+        """`_do`, the seconds that it works added to those of the take."""
 
-        def work() -> float:
+        def timed() -> Any:
             began = time.perf_counter()
-            into.extend(tts.speak([job], on_progress or run))
-            return time.perf_counter() - began
+            try:
+                return work()
+            finally:
+                take.compute_seconds += time.perf_counter() - began
 
-        run.check()
-        return self._do(work)
+        return self._do(timed)
 
     def _do(self, work: Callable[[], Any]) -> Any:
         """Run in the one thread that touches the model; what it raises is raised here."""
@@ -364,24 +357,6 @@ class Service:
         """Remove all files and end the thread."""
         self._worker.shutdown(wait=False, cancel_futures=True)
         shutil.rmtree(self.root, ignore_errors=True)
-
-
-class Listening:
-    """A flow model that lets somebody hear every solver step; everything else is the model's own."""
-
-    def __init__(self, model: Any, hear: Callable[[int, float, Any], None]) -> None:
-        self._model, self._hear = model, hear
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
-    def sample(self, *args: Any, on_step: Callable[..., Any] | None = None, **options: Any) -> Any:
-        def both(step: int, at: float, mel: Any) -> None:
-            self._hear(step, at, mel)
-            if on_step is not None:
-                on_step(step, at, mel)
-
-        return self._model.sample(*args, on_step=both, **options)
 
 
 @contextmanager

@@ -45,15 +45,9 @@ def build(service: Service) -> None:
 def facts(service: Service) -> str:
     """The loaded model in a few lines."""
     tts = service.tts
-    config = tts.model.config
-    size = sum(p.numel() for p in tts.model.parameters()) / 1e6
     voices = ", ".join(tts.voices()) or "none"
     which = "the built-in model" if service.model is None else "a model chosen by who runs this page"
-    return (
-        f"## What speaks here\ntts_fm {__version__}, {which}: {config.backbone} {config.dim} x {config.depth}, "
-        f"{size:.1f} million parameters, `{config.text}` text, {config.patch} mel frames a position; "
-        f"vocoder: {type(tts.vocoder).__name__}. Stored voices: {voices}."
-    )
+    return f"## What speaks here\ntts_fm {__version__}, {which}: {tts.engine.about()}. Stored voices: {voices}."
 
 
 def model_card(service: Service) -> str | None:

@@ -16,7 +16,8 @@ from tts_fm.demo.commands import OWN, Turn, parse_script
 from tts_fm.demo.figures import table
 from tts_fm.demo.service import Service, until_stopped
 from tts_fm.demo.widgets import CONSENT, Meter, go_and_stop, good, recording_input, sampling_inputs, status, who, wire
-from tts_fm.synthesis import Speech, moved
+from tts_fm.jobs import moved
+from tts_fm.synthesis import Speech
 from tts_fm.text.subtitles import subtitles as subtitle_text
 from tts_fm.voices import Voice
 

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
-import torch
 
 from tts_fm.audio.files import write_audio
 from tts_fm.audio.joints import Place, splice
@@ -27,8 +26,9 @@ from tts_fm.audio.levels import loudness
 from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP, SAMPLE_RATE, log_mel
 from tts_fm.audio.prompt import CHARS_PER_SECOND, TARGET_LUFS
 from tts_fm.edit.align import DOUBTFUL, STRESS, is_pause, whole_words
+from tts_fm.jobs import Job, chunk_seed
 from tts_fm.settings import Settings
-from tts_fm.synthesis import TTS, Progress, chunk_seed, speech_end
+from tts_fm.synthesis import TTS, Progress, reporter, speech_end
 from tts_fm.text.chunks import plan_chunks
 from tts_fm.text.markup import Ipa, parse_markup
 from tts_fm.text.phonemes import phoneme_units_many
@@ -132,8 +132,8 @@ def edit(
     began = time.perf_counter()
     settings = _checked_settings(tts, settings)
     wave = _checked_wave(wave)
-    lang = settings.lang or tts.model.tokenizer_settings.get("lang") or "en-us"
-    tokenizer = tts.model.tokenizer_for(lang)
+    lang = settings.lang or tts.engine.lang or "en-us"
+    tokenizer = tts.engine.tokenizer(lang)
     old, new = read(text, tokenizer, lang, "the transcript"), read(new_text, tokenizer, lang, "the new text")
     if len(old.text) > CHARS_PER_SECOND[1] * len(wave) / SAMPLE_RATE:
         got = f"{len(old.text)} characters for {len(wave) / SAMPLE_RATE:.1f} s"
@@ -152,7 +152,7 @@ def edit(
     stretches = differences(old, new, found.units, edges, lang)
 
     gain = _gain_to_target(wave)
-    recorded = torch.from_numpy(log_mel(wave * gain))  # (T, 100)
+    recorded = log_mel(wave * gain)  # (T, 100)
     units, frames, mel, given, places = layout(tts, recorded, found, edges, new, stretches, settings.speed)
     if len(mel) > LONGEST_RESULT * FRAMES_PER_SECOND:
         length = len(mel) / FRAMES_PER_SECOND
@@ -163,7 +163,7 @@ def edit(
     if end.last == len(recorded):
         spoken = spoken[: max(end.start + 2, speech_end(spoken))]
         places[-1] = replace(end, length=len(spoken) - end.start)
-    result, knots = splice(wave, tts.vocoder.decode(spoken[None])[0].cpu().numpy() / gain, places)
+    result, knots = splice(wave, tts.engine.decode(spoken) / gain, places)
 
     def seconds(at: Sequence[float] | np.ndarray) -> np.ndarray:
         """Frames of `mel` -> seconds of the result, whose joints have moved by some milliseconds."""
@@ -183,10 +183,9 @@ def edit(
 
 
 def _checked_settings(tts: TTS, settings: Settings | None) -> Settings:
-    if tts.model.config.text != "aligned" or tts.durations is None:
+    if tts.engine.text != "aligned":
         raise ValueError(
-            f"this model's text is `{tts.model.config.text}`; editing needs an `aligned` model, such as the built-in "
-            "one"
+            f"this model's text is `{tts.engine.text}`; editing needs an `aligned` model, such as the built-in one"
         )
     settings = replace((settings or Settings()).with_defaults(tts.defaults).check(), match=0.0)
     for name in ("duration", "loudness"):
@@ -280,13 +279,13 @@ def word_ranges(words: Sequence[str], units: Sequence[str], lang: str) -> list[t
 
 def layout(
     tts: TTS,
-    recorded: torch.Tensor,
+    recorded: np.ndarray,
     found: Any,
     edges: np.ndarray,
     new: Script,
     stretches: Sequence[Stretch],
     speed: float,
-) -> tuple[list[str], list[float], torch.Tensor, torch.Tensor, list[Place]]:
+) -> tuple[list[str], list[float], np.ndarray, np.ndarray, list[Place]]:
     """The result's units with their frames, its mel (T', 100) with what is given of it (T',) bool, and the places of
     the stretches.
 
@@ -303,7 +302,7 @@ def layout(
     expected = _frames_of(tts, units, np.array(kept), recorded, speed)
 
     frames: list[float] = []
-    pieces: list[torch.Tensor] = []
+    pieces: list[np.ndarray] = []
     places: list[Place] = []
     at = u = done = 0  # in the recording's frames, the old units, the result's units
     for s in stretches:
@@ -320,14 +319,14 @@ def layout(
             beside += QUIET
         length = max(2, round(beside + fresh.sum()))
         frames += (fresh * max(length - beside, 0.0) / max(fresh.sum(), 1e-6)).tolist()
-        pieces += [recorded[at:first], recorded.new_full((length, recorded.shape[1]), float("nan"))]
+        pieces += [recorded[at:first], np.full((length, recorded.shape[1]), np.nan, np.float32)]
         places.append(Place(first, last, sum(map(len, pieces)) - length, length))
         at, u, done = last, s.units[1], done + count + size
     frames += kept[done:]
-    mel = torch.cat([*pieces, recorded[at:]])
+    mel = np.concatenate([*pieces, recorded[at:]])
     frames[-1] = max(0.0, len(mel) - sum(frames[:-1]))  # the silence behind takes up the roundings
-    given = ~mel.isnan().any(-1)
-    return units, frames, mel.nan_to_num(0.0), given, places
+    given = ~np.isnan(mel).any(-1)
+    return units, frames, np.nan_to_num(mel, nan=0.0), given, places
 
 
 def _around(start: float, end: float, floor: int, total: int) -> tuple[int, int]:
@@ -338,14 +337,12 @@ def _around(start: float, end: float, floor: int, total: int) -> tuple[int, int]
     return (first if first - floor >= EDGE else floor), (last if total - last >= EDGE else total)
 
 
-def _frames_of(tts: TTS, units: Sequence[str], kept: np.ndarray, recorded: torch.Tensor, speed: float) -> np.ndarray:
+def _frames_of(tts: TTS, units: Sequence[str], kept: np.ndarray, recorded: np.ndarray, speed: float) -> np.ndarray:
     """Frames that the duration model gives every unit, at the pace at which the units that are kept are spoken."""
-    assert tts.durations is not None
-    device = tts.model.device
-    ids = torch.tensor([_ids(tts, units)], device=device)
+    ids = _ids(tts, units)
 
     def at(speed: float) -> np.ndarray:
-        return tts.durations.durations(ids, recorded[None].to(device), speed)[0].double().cpu().numpy()  # type: ignore[union-attr]
+        return tts.engine.durations(ids, recorded, speed).astype(np.float64)
 
     told = [
         not np.isnan(mine) and not is_pause(unit) and unit not in STRESS for unit, mine in zip(units, kept, strict=True)
@@ -359,7 +356,7 @@ def _frames_of(tts: TTS, units: Sequence[str], kept: np.ndarray, recorded: torch
 
 def _ids(tts: TTS, units: Sequence[str]) -> list[int]:
     """Units of the aligner or of the plan as symbols of the model."""
-    index = {symbol: number for number, symbol in enumerate(tts.model.vocab)}
+    index = {symbol: number for number, symbol in enumerate(tts.engine.vocab)}
     return [index.get(unit, index["<unk>"]) for unit in units]
 
 
@@ -370,28 +367,14 @@ def infill(
     tts: TTS,
     units: Sequence[str],
     frames: Sequence[float],
-    mel: torch.Tensor,
-    given: torch.Tensor,
+    mel: np.ndarray,
+    given: np.ndarray,
     settings: Settings,
     on_progress: Progress | None = None,
-) -> torch.Tensor:
+) -> np.ndarray:
     """The mel (T', 100) with what is not given spoken; units and frames of the whole."""
-    steps = settings.steps or 0
-
-    def report(step: int, at: float, mel: torch.Tensor) -> None:
-        if on_progress is not None:
-            on_progress(step, steps, 0, 1)
-
-    return tts.model.sample(
-        mel[None],
-        torch.tensor([_ids(tts, units)]),
-        len(mel),
-        **settings.solver(),
-        seeds=[chunk_seed(settings, 0)],
-        durations=torch.tensor([list(frames)]),
-        given=given[None],
-        on_step=report if on_progress is not None else None,
-    )[0]
+    job = Job(mel, _ids(tts, units), list(frames), len(mel), chunk_seed(settings, 0), given, settings=settings)
+    return tts.engine.sample([job], settings, reporter(on_progress, None, [job]))[0]
 
 
 def _gain_to_target(wave: np.ndarray) -> np.float32:

@@ -17,11 +17,15 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
 from tts_fm import __version__
+from tts_fm.audio.mel import SAMPLE_RATE
+from tts_fm.audio.stream import AT_ONCE
 from tts_fm.serve import schema, streams
 from tts_fm.serve.metrics import Metrics
 from tts_fm.serve.middleware import Guard, error_body
 from tts_fm.serve.worker import PlanSummary, QueueFull, RequestTimeout, Scheduler, ServerStopped
 from tts_fm.settings import Settings
+from tts_fm.synthesis import Request as Spoken
+from tts_fm.synthesis import provenance
 
 if TYPE_CHECKING:
     from tts_fm.serve.config import ServeConfig
@@ -126,29 +130,30 @@ class Service:
         asked = await self._request(body)
         line = streams.Line(request.receive)
         try:
-            streamed = None if body.response_format in ("wav", "pcm") else False
-            line.join(self.scheduler, asked, self.config.timeout, streamed)
+            at_once = body.response_format in AT_ONCE
+            line.join(self.scheduler, asked, self.config.timeout, at_once)
             self.metrics.count("characters_total", len(body.input))
             _, plan = await line.next("planned")
             headers = self._headers(body, plan)
-            kind, value = await line.next()
+            _, first = await line.next("chunk")
             self.metrics.observe("first_audio_seconds", time.monotonic() - began)
-            if kind == "chunk":
-                metadata = streams.note(asked.voice.name, plan.settings)
-                pieces = streams.audio_pieces(
-                    line, body.response_format, plan.samples, metadata, value, lambda s: self._done(body, began, s)
-                )
+            metadata = provenance(asked.voice.name, plan.settings)
+            waves = streams.waves(line, first)
+            if at_once and plan.chunks > 1:
+                pieces = streams.pieces(waves, body.response_format, metadata, lambda s: self._done(body, began, s))
                 return self._stream(pieces, body, headers, line)
-            data = await asyncio.to_thread(streams.encode, value, body.response_format)
+            whole = [wave async for wave in waves]
+            data = await asyncio.to_thread(streams.encode, whole, body.response_format, metadata)
             line.close()
-            self._done(body, began, value.seconds)
+            seconds = sum(map(len, whole)) / SAMPLE_RATE
+            self._done(body, began, seconds)
         except BaseException as error:
             line.close()
             refusal = self._refusal(error)
             if refusal is None:
                 raise
             return refusal.response
-        headers["x-tts-fm-seconds"] = f"{value.seconds:.3f}"
+        headers["x-tts-fm-seconds"] = f"{seconds:.3f}"
         if body.stream_format == "sse":
             return self._stream(_whole(data), body, headers, line)
         return Response(data, 200, headers, streams.media_type(body.response_format))
@@ -164,8 +169,6 @@ class Service:
         """Check what the schema cannot and resolve the voice; a client names voices, it never gives a path. Raises
         Refusal.
         """
-        from tts_fm.synthesis import Request as Spoken
-
         if body.model not in (schema.MODEL_ID, *schema.ALIASES):
             raise Refusal(
                 404, f"there is no such model; this server has {schema.MODEL_ID!r}", "model", "model_not_found"
@@ -175,7 +178,7 @@ class Service:
             raise Refusal(400, long, "input", "string_too_long")
         if body.steps is not None and body.steps > self.config.max_steps:
             raise Refusal(400, f"steps may be at most {self.config.max_steps} on this server", "steps", "too_large")
-        known = self.tts.voices()
+        known = await asyncio.to_thread(self.tts.voices)
         name = body.voice_name
         if name == schema.DEFAULT_VOICE and name not in known and known:
             name = known[0]

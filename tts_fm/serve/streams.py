@@ -1,7 +1,4 @@
-"""Answers that carry audio: a whole file, a WAV or PCM stream, or server-sent events; each says that it is generated.
-
-A stream's WAV header is exact: how many samples will follow is known once the request is planned.
-"""
+"""Answers that carry audio: a whole file, a WAV or PCM stream, or server-sent events; each says it is generated."""
 
 from __future__ import annotations
 
@@ -10,9 +7,8 @@ import base64
 import io
 import json
 import logging
-import struct
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,12 +16,14 @@ from starlette.responses import Response
 
 from tts_fm.audio.files import FORMATS
 from tts_fm.audio.mel import SAMPLE_RATE
+from tts_fm.audio.stream import AudioStream, pcm16, wav_header
 from tts_fm.serve.worker import RequestTimeout, Scheduler, Ticket
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-    from tts_fm.synthesis import Request, Speech
+    from tts_fm.jobs import Chunk
+    from tts_fm.synthesis import Request
 
 log = logging.getLogger(__name__)
 BLOCK = 1 << 15  # bytes in one piece of a stream
@@ -47,7 +45,7 @@ class Line:
         self.ticket: Ticket | None = None
         self._gone = asyncio.ensure_future(self._watch(receive))
 
-    def join(self, scheduler: Scheduler, request: Request, timeout: float, streamed: bool | None) -> None:
+    def join(self, scheduler: Scheduler, request: Request, timeout: float, streamed: bool) -> None:
         """Submit the request; raises as Scheduler.submit."""
         self.ticket = scheduler.submit(request, self._emit, timeout, streamed)
 
@@ -123,53 +121,37 @@ class Stream(Response):
             await self.pieces.aclose()  # type: ignore[attr-defined]
 
 
-def note(voice: str, settings: Any) -> dict[str, str]:
-    """The metadata of a stream, as Speech.save writes it into files."""
-    how = f"voice {voice}, seed {settings.seed}, steps {settings.steps}, cfg {settings.cfg}"
-    return {"software": "tts_fm", "comment": f"generated speech; {how}"}
+async def waves(line: Line, first: Chunk) -> AsyncIterator[np.ndarray]:
+    """The waves of an answer, in order, as they are spoken; `first` is the chunk that was waited for already."""
+    kind, chunk = "chunk", first
+    while kind == "chunk":
+        yield chunk.wave
+        kind, chunk = await line.next()
 
 
-def encode(speech: Speech, format: str) -> bytes:
+def encode(waves: Sequence[np.ndarray], format: str, metadata: dict[str, str]) -> bytes:
     """A whole file."""
     file = io.BytesIO()
-    speech.save(file, format)
+    with AudioStream(file, format, metadata) as stream:
+        for wave in waves:
+            stream.write(wave)
     return file.getvalue()
 
 
-def pcm(wave: np.ndarray) -> bytes:
-    """(S,) float in [-1, 1] -> 16 bit little endian, rounded as libsndfile does."""
-    return np.clip(np.rint(wave * 32767.0), -32768, 32767).astype("<i2").tobytes()
-
-
-def wav_header(samples: int, metadata: dict[str, str]) -> bytes:
-    """The head of a 16 bit mono WAV of so many samples, with its metadata as a LIST chunk."""
-    info = b"INFO"
-    for name, key in ((b"ISFT", "software"), (b"ICMT", "comment")):
-        text = metadata[key].encode("ascii", "replace") + b"\0"
-        info += name + struct.pack("<I", len(text)) + text + b"\0" * (len(text) % 2)
-    head = b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, SAMPLE_RATE, 2 * SAMPLE_RATE, 2, 16)
-    head += b"LIST" + struct.pack("<I", len(info)) + info + b"data" + struct.pack("<I", 2 * samples)
-    return b"RIFF" + struct.pack("<I", len(head) + 2 * samples) + head
-
-
-async def audio_pieces(
-    line: Line, format: str, samples: int, metadata: dict[str, str], first: Any, done: Any
+async def pieces(
+    waves: AsyncIterator[np.ndarray], format: str, metadata: dict[str, str], done: Callable[[float], None]
 ) -> AsyncIterator[bytes]:
-    """WAV or PCM bytes, chunk by chunk; `first` is the chunk that was waited for already. done(seconds of audio) at the
-    end.
+    """WAV or PCM bytes, chunk by chunk. How many samples will come is not known, and the header says so: silence behind
+    each chunk is cut only when it is spoken. done(seconds of audio) at the end.
     """
     sent = 0
     if format == "wav":
-        yield wav_header(samples, metadata)
-    kind, chunk = "chunk", first
-    while kind == "chunk":
-        data = pcm(chunk.wave)
-        sent += len(data) // 2
+        yield wav_header(None, metadata)
+    async for wave in waves:
+        data = pcm16(wave)
+        sent += len(wave)
         for at in range(0, len(data), BLOCK):
             yield data[at : at + BLOCK]
-        kind, chunk = await line.next()
-    if sent != samples:
-        log.error("a stream of %d samples has %d", samples, sent)
     done(sent / SAMPLE_RATE)
 
 

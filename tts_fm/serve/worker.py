@@ -23,14 +23,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tts_fm.audio.levels import limit
-from tts_fm.audio.mel import HOP, SAMPLE_RATE
+from tts_fm.audio.mel import FRAMES_PER_SECOND
 from tts_fm.errors import TtsFmError
+from tts_fm.jobs import Chunk, InOrder, Job
 from tts_fm.serve.metrics import Metrics
+from tts_fm.synthesis import warnings_of
 
 if TYPE_CHECKING:
     from tts_fm.settings import Settings
-    from tts_fm.synthesis import TTS, Chunk, Job, Request
+    from tts_fm.synthesis import TTS, Request
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,6 @@ class PlanSummary:
     """What is known of an answer before any of it is spoken."""
 
     chunks: int
-    samples: int
     settings: Settings  # with the model's defaults filled in
     warnings: tuple[str, ...]
 
@@ -68,19 +68,17 @@ class PlanSummary:
 @dataclass(eq=False)
 class Ticket:
     """One request in the line. `emit(kind, value)` is called in the worker's thread: first ("planned", PlanSummary),
-    then ("chunk", Chunk) for each one if `streamed`, then ("done", Speech), or ("done", None) if streamed; or, at any
-    point, as the last, ("error", exception)."""
+    then ("chunk", Chunk) for each one, in order, then ("done", None); or, at any point, as the last, ("error",
+    exception)."""
 
     request: Request
-    streamed: bool | None  # None = streamed if it has more than one chunk
+    streamed: bool  # whether each chunk is waited for; else they may be spoken in any order
     emit: Callable[[str, Any], None]
     deadline: float  # time.monotonic()
     cancelled: bool = False
-    jobs: list[Job] = field(default_factory=list)
-    chunks: dict[int, Chunk] = field(default_factory=dict)
+    jobs: list[Job] = field(default_factory=list)  # what is left to speak
+    spoken: InOrder = field(default_factory=InOrder)
     turn: int = 0  # its place in the line; smaller is sooner
-    began: float = 0.0
-    start: float = 0.0  # seconds of audio that were streamed
 
     def cancel(self) -> None:
         """Nobody wants the answer any more; what is being computed for it alone is given up at the solver's next
@@ -127,10 +125,10 @@ class Scheduler:
     # ---- from other threads
 
     def submit(
-        self, request: Request, emit: Callable[[str, Any], None], timeout: float, streamed: bool | None = None
+        self, request: Request, emit: Callable[[str, Any], None], timeout: float, streamed: bool = False
     ) -> Ticket:
         """Join the line. Raises QueueFull or ServerStopped."""
-        ticket = Ticket(request, streamed, emit, time.monotonic() + timeout, began=time.monotonic())
+        ticket = Ticket(request, streamed, emit, time.monotonic() + timeout)
         with self._wake:
             if self._stopping:
                 raise ServerStopped("the server is shutting down")
@@ -203,7 +201,7 @@ class Scheduler:
                 continue
             try:
                 ticket.jobs = self.tts.plan(ticket.request)
-                seconds = samples_of(ticket.jobs) / SAMPLE_RATE
+                seconds = longest(ticket.jobs)
                 if seconds > self.max_audio_seconds:
                     raise ValueError(
                         f"this would be {seconds:.0f} s of audio; the limit is {self.max_audio_seconds:.0f} s: send "
@@ -212,8 +210,6 @@ class Scheduler:
             except Exception as error:  # noqa: BLE001 - one bad request must not end the thread
                 self._fail(ticket, error)
                 continue
-            if ticket.streamed is None:
-                ticket.streamed = len(ticket.jobs) > 1
             ticket.turn = next(self._turns)
             self._active.append(ticket)
             ticket.emit("planned", plan_summary(ticket.jobs))
@@ -290,32 +286,18 @@ class Scheduler:
         return spoken
 
     def _deliver(self, ticket: Ticket, job: Job, chunk: Chunk) -> None:
-        import numpy as np
-
-        from tts_fm.synthesis import moved
-
         # nobody asks for it here, and it is as large as the audio
-        chunk.mel = np.zeros((0, chunk.mel.shape[1]), np.float32)
+        chunk.mel = chunk.mel[:0].copy()
         ticket.jobs = [other for other in ticket.jobs if other is not job]
         ticket.turn = next(self._turns)
         self.metrics.count("audio_seconds_total", chunk.seconds)
         try:
-            if ticket.streamed:
-                chunk = moved(chunk, ticket.start)
-                ticket.start += chunk.seconds
-                chunk.wave = limit(chunk.wave, SAMPLE_RATE)
-                ticket.emit("chunk", chunk)
-            else:
-                ticket.chunks[job.index] = chunk
-            if ticket.jobs:
-                return
-            self._active.remove(ticket)
-            speech = None
-            if not ticket.streamed:
-                chunks = [ticket.chunks[i] for i in range(job.total)]
-                speech = self.tts.finish(job, chunks, time.monotonic() - ticket.began)
-            self._pace, self._spent = 0.8 * self._pace + 0.2 * self._spent, 0.0
-            ticket.emit("done", speech)
+            for ready in ticket.spoken.put(chunk):
+                ticket.emit("chunk", ready)
+            if not ticket.jobs:
+                self._active.remove(ticket)
+                self._pace, self._spent = 0.8 * self._pace + 0.2 * self._spent, 0.0
+                ticket.emit("done", None)
         except Exception as error:  # noqa: BLE001
             self._drop(ticket, error)
 
@@ -342,7 +324,7 @@ class Scheduler:
             self.metrics.count("errors_total")
             log.error("a request failed: %s at %s", type(error).__name__, place(error))
             log.debug("the failure in full", exc_info=error)
-        ticket.jobs, ticket.chunks = [], {}
+        ticket.jobs, ticket.spoken = [], InOrder()
         try:
             ticket.emit("error", error)
         except Exception:  # noqa: BLE001 - its event loop is gone
@@ -357,19 +339,15 @@ def return_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def samples_of(jobs: list[Job]) -> int:
-    """Samples that these chunks will have, pauses included: the vocoder makes (T - 1) hops of T frames."""
-    return sum((job.frames - len(job.prompt) - 1) * HOP + round(job.plan.pause * SAMPLE_RATE) for job in jobs)
+def longest(jobs: list[Job]) -> float:
+    """Seconds that these chunks last at most, pauses included: silence behind a chunk is cut."""
+    return sum((job.frames - len(job.prompt)) / FRAMES_PER_SECOND + job.plan.pause for job in jobs)
 
 
 def plan_summary(jobs: list[Job]) -> PlanSummary:
-    """The same warnings as the finished Speech will have."""
-    unknown = sorted({symbol for job in jobs for symbol in job.plan.unknown})
-    warnings = [
-        *jobs[0].voice.warnings,
-        *([f"the model does not know {' '.join(unknown)}; left out"] if unknown else []),
-    ]
-    return PlanSummary(len(jobs), samples_of(jobs), jobs[0].settings, tuple(warnings))
+    """What is known of the answer once it is planned."""
+    unknown = [symbol for job in jobs for symbol in job.plan.unknown]
+    return PlanSummary(len(jobs), jobs[0].settings, tuple(warnings_of(jobs[0].voice, unknown)))
 
 
 def place(error: BaseException) -> str:

@@ -1,0 +1,205 @@
+"""Audio written while it is made: to a file, a pipe or memory, piece by piece, in memory that does not grow with it.
+
+WAV and PCM are written here, 16 bit, mono; the other formats by libsndfile. A WAV header says how many samples follow:
+exactly where that is known beforehand or the file can be gone back in, else 0xFFFFFFFF, which players take for "until
+the end". S samples.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from tts_fm.audio.files import FORMATS, open_encoder
+from tts_fm.audio.mel import SAMPLE_RATE
+from tts_fm.audio.ogg import steady
+
+UNKNOWN = 0xFFFFFFFF  # the size of a chunk of RIFF that nobody knows yet
+AT_ONCE = ("wav", "pcm")  # formats whose bytes are final as soon as they are made
+BLOCK = 1 << 15  # samples in one write
+
+
+def pcm16(wave: np.ndarray) -> bytes:
+    """(S,) float in [-1, 1] -> 16 bit little endian, rounded as libsndfile does."""
+    return np.clip(np.rint(wave * 32767.0), -32768, 32767).astype("<i2").tobytes()
+
+
+def wav_header(samples: int | None, metadata: Mapping[str, str], rate: int = SAMPLE_RATE) -> bytes:
+    """The head of a 16 bit mono WAV of so many samples (None = not known), with its metadata as a LIST chunk."""
+    info = b"INFO"
+    for name, key in ((b"ISFT", "software"), (b"ICMT", "comment")):
+        text = metadata.get(key, "").encode("ascii", "replace")[:1000] + b"\0"
+        info += name + struct.pack("<I", len(text)) + text + b"\0" * (len(text) % 2)
+    head = b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16)
+    head += b"LIST" + struct.pack("<I", len(info)) + info + b"data"
+    size, whole = (UNKNOWN, UNKNOWN) if samples is None else (2 * samples, len(head) + 4 + 2 * samples)
+    return b"RIFF" + struct.pack("<I", whole) + head + struct.pack("<I", size)
+
+
+class AudioStream:
+    """Takes waves one after another. A context manager: at its end what was begun is completed, on an error a file is
+    taken away again.
+
+    target: a path, written beside itself and renamed at the end, or an open binary file, which may be a pipe. samples:
+    how many there will be, where that is known. Raises ValueError for an unknown format, OSError where writing fails.
+    """
+
+    def __init__(
+        self,
+        target: str | os.PathLike[str] | BinaryIO,
+        format: str,
+        metadata: Mapping[str, str] | None = None,
+        samples: int | None = None,
+        rate: int = SAMPLE_RATE,
+    ) -> None:
+        if format not in FORMATS:
+            raise ValueError(f"unknown audio format {format!r}; one of {', '.join(FORMATS)} works")
+        self.format, self.metadata, self.expected, self.rate = format, metadata or {}, samples, rate
+        self.path = None if hasattr(target, "write") else Path(target)  # type: ignore[arg-type]
+        self.part = None if self.path is None else self.path.with_name(self.path.name + ".part")
+        self._target: Any = target if self.path is None else None
+        self._file: Any = None  # what bytes go to
+        self._start: int | None = None  # place of the header, where it can be gone back to
+        self._encoder: Any = None
+        self.samples = 0  # written so far
+
+    def __enter__(self) -> AudioStream:
+        if self.part is not None:
+            self.part.unlink(missing_ok=True)
+            self._file = open(self.part, "x+b")  # x: never through a link that somebody put there
+        elif self.format in AT_ONCE:
+            self._file = self._target
+        else:
+            self._file = tempfile.TemporaryFile()
+        try:
+            if self.format == "wav":
+                self._start = _place(self._file)
+                self._file.write(wav_header(self.expected, self.metadata, self.rate))
+            elif self.format != "pcm":
+                self._sink = _Sink(self._file)
+                self._encoder = open_encoder(self._sink, self.rate, self.format, self.metadata)
+        except BaseException:
+            self._drop()
+            raise
+        return self
+
+    def write(self, wave: np.ndarray) -> None:
+        """(S,) float32 in [-1, 1], behind what was written."""
+        for start in range(0, len(wave), BLOCK):  # libsndfile's Vorbis encoder overflows its stack on long blocks
+            piece = wave[start : start + BLOCK]
+            if self._encoder is None:
+                self._file.write(pcm16(piece))
+            else:
+                self._sink.calling(self._encoder.write, piece)
+        self.samples += len(wave)
+        if self.path is None and self._encoder is None:
+            self._file.flush()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._complete()
+        finally:
+            self._drop()
+
+    def _complete(self) -> None:
+        if self._encoder is not None:
+            encoder, self._encoder = self._encoder, None
+            self._sink.calling(encoder.close)
+            if FORMATS[self.format][0] == "OGG":
+                steady(self._file)  # the same audio is the same file
+        if self._start is not None and self.samples != self.expected:
+            self._file.seek(self._start)
+            self._file.write(wav_header(self.samples, self.metadata, self.rate))
+            self._file.seek(0, io.SEEK_END)
+        if self.part is not None and self.path is not None:
+            self._file.close()
+            os.replace(self.part, self.path)
+            return
+        if self._file is not self._target:
+            self._file.seek(0)
+            while block := self._file.read(1 << 20):
+                self._target.write(block)
+        self._target.flush()
+
+    def _drop(self) -> None:
+        """Close, and take away what was not completed."""
+        if self._encoder is not None:
+            encoder, self._encoder = self._encoder, None
+            try:
+                self._sink.calling(encoder.close)
+            except OSError:
+                pass  # it is taken away
+        if self._file is not self._target:
+            self._file.close()
+        if self.part is not None:
+            self.part.unlink(missing_ok=True)
+
+
+def _place(file: Any) -> int | None:
+    """Where an open file stands, if it can be gone back in and written there; None for pipes and for files that only
+    grow.
+    """
+    try:
+        if not file.seekable():
+            return None
+        if os.name != "nt" and not isinstance(file, io.BytesIO):
+            import fcntl
+
+            if fcntl.fcntl(file.fileno(), fcntl.F_GETFL) & os.O_APPEND:
+                return None
+        return int(file.tell())
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+class _Sink:
+    """A file as libsndfile sees it. What goes wrong inside its calls is kept and raised outside: from a callback of C
+    no exception comes back.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._error: OSError | None = None
+
+    def calling(self, function: Any, *arguments: Any) -> None:
+        """Call libsndfile; OSError where the file could not take what it wrote."""
+        try:
+            function(*arguments)
+        except Exception:
+            if self._error is None:
+                raise
+        if self._error is not None:
+            raise self._error
+
+    def _guarded(self, function: Any, *arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except OSError as error:
+            self._error = self._error or error
+            return 0
+
+    def write(self, data: Any) -> int:
+        return int(self._guarded(self._file.write, data) or 0)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._guarded(self._file.seek, offset, whence))
+
+    def tell(self) -> int:
+        return int(self._guarded(self._file.tell))
+
+    def read(self, count: int = -1) -> bytes:
+        return self._guarded(self._file.read, count) or b""
+
+    def readinto(self, buffer: Any) -> int:
+        return int(self._guarded(self._file.readinto, buffer))
+
+    def flush(self) -> None:
+        self._guarded(self._file.flush)

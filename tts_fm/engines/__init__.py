@@ -1,0 +1,70 @@
+"""What a voice needs from its networks, with numpy arrays in and out: durations, flow, vocoder.
+
+An engine holds one model and computes with one library: torch.py with PyTorch on any device. Everything above this
+package (synthesis, edit, batch, server, demo) sees an Engine and arrays, never tensors. An engine knows ids and mels;
+it does not know texts, voices, chunks or requests. T mel frames with the prompt's, Tp of the prompt alone, N symbols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from tts_fm.settings import Settings
+from tts_fm.text.tokens import Tokenizer
+
+# (step, time of the flow, what is foreseen: the function makes the mel (T, 100) of each utterance); may raise to cancel
+OnStep = Callable[[int, float, Callable[[], list[np.ndarray]]], object]
+
+
+@dataclass
+class Utterance:
+    """What the flow is asked to speak: symbols behind a prompt."""
+
+    prompt: np.ndarray  # (Tp, 100) log-mel, float32
+    ids: list[int]  # (N,) symbols of the model's vocabulary, the prompt's first
+    durations: list[float] | None  # (N,) frames of each symbol; `aligned` models only
+    frames: int  # T: prompt and speech together
+    seed: int  # of the noise
+    given: np.ndarray | None = None  # (Tp,) bool, which frames of the prompt are kept; None = all of them
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Frames and symbols that it is padded to, always by at least one: the same alone and in every batch, so that
+        even bfloat16, whose rounding depends on shapes, gives the same bits."""
+        return (self.frames // 64 + 1) * 64, (len(self.ids) // 32 + 1) * 32
+
+
+class Engine(Protocol):
+    """One loaded model. Whatever else it is asked at the same time, the same utterance gives the same mel."""
+
+    text: str  # how the model is told the text: "aligned" (each symbol its own frames), "average" or "filler"
+    patch: int  # a prompt is cut to a multiple of so many frames
+    vocab: list[str]  # the symbols by id
+    lang: str | None  # the accent that the model was trained on, where it knows one
+    defaults: dict[str, Any]  # the model's own values for fields of Settings
+
+    def tokenizer(self, lang: str | None) -> Tokenizer:
+        """What turns a text into the model's symbols."""
+        ...
+
+    def durations(self, ids: Sequence[int], prompt: np.ndarray, speed: float) -> np.ndarray:
+        """Frames (N,) of each symbol at the pace of a prompt (Tp, 100), divided by speed. `aligned` models only."""
+        ...
+
+    def sample(
+        self, utterances: Sequence[Utterance], settings: Settings, on_step: OnStep | None = None
+    ) -> list[np.ndarray]:
+        """The mel (T, 100) of each, its prompt included: solved from noise in one batch, which must have one shape."""
+        ...
+
+    def decode(self, mel: np.ndarray) -> np.ndarray:
+        """Log-mel (T, 100) to a wave ((T - 1) * 256,) float32, not limited."""
+        ...
+
+    def about(self) -> str:
+        """The model in a few words: backbone, size, vocoder."""
+        ...

@@ -1,0 +1,120 @@
+"""Chunks on their way through the networks: what one job is, its seed, its share of a fixed duration, which jobs make
+one batch, and how chunks that were spoken in any order come out in theirs.
+
+It knows no networks. T mel frames, S samples at 24 kHz.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tts_fm.audio.mel import FRAMES_PER_SECOND, SAMPLE_RATE
+from tts_fm.engines import Utterance
+from tts_fm.settings import Settings
+from tts_fm.text.chunks import ChunkPlan
+from tts_fm.text.word_times import Word
+from tts_fm.voices import Voice
+
+# symbols, the frames of each (`aligned` models), frames of prompt and speech together
+Timed = tuple[list[int], list[float] | None, int]
+
+
+@dataclass
+class Job(Utterance):
+    """A chunk that is ready for the networks, and where it comes from."""
+
+    plan: ChunkPlan = None  # type: ignore[assignment]
+    settings: Settings = Settings()
+    voice: Voice = None  # type: ignore[assignment]
+    lang: str = "en-us"
+    request: int = 0  # its number among the requests that are spoken together
+    index: int = 0  # of the chunk in its request
+    total: int = 1  # chunks of the request
+
+
+@dataclass
+class Chunk:
+    """One spoken stretch of a text, as it is heard: loudness and limiter are applied."""
+
+    index: int
+    total: int
+    text: str  # normalised
+    wave: np.ndarray  # (S,) float32 in [-1, 1], with the pause that was asked for before it
+    start: float  # seconds, in the whole
+    words: list[Word]  # times in the whole; empty where the model is not aligned
+    mel: np.ndarray  # (T, 100) log-mel of the speech
+    unknown: dict[str, int]  # symbols of the text that the model does not have, with their counts
+
+    @property
+    def seconds(self) -> float:
+        return len(self.wave) / SAMPLE_RATE
+
+
+def moved(chunk: Chunk, start: float) -> Chunk:
+    """The chunk with its times shifted to begin at `start` seconds."""
+    return replace(chunk, start=start, words=[Word(w.text, w.start + start, w.end + start) for w in chunk.words])
+
+
+class InOrder:
+    """Chunks of one request, spoken in any order, given out in theirs, each with its place in time."""
+
+    def __init__(self) -> None:
+        self._early: dict[int, Chunk] = {}  # those whose turn has not come
+        self._next, self._samples = 0, 0
+
+    def put(self, chunk: Chunk) -> Iterator[Chunk]:
+        """Take a chunk; gives those whose turn has come."""
+        self._early[chunk.index] = chunk
+        while (ready := self._early.pop(self._next, None)) is not None:
+            start = self._samples / SAMPLE_RATE
+            self._next, self._samples = self._next + 1, self._samples + len(ready.wave)
+            yield moved(ready, start)
+
+
+def chunk_seed(settings: Settings, index: int) -> int:
+    """Seed of one chunk's noise: a hash of seed, item id and chunk number."""
+    key = f"{settings.seed}\0{settings.item}\0{index}".encode()
+    return int.from_bytes(hashlib.sha256(key).digest()[:7], "big")
+
+
+def grouped(jobs: Sequence[Job], batch_frames: int) -> Iterator[list[Job]]:
+    """Jobs of like settings and padded shape, `batch_frames` padded frames at a time; 0 = each alone, in order."""
+    if not batch_frames:
+        yield from ([job] for job in jobs)
+        return
+    group: list[Job] = []
+    for job in sorted(jobs, key=lambda j: (j.settings.solver_key(), j.shape, j.request, j.index)):
+        if group and not (alike(job, group[0]) and job.shape[0] * (len(group) + 1) <= batch_frames):
+            yield group
+            group = []
+        group.append(job)
+    if group:
+        yield group
+
+
+def alike(one: Job, other: Job) -> bool:
+    """Whether two jobs can be spoken in one batch."""
+    return (one.settings.solver_key(), one.shape) == (other.settings.solver_key(), other.shape)
+
+
+def fit_total(timed: list[Timed], prompt: int, seconds: float) -> list[Timed]:
+    """Stretch all chunks alike so that together they last `seconds`. Raises ValueError where that is not possible."""
+    total = sum(frames - prompt for _, _, frames in timed)
+    wanted = seconds * FRAMES_PER_SECOND
+    if not 0.2 <= wanted / total <= 5:
+        raise ValueError(
+            f"the text takes {total / FRAMES_PER_SECOND:.1f} s at speed 1; a duration of {seconds:.1f} s is out of "
+            "reach (0.2 to 5 times)"
+        )
+    result: list[Timed] = []
+    for ids, durations, frames in timed:
+        new = (frames - prompt) * wanted / total
+        if durations is not None:
+            factor = new / max(sum(durations[1:]), 1e-6)
+            durations = [durations[0], *[d * factor for d in durations[1:]]]
+        result.append((ids, durations, prompt + max(1, round(new))))
+    return result
