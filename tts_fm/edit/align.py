@@ -99,7 +99,7 @@ class Aligner:
         import torch
 
         samples = _checked(wave)
-        plans = plan_chunks(text, AllUnits(lang), lang, budget=math.inf)
+        plans = plan_chunks(" ".join(text.split()), AllUnits(lang), lang, budget=math.inf)
         units = [unit for i, plan in enumerate(plans) for unit in ([" "] * (i > 0) + plan.units)]
         padded = np.pad(samples, (0, max(0, MIN_SAMPLES - len(samples))))
         mel = torch.from_numpy(log_mel(padded))  # (T, 100)

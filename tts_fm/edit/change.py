@@ -212,7 +212,7 @@ def read(text: str, tokenizer: Tokenizer, lang: str, name: str = "the text") -> 
     """A text as a Script. ValueError, which calls it `name`, when it is empty or asks for a pause."""
     if not text.strip():
         raise ValueError(f"{name} is empty; editing needs what the recording says and what it shall say")
-    plans = plan_chunks(text, tokenizer, lang, budget=1e9)
+    plans = plan_chunks(" ".join(text.split()), tokenizer, lang, budget=1e9)
     if len(plans) > 1 or plans[0].pause:
         raise ValueError(f"{name} holds a <break>, which cannot be put into a recording; leave it out")
     words = [word for word in plans[0].text.split() if any(char.isalnum() for char in word)]

@@ -6,17 +6,22 @@ the budget.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
-from tts_fm.text.markup import Break, Ipa, parse_markup
-from tts_fm.text.normalise import normalise
+from tts_fm.text.markup import Break, Ipa, Text, parse_markup
+from tts_fm.text.normalise import normalise_line, said_line
+from tts_fm.text.plain import Block, pause_between, read_plain
 from tts_fm.text.split import pack, sentences
 from tts_fm.text.tokens import PhonemeTokenizer, Tokenizer
 
 LONGEST_TEXT = 100_000  # characters in one request
 CHARS_PER_SECOND = 14.0  # of English read aloud; only used to pack sentences into chunks
-SLOT = 0xE000  # private-use characters that stand for the words whose phones the user gave, while sentences are split
+SHORTEST_PAUSE = 0.4  # seconds between two blocks that are spoken apart; less comes with a full stop anyway
+SLOT = 0xF0000  # private-use characters that stand for the marks of a text, while it is normalised and split
+_PRIVATE = re.compile("[\ue000-\uf8ff\U000f0000-\U0010ffff]")
 
 
 @dataclass(frozen=True)
@@ -42,12 +47,13 @@ def plan_chunks(
         )
     plans: list[ChunkPlan] = []
     pause = 0.0
-    for run, words in _runs(text, lang):
-        if isinstance(run, Break):
-            pause += run.seconds
+    marks: list[Ipa | Break] = []
+    for run in _runs(text, lang, marks):
+        if isinstance(run, float):
+            pause += run
             continue
         for chunk in pack(sentences(run), budget, lambda t: (0.3 + len(t) / CHARS_PER_SECOND) / speed):
-            plan = _plan(chunk, words, tokenizer, pause)
+            plan = _plan(chunk, marks, tokenizer, pause)
             if plan is not None:
                 plans.append(plan)
                 pause = 0.0
@@ -61,28 +67,51 @@ def plan_chunks(
     return plans
 
 
-def _runs(text: str, lang: str) -> list[tuple[str | Break, list[Ipa]]]:
-    """The text between breaks, normalised, with one private-use character for each word in IPA; and the breaks."""
-    runs: list[tuple[str | Break, list[Ipa]]] = []
-    words: list[Ipa] = []
-    current = ""
-    for piece in parse_markup(text):
-        if isinstance(piece, Break):
-            runs += [(current, words), (piece, [])]
+def _runs(text: str, lang: str, marks: list[Ipa | Break]) -> Iterator[str | float]:
+    """The text between pauses, normalised, with one private-use character for each mark of `marks`, which is filled;
+    and the pauses in seconds. Where a full stop is pause enough (the items of a list), blocks stay together.
+    """
+    current, before = "", None
+    for block in _blocks(text, marks):
+        pause = pause_between(before, block)
+        if pause >= SHORTEST_PAUSE:
+            yield from _cut(current, marks)
             current = ""
-        elif isinstance(piece, Ipa):
-            current += chr(SLOT + len(words) % 6000)
-            words.append(piece)
+            yield pause if before is not None and before.kind != "scene" else 0.0  # a scene's pause is given once
+        before = block
+        if block.kind != "scene":
+            current += "\n" + normalise_line(block.text, lang)
+    yield from _cut(current, marks)
+
+
+def _blocks(text: str, marks: list[Ipa | Break]) -> list[Block]:
+    """The blocks of a text, each but the last with a mark at its end, so that a pause is heard."""
+    shown = ""
+    for piece in parse_markup(_PRIVATE.sub(" ", text)):
+        if isinstance(piece, Text):
+            shown += piece.text
         else:
-            before, after = piece.text[:1].isspace(), piece.text[-1:].isspace()
-            spoken = normalise(piece.text, lang)
-            current += (" " if before and current else "") + spoken + (" " if after else "")
-    return [*runs, (current, words)]
+            shown += chr(SLOT + len(marks))
+            marks.append(piece)
+    blocks = read_plain(shown)
+    lines = [said_line(block, ended=n < len(blocks) - 1) for n, block in enumerate(blocks)]
+    return [replace(block, text=line) for block, line in zip(blocks, lines, strict=True)]
 
 
-def _plan(chunk: str, words: list[Ipa], tokenizer: Tokenizer, pause: float) -> ChunkPlan | None:
+def _cut(text: str, marks: Sequence[Ipa | Break]) -> Iterator[str | float]:
+    """A stretch of text, cut at its breaks."""
+    start = 0
+    for n, char in enumerate(text):
+        mark = marks[ord(char) - SLOT] if char >= chr(SLOT) else None
+        if isinstance(mark, Break):
+            yield from (text[start:n], mark.seconds)
+            start = n + 1
+    yield text[start:]
+
+
+def _plan(chunk: str, marks: Sequence[Ipa | Break], tokenizer: Tokenizer, pause: float) -> ChunkPlan | None:
     """Symbols of one chunk; None where it holds no letter."""
-    shown = "".join(words[ord(c) - SLOT].word if 0 <= ord(c) - SLOT < len(words) else c for c in chunk)
+    shown = "".join(part if isinstance(part, str) else part.word for part in _parts(chunk, marks))
     if not any(c.isalnum() for c in shown):
         return None
     if not isinstance(tokenizer, PhonemeTokenizer):
@@ -91,7 +120,7 @@ def _plan(chunk: str, words: list[Ipa], tokenizer: Tokenizer, pause: float) -> C
     ids: list[int] = []
     units: list[str] = []
     unknown: Counter[str] = Counter()
-    for part in _parts(chunk, words):
+    for part in _parts(chunk, marks):
         if isinstance(part, str) and not part.strip():
             encoded = tokenizer.encode_units([" "] if units else [])
         elif isinstance(part, str):
@@ -105,11 +134,13 @@ def _plan(chunk: str, words: list[Ipa], tokenizer: Tokenizer, pause: float) -> C
     return ChunkPlan(shown, ids, units, pause, unknown) if ids else None
 
 
-def _parts(chunk: str, words: list[Ipa]) -> list[str | Ipa]:
+def _parts(chunk: str, marks: Sequence[Ipa | Break]) -> list[str | Ipa]:
+    """A chunk as text and the words whose phones the user gave."""
     parts: list[str | Ipa] = [""]
     for char in chunk:
-        if 0 <= ord(char) - SLOT < len(words):
-            parts += [words[ord(char) - SLOT], ""]
+        mark = marks[ord(char) - SLOT] if char >= chr(SLOT) else None
+        if isinstance(mark, Ipa):
+            parts += [mark, ""]
         else:
             parts[-1] = str(parts[-1]) + char
     return [part for part in parts if part != ""]

@@ -13,13 +13,21 @@ import re
 import unicodedata
 
 from tts_fm.text.numbers import speak_numbers
+from tts_fm.text.plain import Block, read_plain
 from tts_fm.text.spell import cardinal, ordinal
 
 
 def normalise(text: str, lang: str = "en-us") -> str:
-    """`text` as it is to be spoken, in `lang` (espeak code; en-gb reads 3/7/2024 as the third of July). Never
-    raises.
+    """`text` as it is to be spoken, in `lang` (espeak code; en-gb reads 3/7/2024 as the third of July), a line for each
+    heading, paragraph or list item. Never raises.
     """
+    blocks = (block for block in read_plain(text) if block.kind != "scene")
+    lines = (normalise_line(said_line(block, ended=False), lang) for block in blocks)
+    return "\n".join(line for line in lines if any(char.isalnum() for char in line))
+
+
+def normalise_line(text: str, lang: str = "en-us") -> str:
+    """`text` as it is to be spoken, when it is all of one paragraph; private-use characters stay."""
     text = _clean(text)
     if not lang.lower().startswith("en"):
         return _tidy(_drop_rest(text, keep="LMNS"))
@@ -29,6 +37,20 @@ def normalise(text: str, lang: str = "en-us") -> str:
     text = _speak_abbreviations(text)
     text = speak_numbers(text, gb)
     return _tidy(_drop_rest(_speak_symbols(text)))
+
+
+_END = re.compile(r"[.!?…:;,。！？、，—–-][\"'”’»)\]*_]{0,4}$")
+_SENTENCE_END = re.compile(r"[.!?…:。！？][\"'”’»)\]*_]{0,4}$")
+
+
+def said_line(block: Block, ended: bool = True) -> str:
+    """The text of a block as one line: a full stop after a heading's number, commas between the lines of verse; `ended`
+    puts a full stop after it where no mark ends it.
+    """
+    between = "." if block.kind == "heading" else ","
+    lines = [line if _END.search(line) else line + between for line in block.lines]
+    text = " ".join([*lines[:-1], block.lines[-1]]).strip()
+    return re.sub(r"[,;]$", "", text) + "." if ended and text and not _SENTENCE_END.search(text) else text
 
 
 # Clean-up: one spelling for what looks alike
@@ -48,22 +70,19 @@ _VULGAR = re.compile(r"(?<=[0-9]) ?(?=[\u00bc-\u00be\u2150-\u215e\u2189])")
 _RAISED = re.compile(
     r"(?<=[0-9)])[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b]+|[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b]{2,}"
 )
-_PARAGRAPH = re.compile(r"\n(?: ?\n)+|\n ?(?=(?:[-*•‣·–—]|[0-9]{1,3}[.)]) )|[\u2029\f]")
 _TAG = re.compile(r"</?(?:b|i|u|p|a|em|strong|br|span|div|h[1-6]|li|ul|ol|code)(?: [^<>]{0,200})?/?>", re.IGNORECASE)
-_BULLET = re.compile(r"^[-–—]{1,6} *(?![0-9.$£€ ])|^[-–—*•‣·>#]{1,6} +|^#{1,6}(?=[^\W\d])", re.MULTILINE)
+_BULLET = re.compile(r"^[-–—]{1,6} *(?![0-9.$£€ ])|^[-–—*•‣·>#]{1,6} +|^#{1,6}(?=[^\W\d])")
 
 
 def _clean(text: str) -> str:
-    """NFKC, straight quotes, ASCII digits, no controls, one space between words, one line a paragraph."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\u2028", "\n").replace("\x85", "\n")
+    """NFKC, straight quotes, ASCII digits, no controls, one space between words."""
     text = _RAISED.sub(lambda match: "^" + unicodedata.normalize("NFKC", match.group()), text)
     text = _VULGAR.sub(" ", text.translate(_FIRST))
     text = unicodedata.normalize("NFKC", text).translate(_FIRST)
     if not text.isascii():
         text = "".join(map(_plain_char, text))
-    text = _PARAGRAPH.sub("\v", re.sub(r"[ \t\v\xa0]+", " ", _TAG.sub(" ", text))).replace("\n", " ")
-    lines = (" ".join(re.sub(r"[\x00-\x08\x0e-\x1f\x7f]", " ", line).split()) for line in text.split("\v"))
-    return _BULLET.sub("", "\n".join(line for line in lines if line))
+    text = re.sub(r"[\x00-\x1f\x7f]", " ", _TAG.sub(" ", text))
+    return _BULLET.sub("", " ".join(text.split()))
 
 
 def _plain_char(char: str) -> str:
@@ -73,21 +92,16 @@ def _plain_char(char: str) -> str:
     if category[0] == "N":
         value = unicodedata.numeric(char)
         return str(int(value)) if category == "Nd" or value < 10 else f" {int(value)} "
-    return " " if category in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") else char
+    return " " if category in ("Cc", "Cf", "Cs", "Cn", "Zl", "Zp") else char
 
 
 def _tidy(text: str) -> str:
     """One space between words, none before a closing mark, no commas in a row."""
-    lines: list[str] = []
-    for line in text.split("\n"):
-        line = " ".join(line.split())
-        line = re.sub(r" (?=[,;:.!?)](?![^\W_]))", "", line)
-        line = re.sub(r"([,;:])(?:[,;:])+", r"\1", line)
-        line = re.sub(r"[,;:]+(?=[.!?])", "", line)
-        line = re.sub(r"(?<=[(]) | (?=\))|\(\)", "", line).strip()
-        if any(char.isalnum() for char in line) or (line and not lines and "\n" not in text):
-            lines.append(line)
-    return "\n".join(lines)
+    line = " ".join(text.split())
+    line = re.sub(r" (?=[,;:.!?)](?![^\W_]))", "", line)
+    line = re.sub(r"([,;:])(?:[,;:])+", r"\1", line)
+    line = re.sub(r"[,;:]+(?=[.!?])", "", line)
+    return re.sub(r"(?<=[(]) | (?=\))|\(\)", "", line).strip()
 
 
 # E-mail and web addresses
@@ -352,7 +366,8 @@ def _drop_rest(text: str, keep: str = "LM") -> str:
     if text.isascii():
         return text
     text = "".join(
-        char if char.isascii() or char in "—–" or unicodedata.category(char)[0] in keep else " " for char in text
+        char if char.isascii() or char in "—–" or char >= "\U000f0000" or unicodedata.category(char)[0] in keep else " "
+        for char in text
     )
     return re.sub(
         r"[\u2600-\u27bf\ufe00-\ufe0f\U0001f000-\U0001faff]|(?<![^\W_])[\u0300-\u036f\u20d0-\u20ff]+", " ", text

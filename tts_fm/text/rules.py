@@ -8,7 +8,7 @@ in which they are written, each over the whole text, so time is linear.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 Say = Callable[[re.Match[str], bool], str | None]  # what is said instead of a match; None leaves it
 
@@ -34,7 +34,7 @@ class Rules(list[tuple[re.Pattern[str], Say]]):
         return text
 
 
-def one_of(table: dict[str, str] | frozenset[str]) -> str:
+def one_of(table: Iterable[str]) -> str:
     """The names of a table as one alternative of a pattern, the longest first."""
     return "|".join(re.escape(name) for name in sorted(table, key=len, reverse=True))
 
