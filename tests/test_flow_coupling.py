@@ -69,5 +69,9 @@ def test_seeded_pairs_do_not_depend_on_batch_or_padding():
     assert torch.equal(together[1:2, :21], seeded_pairs([8], torch.zeros(1, 21, 5), torch.tensor([21])))
     assert bool((together[1, 21:] == 0).all()) and abs(float(together[0].std()) - 1) < 0.2
     assert torch.equal(torch.random.get_rng_state(), state)
+    for seed, frames in ((0, 16), (3, 321), (2**55 + 12345, 97)):  # whole rows of 16 numbers, and not
+        drawn = torch.randn(frames, 5, generator=torch.Generator().manual_seed(seed))
+        found = seeded_pairs([seed], torch.zeros(1, frames, 5), [frames])[0]
+        assert torch.allclose(found, drawn, rtol=0, atol=2e-6)
     with pytest.raises(ValueError, match="as many seeds"):
         seeded_pairs([1], torch.zeros(2, 3, 4), [3, 3])

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from flow_toys import Mixture
@@ -41,6 +42,24 @@ def test_formula(scale):
     b = Branches()
     assert torch.allclose(guided(b.pair, scale)(X, T), b.full + scale * (b.full - b.null))
     assert b.asked == [True] and cfg is guided
+
+
+def test_arrays_are_guided_as_tensors_are():
+    b, mask = Branches(), torch.arange(5)[None] < torch.tensor([5, 2, 4])[:, None]
+
+    def arrays(work):
+        return lambda *asked: tuple(None if v is None else v.numpy() for v in work(*asked))
+
+    for scale in (2.0, torch.tensor([0.0, 1.0, 3.0])):
+        want = guided(b.pair, scale, (0.0, 0.9), 0.7, mask)(X, T)
+        plain = scale if isinstance(scale, float) else scale.numpy()
+        got = guided(arrays(b.pair), plain, (0.0, 0.9), 0.7, mask.numpy())(X.numpy(), T.numpy())
+        assert got.dtype == np.float32 and np.allclose(got, want.numpy(), rtol=0, atol=1e-6)
+    want, got = (f(s, 2.0, 0.5)(*a) for f, s, a in (
+        (guided_split, b.triple, (X, T)), (guided_split, arrays(b.triple), (X.numpy(), T.numpy()))))  # fmt: skip
+    assert np.allclose(got, want.numpy(), rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match="finite"):
+        guided(arrays(b.pair), np.array([np.nan, 0, 0]))
 
 
 def test_scale_zero_and_outside_the_interval_ask_for_one_branch_and_change_nothing():

@@ -7,12 +7,14 @@ from __future__ import annotations
 import builtins
 import math
 
+import numpy as np
 import pytest
 import torch
 from flow_toys import Gaussian, Mixture
 from torchdiffeq import odeint
 
 from tts_fm.flow import OTPath, nfe, solve, time_grid
+from tts_fm.flow.solvers import asked_times
 from tts_fm.flow.tables import TABLES
 
 TORCHDIFFEQ = {"euler": "euler", "midpoint": "midpoint", "heun": "heun2", "rk4": "rk4"}
@@ -77,7 +79,7 @@ def test_agrees_with_torchdiffeq_on_the_same_grid(method, grid):
     def velocity(x, t):
         return net(torch.cat([x, t.expand(3)[:, None, None].expand(3, 5, 1)], -1))
 
-    theirs = odeint(lambda t, x: velocity(x, t), x0, grid, method=TORCHDIFFEQ[method])[-1]
+    theirs = odeint(lambda t, x: velocity(x, t), x0, torch.from_numpy(grid), method=TORCHDIFFEQ[method])[-1]
     assert torch.allclose(solve(velocity, x0, grid, method), theirs, rtol=0, atol=1e-6)
 
 
@@ -108,7 +110,7 @@ def test_nfe_counts_calls_and_every_t_is_float32_of_batch_size(method):
 
 def test_bf16_state_with_float32_grid_stays_close_to_float32():
     toy, x0 = Gaussian(), noise(2, 8, 4, dtype=torch.float32).bfloat16().float()
-    grid = time_grid(500, "sway")
+    grid = torch.from_numpy(time_grid(500, "sway"))
     assert not bool((grid.bfloat16().diff() > 0).all())  # what a 16-bit grid would have become
     full, low = solve(toy.velocity, x0, grid), solve(toy.velocity, x0.bfloat16(), grid)
     assert low.dtype == torch.bfloat16
@@ -196,6 +198,30 @@ def test_on_step_sees_the_start_of_each_interval_and_may_cancel(method):
     with pytest.raises(Cancelled):
         solve(lambda x, t: calls.append(1) or x, x0, grid, method, on_step=stop)
     assert len(calls) == nfe(method, 2) + 1
+
+
+@pytest.mark.parametrize("method", TABLES)
+def test_arrays_are_solved_as_tensors_are(method):
+    toy, x0, grid = Gaussian(), noise(2, 3, 4, dtype=torch.float32), time_grid(6, "sway")
+
+    def velocity(x, t):
+        assert isinstance(x, np.ndarray) and t.dtype == np.float32 and t.shape == (2,)
+        return toy.velocity(torch.from_numpy(x), torch.from_numpy(t)).numpy()
+
+    seen = []
+    got = solve(velocity, x0.numpy(), grid, method, on_step=lambda i, x, t, v: seen.append(float(t[0])))
+    assert got.dtype == np.float32 and seen == grid[:-1].tolist()
+    assert np.allclose(got, solve(toy.velocity, x0, grid, method).numpy(), rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match="tensors only"):
+        solve(velocity, x0.numpy(), grid, "dopri5")
+
+
+@pytest.mark.parametrize("method", TABLES)
+def test_asked_times_are_those_that_the_velocity_sees(method):
+    seen = []
+    solve(lambda x, t: seen.append(float(t[0])) or x, noise(1, 2, 2), time_grid(5, "sway"), method)
+    assert asked_times(time_grid(5, "sway"), method) == list(dict.fromkeys(seen))
+    assert asked_times([0, 1], "dopri5") == []
 
 
 def test_gradients_flow_through_the_solver():

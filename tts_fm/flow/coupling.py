@@ -15,6 +15,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .noise import seeded_normal
+
 
 def couple(kind: str, x0: Tensor, x1: Tensor, mask: Tensor | None = None) -> Tensor:
     """x0 in the order that goes with x1: kind "independent" (as it is), "pairs" (already matched by the caller) or
@@ -64,6 +66,5 @@ def seeded_pairs(seeds: Sequence[int], x1: Tensor, lengths: Sequence[int] | Tens
         raise ValueError(f"{len(x1)} clips need as many seeds and lengths, got {len(seeds)} and {len(lengths)}")
     x0 = torch.zeros(x1.shape, dtype=torch.float32)
     for b, (seed, length) in enumerate(zip(seeds, lengths, strict=True)):
-        generator = torch.Generator().manual_seed(int(seed))
-        x0[b, : int(length)] = torch.randn(int(length), *x1.shape[2:], generator=generator)
+        x0[b, : int(length)] = torch.from_numpy(seeded_normal(int(seed), (int(length), *x1.shape[2:])))
     return x0.to(x1.device)

@@ -1,23 +1,26 @@
 """Guidance: each function wraps a velocity and returns a velocity of the same form, (x (B, T, D), t (B,)) -> (B, T, D).
 
 B = batch, T = frames, D = channels. The scale is w in v + w (v - v_null): 0 is off (other projects write g = 1 + w).
-Branches come from one call of the caller's function, so that it can run them as one batch; a branch that cannot change
-the result is not asked for. Knows nothing of text, audio or networks.
+Tensors and numpy arrays are taken alike; arrays need no torch. Branches come from one call of the caller's function, so
+that it can run them as one batch; a branch that cannot change the result is not asked for. Knows nothing of text, audio
+or networks.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
-Velocity = Callable[[Tensor, Tensor], Tensor]
-Pair = Callable[[Tensor, Tensor, bool], tuple[Tensor, Tensor | None]]
-Triple = Callable[[Tensor, Tensor, bool, bool], tuple[Tensor, Tensor | None, Tensor | None]]
-Scale = float | Tensor  # one number for all, or (B,) one per item
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Velocity = Callable[[Any, Any], Any]  # of tensors or of arrays
+Pair = Callable[[Any, Any, bool], tuple[Any, Any]]
+Triple = Callable[[Any, Any, bool, bool], tuple[Any, Any, Any]]
+Scale = Any  # one number for all, or (B,) one per item
 
 
 def guided(
@@ -25,12 +28,12 @@ def guided(
     scale: Scale,
     interval: tuple[float, float] = (0.0, 1.0),
     rescale: float = 0.0,
-    mask: Tensor | None = None,
+    mask: Any = None,
 ) -> Velocity:
     """Classifier-free guidance (arXiv 2207.12598, as in F5-TTS): v + scale (v - v_null).
 
     conditional_and_null(x, t, need_null) -> (v, v_null or None), both branches in one batch; need_null is False outside
-    the interval and at scale 0, where the result is v itself. scale: a finite number or (B,) tensor, one per item.
+    the interval and at scale 0, where the result is v itself. scale: a finite number or (B,), one per item.
     interval: guide only where low <= t < high (arXiv 2404.07724); high = 1 includes t = 1. rescale in [0, 1]: shrink
     the result so that its standard deviation per item goes that share of the way back to v's (arXiv 2305.08891, section
     3.4); it is measured over frames with mask (B, T) True (None: all), so pass the mask whenever the batch is padded.
@@ -39,7 +42,7 @@ def guided(
     if not 0 <= rescale <= 1:
         raise ValueError(f"guidance rescale must lie in [0, 1], got {rescale}; 0 is off, 0.7 is the paper's")
 
-    def velocity(x: Tensor, t: Tensor) -> Tensor:
+    def velocity(x: Any, t: Any) -> Any:
         weight = _weight(scale, t, interval)
         need_null = bool((weight != 0).any())
         v, v_null = conditional_and_null(x, t, need_null)
@@ -48,8 +51,8 @@ def guided(
         w = _as(weight, v)
         result = v + w * (v - _given(v_null, "null"))
         if rescale > 0:
-            ratio = _std(v, mask) / _std(result, mask).clamp(min=1e-8)
-            result = torch.where(w != 0, result * (rescale * ratio + (1 - rescale)).to(v.dtype), result)
+            ratio = _std(v, mask) / _std(result, mask).clip(1e-8)
+            result = _where(w != 0, result * _cast(rescale * ratio + (1 - rescale), v), result)
         return result
 
     return velocity
@@ -68,11 +71,11 @@ def guided_split(
     v_full sees text and prompt, v_no_text the prompt only, v_null neither. Equal scales give plain `guided` with that
     scale, and then v_no_text is not computed; audio_scale 0 does without v_null; both 0, or t outside the interval, is
     v_full alone. three_branches(x, t, need_no_text, need_null) -> (v_full, v_no_text or None, v_null or None). Scales:
-    numbers or (B,) tensors.
+    numbers or (B,).
     """
     _check(interval, text_scale, audio_scale)
 
-    def velocity(x: Tensor, t: Tensor) -> Tensor:
+    def velocity(x: Any, t: Any) -> Any:
         text, audio = _weight(text_scale, t, interval), _weight(audio_scale, t, interval)
         need_no_text, need_null = bool((audio != text).any()), bool((audio != 0).any())
         v, v_no_text, v_null = three_branches(x, t, need_no_text, need_null)
@@ -103,6 +106,8 @@ class ClassifierGuidance:
     t_min: float = 0.01
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        import torch
+
         v = self.velocity(x, t)
         if self.scale == 0:
             return v
@@ -114,30 +119,49 @@ class ClassifierGuidance:
         return v + _as(self.scale * (1 - (1 - self.sigma_min) * safe) / safe, v) * slope.to(v.dtype)
 
 
-def _weight(scale: Scale, t: Tensor, interval: tuple[float, float]) -> Tensor:
+def _weight(scale: Scale, t: Any, interval: tuple[float, float]) -> Any:
     """(B,) float32: the scale where t is inside the interval, else 0."""
     low, high = interval
     inside = (t >= low) & ((t < high) | (high >= 1))
+    if isinstance(t, np.ndarray):
+        return np.where(inside, np.broadcast_to(np.asarray(scale, np.float32), t.shape), np.float32(0))
+    import torch
+
     weight = torch.as_tensor(scale, dtype=torch.float32, device=t.device).expand(t.shape)
     return torch.where(inside, weight, torch.zeros_like(weight))
 
 
-def _as(weight: Tensor, v: Tensor) -> Tensor:
+def _as(weight: Any, v: Any) -> Any:
     """(B,) -> (B, 1, 1...) in v's dtype."""
-    return weight.to(v.dtype).reshape(-1, *[1] * (v.ndim - 1))
+    return _cast(weight, v).reshape(-1, *[1] * (v.ndim - 1))
 
 
-def _std(v: Tensor, mask: Tensor | None) -> Tensor:
+def _cast(x: Any, v: Any) -> Any:
+    """x in v's dtype."""
+    return x.astype(v.dtype) if isinstance(v, np.ndarray) else x.to(v.dtype)
+
+
+def _where(condition: Any, x: Any, y: Any) -> Any:
+    if isinstance(x, np.ndarray):
+        return np.where(condition, x, y)
+    import torch
+
+    return torch.where(condition, x, y)
+
+
+def _std(v: Any, mask: Any) -> Any:
     """Per-item standard deviation over real frames and channels, float32, (B, 1, 1...)."""
-    keep = torch.ones(v.shape[:2], device=v.device) if mask is None else mask.to(torch.float32)
-    keep = keep.reshape(*v.shape[:2], *[1] * (v.ndim - 2)).expand(v.shape)
+    v = v.astype(np.float32) if isinstance(v, np.ndarray) else v.float()
+    keep = v * 0 + 1
+    if mask is not None:
+        keep = keep * _cast(mask, v).reshape(*v.shape[:2], *[1] * (v.ndim - 2))
     axes = tuple(range(1, v.ndim))
-    count = keep.sum(axes, keepdim=True).clamp(min=1)
-    mean = (v.float() * keep).sum(axes, keepdim=True) / count
-    return (((v.float() - mean) * keep).square().sum(axes, keepdim=True) / count).sqrt()
+    count = keep.sum(axes, keepdims=True).clip(1)
+    mean = (v * keep).sum(axes, keepdims=True) / count
+    return ((((v - mean) * keep) ** 2).sum(axes, keepdims=True) / count) ** 0.5
 
 
-def _given(v: Tensor | None, name: str) -> Tensor:
+def _given(v: Any, name: str) -> Any:
     if v is None:
         raise ValueError(f"guidance asked for the {name} branch and got None; return it whenever it is asked for")
     return v
@@ -150,5 +174,5 @@ def _check(interval: tuple[float, float], *scales: Scale) -> None:
             f"guidance interval must satisfy 0 <= low <= high <= 1, got {interval}; (0, 1) guides everywhere"
         )
     for scale in scales:
-        if not (bool(torch.isfinite(scale).all()) if isinstance(scale, Tensor) else math.isfinite(scale)):
+        if not np.isfinite(scale.detach().cpu() if hasattr(scale, "detach") else scale).all():
             raise ValueError(f"guidance scale must be finite, got {scale}; 2 is F5-TTS's, 0 is off")

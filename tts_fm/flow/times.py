@@ -3,7 +3,8 @@ in.
 
 t = 0 is noise, t = 1 is data. B = batch, N = steps (number of intervals, so a grid has N + 1 points). Every law and
 every grid is one idea: an increasing map of [0, 1] onto itself (a warp), applied to uniform random numbers (then it is
-the quantile function of the law) or to equally spaced ones (then it is a grid). Knows nothing of models or solvers.
+the quantile function of the law) or to equally spaced ones (then it is a grid). Laws give torch tensors; grids are
+numpy arrays and need no torch. Knows nothing of models or solvers.
 
 Signs: papers that put the noise at t = 1 (SD3, diffusers) use the mirrored t; a logit-normal mean ported from them
 changes sign.
@@ -14,13 +15,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from .tables import f5_points
 
-Warp = Callable[[Tensor], Tensor]
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Warp = Callable[[Any], Any]  # a tensor to a tensor, an array to an array
 STEEPEST = 2 / (math.pi - 2)  # above this coefficient (about 1.752) sway and mode turn back on themselves
 
 
@@ -28,16 +33,17 @@ STEEPEST = 2 / (math.pi - 2)  # above this coefficient (about 1.752) sway and mo
 # -------------------------------------------------------------------------
 
 
-def sway_warp(u: Tensor, coef: float = -1.0) -> Tensor:
+def sway_warp(u: Any, coef: float = -1.0) -> Any:
     """u + coef (cos(pi u / 2) - 1 + u), F5-TTS (arXiv 2410.06885); -1 gives 1 - cos(pi u / 2), dense near the noise.
 
     coef lies in [-1, 1.752]: outside, the map is not increasing (ValueError). 0 is the identity.
     """
     _check_range("sway", coef, -1.0, STEEPEST)
-    return u + coef * (torch.cos(math.pi / 2 * u) - 1 + u)
+    angle = math.pi / 2 * u
+    return u + coef * ((np.cos(angle) if isinstance(u, np.ndarray) else angle.cos()) - 1 + u)
 
 
-def shift_warp(u: Tensor, coef: float = 0.5) -> Tensor:
+def shift_warp(u: Any, coef: float = 0.5) -> Any:
     """s u / (1 + (s - 1) u) with s = coef > 0 (ZipVoice's t_shift; SD3's shift alpha is 1 / s). Below 1: dense near the
     noise.
     """
@@ -50,6 +56,8 @@ def logit_normal_warp(u: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Quantile function of sigmoid(Normal(mean, std)) (SD3, arXiv 2403.03206, with our direction of t)."""
     if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
         raise ValueError(f"logit_normal needs a finite mean and std > 0, got mean {mean}, std {std}; (0, 1) is SD3's")
+    import torch
+
     edge = 2.0**-25  # half of the spacing of float32 random numbers: keeps the end points off infinity
     return torch.sigmoid(mean + std * torch.special.ndtri(u.clamp(edge, 1 - edge)))
 
@@ -59,7 +67,7 @@ def mode_warp(u: Tensor, scale: float = 1.29) -> Tensor:
     the middle.
     """
     _check_range("mode", scale, -1.0, STEEPEST)
-    return u + scale * (u - torch.sin(math.pi / 2 * u) ** 2)
+    return u + scale * (u - (math.pi / 2 * u).sin() ** 2)
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:
@@ -72,6 +80,8 @@ def _check_range(name: str, value: float, low: float, high: float) -> None:
 
 def uniform_times(batch: int, generator: torch.Generator, device: torch.device | str | None = None) -> Tensor:
     """(batch,) float32 times, uniform on [0, 1). Drawn on the generator's device, then moved."""
+    import torch
+
     u = torch.rand(batch, generator=generator, device=generator.device, dtype=torch.float32)
     return u if device is None else u.to(device)
 
@@ -116,6 +126,8 @@ def draw_times(
     own increasing map of [0, 1]. stratified: one draw from each of `batch` equal slices of probability, in random
     order; the law of every single item is unchanged, the batch mean of the loss varies less.
     """
+    import torch
+
     warp = parse_law(law) if isinstance(law, str) else law
     u = uniform_times(batch, generator)
     if stratified:
@@ -126,6 +138,8 @@ def draw_times(
 
 def parse_law(text: str) -> Warp:
     """ "name" or "name(1, 2)" -> the warp it names. ValueError lists the known names."""
+    import torch
+
     found = re.fullmatch(r"\s*(\w+)\s*(?:\(([^()]*)\))?\s*", text)
     if not found or found[1] not in LAWS:
         raise ValueError(
@@ -143,8 +157,8 @@ def parse_law(text: str) -> Warp:
 # ---- inference: grids
 
 
-def time_grid(steps: int | None, kind: str | Sequence[float] = "uniform", coef: float | None = None) -> Tensor:
-    """(steps + 1,) float32 grid on the CPU, strictly increasing from 0 to 1.
+def time_grid(steps: int | None, kind: str | Sequence[float] = "uniform", coef: float | None = None) -> np.ndarray:
+    """(steps + 1,) float32 grid, a numpy array, strictly increasing from 0 to 1.
 
     kind "uniform"; "sway" (coef -1 unless given); "shift" (coef 0.5); "epss" = F5's pruned knots, then sway by coef
     (-1; 0 leaves the knots alone); or the times themselves (steps then None or their number of intervals). Any number
@@ -164,16 +178,16 @@ def time_grid(steps: int | None, kind: str | Sequence[float] = "uniform", coef: 
     raise ValueError(f"unknown grid {kind!r}; one of uniform, sway, shift, epss, or a list of times from 0 to 1")
 
 
-def f5_grid(steps: int, sway: float | None = -1.0, epss: bool = True) -> Tensor:
-    """(steps + 1,) float32: the grid F5-TTS solves on. EPSS knots where a table exists (5, 6, 7, 10, 12, 16), else
-    uniform; sway comes on top of either (None or 0: none). Equal to F5's own to float32 rounding."""
+def f5_grid(steps: int, sway: float | None = -1.0, epss: bool = True) -> np.ndarray:
+    """(steps + 1,) float32, a numpy array: the grid F5-TTS solves on. EPSS knots where a table exists (5, 6, 7, 10, 12,
+    16), else uniform; sway comes on top of either (None or 0: none). Equal to F5's own to float32 rounding."""
     steps = _checked_steps(steps)
     _check_range("sway", sway or 0.0, -1.0, STEEPEST)
-    return _as_grid(torch.tensor(f5_points(steps, sway, epss), dtype=torch.float64))
+    return _as_grid(np.array(f5_points(steps, sway, epss)))
 
 
-def _uniform(steps: int) -> Tensor:
-    return torch.linspace(0, 1, steps + 1, dtype=torch.float64)  # float64 until the end: cos(x) - 1 cancels for small x
+def _uniform(steps: int) -> np.ndarray:
+    return np.linspace(0, 1, steps + 1)  # float64 until the end: cos(x) - 1 cancels for small x
 
 
 def _checked_steps(steps: int | None) -> int:
@@ -182,21 +196,21 @@ def _checked_steps(steps: int | None) -> int:
     return int(steps)
 
 
-def _as_grid(times: Tensor) -> Tensor:
+def _as_grid(times: np.ndarray) -> np.ndarray:
     """Round to float32, with the ends exact; ValueError where rounding or a bad list leaves two points equal."""
-    grid = times.to(torch.float32)
+    grid = times.astype(np.float32)
     grid[0], grid[-1] = 0.0, 1.0
     if not bool((grid[1:] > grid[:-1]).all()):
         raise ValueError("the grid is not strictly increasing in float32; use fewer steps or a weaker coefficient")
     return grid
 
 
-def _explicit_grid(steps: int | None, times: Sequence[float]) -> Tensor:
-    grid = torch.as_tensor(times, dtype=torch.float64)
+def _explicit_grid(steps: int | None, times: Sequence[float]) -> np.ndarray:
+    grid = np.asarray(times, dtype=np.float64)
     if grid.ndim != 1 or len(grid) < 2 or grid[0] != 0 or grid[-1] != 1:
         raise ValueError(
             f"a list of times needs at least two numbers, the first 0 and the last 1, got {list(times)[:8]}"
         )
     if steps is not None and steps != len(grid) - 1:
         raise ValueError(f"{len(grid)} times make {len(grid) - 1} steps, but steps={steps}; leave steps out")
-    return _as_grid(grid.clone())
+    return _as_grid(grid)

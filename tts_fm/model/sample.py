@@ -15,8 +15,7 @@ from torch import Tensor
 from tts_fm.audio.mel import N_MELS
 from tts_fm.flow.coupling import seeded_pairs
 from tts_fm.flow.guidance import Scale, guided, guided_split
-from tts_fm.flow.solvers import solve
-from tts_fm.flow.tables import TABLES
+from tts_fm.flow.solvers import asked_times, solve
 from tts_fm.flow.times import f5_grid
 from tts_fm.model.condition import Condition, Sampled, Text
 
@@ -79,9 +78,9 @@ def sample(
             raise ValueError(f"a prompt must be within its cond and its speech, got {got}")
         given = torch.arange(longest)[None] < prompts[:, None]
     mel, given = model.prompt(cond, batch, longest, given)
-    times = f5_grid(steps, sway) if grid is None else torch.as_tensor(grid)
+    times = f5_grid(steps, sway) if grid is None else grid
     branches = Branches(
-        model, mel, given, ids, None if bool(mask.all()) else mask, durations, cfg, _solver_times(times, method)
+        model, mel, given, ids, None if bool(mask.all()) else mask, durations, cfg, asked_times(times, method)
     )
     x0 = _noise(noise, seeds, generator, lengths, longest)
     x0 = (model.path.start(x0) * temperature).to(model.device)
@@ -184,17 +183,6 @@ class Schedule:
             self.block = self.model.net.modulations(torch.tensor(known, dtype=torch.float32, device=self.model.device))
         row = self.rows[t]
         return [m[row : row + 1] for m in self.block]
-
-
-def _solver_times(grid: Tensor, method: str) -> list[float]:
-    """Every time at which a table solver asks for the velocity, as it will ask, in order; none for an adaptive one."""
-    points = [float(t) for t in grid.detach().cpu().to(torch.float32)]
-    nodes = TABLES[method].nodes if method in TABLES else ()
-    asked = torch.tensor(
-        [a + node * (b - a) for a, b in zip(points[:-1], points[1:], strict=True) for node in nodes],
-        dtype=torch.float32,
-    )
-    return list(dict.fromkeys(asked.tolist()))
 
 
 def _noise(
