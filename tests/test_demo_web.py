@@ -47,7 +47,7 @@ def client(service):
     page.close(verbose=False)
 
 
-SAMPLING = (2, 1.0, "euler", 1.0, 0, "")
+SAMPLING = (2, 1.0, 1.0, 0, "euler", "")  # the rest as the page has it
 
 
 def test_api_clone(client, home):

@@ -246,7 +246,7 @@ def test_keyboard_alone_in_the_order_of_the_task(page):
             break
         page.keyboard.press("Tab")
     order = [key for n, key in enumerate(seen) if key and key not in seen[:n]]
-    names = "voice recording transcript text steps cfg speed seed method accent go"
+    names = "voice recording transcript text steps cfg speed seed method lang sampling-more go"
     assert order == [f"clone-{name}" for name in names.split()]
     page.keyboard.press("Enter")
     told(page, "clone", "s of speech")

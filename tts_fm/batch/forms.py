@@ -17,25 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from tts_fm.settings import offered
+
 FORMS = ("txt", "jsonl", "tsv", "lst", "ljspeech", "csv", "toml")
+SETTINGS = {setting.name: setting for setting in offered("list")}
+FIELDS = ("id", "text", "voice", "ref_audio", "ref_text", *SETTINGS)
 ALIASES = {
     "name": "id", "utt": "id", "out": "id", "prompt_text": "ref_text", "prompt_wav": "ref_audio",
-    "prompt_audio": "ref_audio",
-    "ref_wav": "ref_audio", "language_id": "lang", "language": "lang", "nfe_step": "steps", "cfg_strength": "cfg",
-    "sway_sampling_coef": "sway", "gen_text": "text",
-}  # fmt: skip
-NUMBERS = {
-    "steps": int,
-    "seed": int,
-    "cfg": float,
-    "temperature": float,
-    "match": float,
-    "sway": float,
-    "speed": float,
-    "duration": float,
-    "loudness": float,
-}
-FIELDS = ("id", "text", "voice", "ref_audio", "ref_text", "lang", "method", *NUMBERS)
+    "prompt_audio": "ref_audio", "ref_wav": "ref_audio", "gen_text": "text",
+} | {alias: name for name, setting in SETTINGS.items() for alias in setting.aliases}  # fmt: skip
 #: keys of F5-TTS configurations that belong to its program, not to the text; they are named in the notes, not used
 F5_UNUSED = {
     "model", "model_cfg", "ckpt_file", "vocab_file", "output_dir", "remove_silence", "save_chunk", "no_legacy_text",

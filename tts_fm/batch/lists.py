@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tts_fm.batch.forms import ALIASES, FIELDS, FORMS, LONGEST_TEXT, NUMBERS, PARSERS, Part, form_of
+from tts_fm.batch.forms import ALIASES, FIELDS, FORMS, LONGEST_TEXT, PARSERS, SETTINGS, Part, form_of
 from tts_fm.settings import Settings
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -213,26 +213,15 @@ class Reader:
             if known in values:
                 self.fault(line, f"field {known!r} is given twice (as {key!r} too)")
             values[known] = value
-        for key in ("text", "voice", "ref_audio", "ref_text", "lang", "method"):
+        for key in ("text", "voice", "ref_audio", "ref_text", "lang"):
             if key in values and not isinstance(values[key], str):
                 self.fault(line, f"{key} must be text, got {values[key]!r}")
                 del values[key]
         return values
 
     def _settings(self, line: int, values: dict[str, Any]) -> Settings:
-        given: dict[str, Any] = {}
-        for key, kind in NUMBERS.items():
-            value = values.get(key)
-            if isinstance(value, str):
-                try:
-                    value = kind(value.strip())
-                except ValueError:
-                    pass  # Settings says what would work
-            if value is not None:
-                given[key] = value
-        if "method" in values:
-            given["method"] = values["method"].strip().lower()
-        if "lang" in values:
+        given = {key: setting.read(values[key]) for key, setting in SETTINGS.items() if key in values}
+        if "lang" in given:
             given["lang"] = self._language(line, values["lang"])
         try:
             return replace(self.settings, **given).check()

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from tts_fm.batch.journal import Record
@@ -32,7 +31,7 @@ def rounds(items: Sequence[Item], batch: int) -> list[list[Item]]:
     """
     made: list[list[Item]] = []
     filled = 0.0
-    for item in sorted(items, key=lambda item: (repr(item.settings.solver_key()), cost(item), item.id)):
+    for item in sorted(items, key=lambda item: (item.settings.solver_key(), cost(item), item.id)):
         if not made or len(made[-1]) >= batch or filled + cost(item) > ROUND_SECONDS:
             made.append([])
             filled = 0.0
@@ -82,9 +81,8 @@ def item_digest(item: Item, options: Options, voices: dict[str | None, str]) -> 
     """Hash of everything that the files of an item depend on, but the model."""
     parts = [[part.text, voices[part.voice], part.ref_text] for part in item.parts]
     written = [options.format, options.subtitles, options.verify]
-    return hashlib.sha256(json.dumps([1, parts, asdict(item.settings), written], sort_keys=True).encode()).hexdigest()[
-        :32
-    ]
+    all_of_it = json.dumps([2, parts, item.settings.changed(), written], sort_keys=True)
+    return hashlib.sha256(all_of_it.encode()).hexdigest()[:32]
 
 
 def state(item: Item, record: Record | None, digest: str, model: str, out: Path, options: Options) -> str:

@@ -11,16 +11,16 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tts_fm.errors import MissingDependency, ModelError
+from tts_fm.settings import Setting, Settings, offered
 
 if TYPE_CHECKING:
     from tts_fm.synthesis import TTS
 
-# Options that are fields of Settings.
-SPEAKING = ("steps", "cfg", "temperature", "match", "method", "sway", "seed", "speed", "duration", "lang", "loudness")
 DTYPES = ("float32", "bfloat16", "float16")
 OUTPUT_FORMATS = ("wav", "flac", "mp3", "opus", "ogg", "pcm")
 
@@ -76,44 +76,37 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--dtype", choices=DTYPES, help="precision of the network (default: the model's)")
 
 
-def add_speaking_options(parser: argparse.ArgumentParser) -> None:
-    """The options in SPEAKING."""
-    group = parser.add_argument_group("speaking (defaults are the model's)")
-    group.add_argument("--steps", type=int, metavar="N", help="solver steps, 1 to 256: more is better and slower")
-    group.add_argument("--cfg", type=float, metavar="W", help="classifier-free guidance: 0 is off, 1 to 3 are usual")
-    group.add_argument("--method", metavar="NAME", help="euler, midpoint, heun or rk4 (default: euler)")
-    group.add_argument(
-        "--match",
-        type=float,
-        metavar="M",
-        help="how far the spectrum's statistics are moved to the reference's, 0 to 1",
-    )
-    group.add_argument(
-        "--temperature", type=float, metavar="T", help="deviation of the noise, 0 to 2: below 1 smoother, less varied"
-    )
-    group.add_argument(
-        "--sway", type=float, metavar="S", help="where the steps lie: -1 near the noise, 0 evenly (default: -1)"
-    )
-    group.add_argument(
-        "--seed", type=int, metavar="S", help="the same seed, text and voice give the same audio (default: 0)"
-    )
-    group.add_argument("--speed", type=float, metavar="R", help="pace, 0.25 to 4 (default: 1)")
-    group.add_argument(
-        "--duration", type=float, metavar="SECONDS", help="length of the whole, instead of the model's own estimate"
-    )
-    group.add_argument("--lang", metavar="CODE", help="accent of the phones: en-us or en-gb (default: the voice's)")
-    group.add_argument(
-        "--loudness", type=float, metavar="LUFS", help="loudness of the result, for instance -23 (default: as spoken)"
-    )
+def add_speaking_options(parser: argparse.ArgumentParser, place: str = "cli") -> None:
+    """The settings that a place of the table offers ("cli", or "edit"), as options."""
+    group = parser.add_argument_group("speaking")
+    for setting in offered(place):
+        group.add_argument(
+            setting.option, type=_reader(setting), metavar=setting.metavar, help=setting.description.replace("%", "%%")
+        )
+
+
+def _reader(setting: Setting) -> Callable[[str], Any]:
+    def read(given: str) -> Any:
+        value = setting.read(given)
+        try:
+            setting.check(given if value is None else value)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        return value
+
+    return read
 
 
 def settings_from(args: argparse.Namespace) -> dict[str, Any]:
-    """The speaking options that were given, as fields of Settings. ValueError for a value out of range."""
-    from tts_fm.settings import Settings
-
-    given = {name: getattr(args, name) for name in SPEAKING if getattr(args, name) is not None}
+    """The speaking options that were given, as fields of Settings. ValueError for values that do not fit together."""
+    given = {s.name: value for s in offered("cli") if (value := getattr(args, s.name, None)) is not None}
     Settings(**given).check()
     return given
+
+
+def settings_facts(settings: Settings) -> dict[str, Any]:
+    """What --json prints of the settings."""
+    return {setting.name: getattr(settings, setting.name) for setting in offered("cli")}
 
 
 def load_tts(args: argparse.Namespace) -> TTS:

@@ -7,7 +7,6 @@ from typing import Any
 
 from tts_fm.cli.common import (
     OUTPUT_FORMATS,
-    SPEAKING,
     Output,
     add_model_options,
     add_speaking_options,
@@ -17,6 +16,7 @@ from tts_fm.cli.common import (
     note,
     result,
     result_json,
+    settings_facts,
     settings_from,
 )
 from tts_fm.cli.say import ProgressBar
@@ -50,7 +50,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--aligner", metavar="FOLDER", help="what finds the words in the recording (default: the built-in one)"
     )
-    add_speaking_options(parser)
+    add_speaking_options(parser, "edit")
     add_model_options(parser)
     parser.set_defaults(run=run)
 
@@ -94,7 +94,7 @@ def facts(edited: Any, output: Output) -> dict[str, Any]:
         "file": str(output.path),
         "seconds": round(edited.seconds, 4),
         "rate": edited.rate,
-        "settings": {name: getattr(edited.settings, name) for name in SPEAKING},
+        "settings": settings_facts(edited.settings),
         "compute_seconds": round(edited.compute_seconds, 4),
         "changes": [vars(span) for span in edited.spans],
         "words": [vars(word) for word in edited.words],

@@ -9,7 +9,6 @@ from typing import Any
 
 from tts_fm.cli.common import (
     OUTPUT_FORMATS,
-    SPEAKING,
     Output,
     add_model_options,
     add_speaking_options,
@@ -19,6 +18,7 @@ from tts_fm.cli.common import (
     note,
     result,
     result_json,
+    settings_facts,
     settings_from,
 )
 
@@ -179,7 +179,7 @@ def facts(speech: Any, output: Output) -> dict[str, Any]:
         "seconds": round(speech.seconds, 4),
         "rate": speech.rate,
         "voice": speech.voice,
-        "settings": {name: getattr(s, name) for name in SPEAKING},
+        "settings": settings_facts(s),
         "compute_seconds": round(speech.compute_seconds, 4),
         "rtf": round(speech.compute_seconds / max(speech.seconds, 1e-9), 4),
         "forwards": speech.forwards,

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from tts_fm.settings import Settings
+from tts_fm.settings import Settings, as_text, offered
 
 OWN = ""  # the voice choice that means "my recording"
 TAG = re.compile(r"\s*\[([A-Za-z0-9][A-Za-z0-9_-]{0,63})\](?!\()\s*")  # [name], but not [word](/ipa/)
@@ -184,14 +184,10 @@ def edit_line(text: str, new_text: str, settings: Settings, model: str | None = 
     words = ["tts-fm", "edit", "my-recording.wav"]
     for name, value in (("--text", " ".join(text.split())), ("--new", " ".join(new_text.split()))):
         words += [f"{name}={value}"] if value.startswith("-") else [name, value]
-    return shlex.join([*words, *_options(settings, model), "-o", "edited.wav"])
+    return shlex.join([*words, *_options(settings, model, "edit"), "-o", "edited.wav"])
 
 
-def _options(settings: Settings, model: str | None) -> list[str]:
-    """Settings as options; those with a fixed default only where they differ from it."""
-    plain = Settings()
-    words = ["--steps", str(settings.steps), "--cfg", f"{settings.cfg:g}", "--seed", str(settings.seed)]
-    words += ["--method", settings.method] if settings.method != plain.method else []
-    words += ["--speed", f"{settings.speed:g}"] if settings.speed != plain.speed else []
-    words += ["--lang", settings.lang] if settings.lang else []
-    return words + (["--model", model] if model else [])
+def _options(settings: Settings, model: str | None, place: str = "cli") -> list[str]:
+    """Settings as the options of a place, those that differ from the defaults."""
+    given = [(s.option, as_text(getattr(settings, s.name))) for s in offered(place) if s.name in settings.changed()]
+    return [word for pair in given for word in pair] + (["--model", model] if model else [])

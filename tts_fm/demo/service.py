@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from tts_fm.demo.commands import OWN
-from tts_fm.settings import Settings
+from tts_fm.settings import TABLE, Settings
 
 if TYPE_CHECKING:
     from tts_fm.edit.align import Aligner
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tts_fm.synthesis import TTS, Request, Speech
     from tts_fm.voices import Voice
 
-STEPS = (2, 32)  # what the demo offers; the command line takes 1 to 256
+LIMITS = {"steps": (2, 32)}  # what the demo offers of a setting, where that is less than the table does
 KEEP_SECONDS = 600.0  # a result file may be fetched for this long; Gradio keeps its own copy for the player
 SHOWN_STEPS = 9  # moments of the solver that "hear it form" plays
 Tell = Callable[[int, int, int, int], None]  # (step, steps, chunks already spoken, chunks in all)
@@ -163,30 +163,14 @@ class Service:
 
     # ---- requests
 
-    def settings(
-        self,
-        steps: float | None = None,
-        cfg: float | None = None,
-        method: str = "euler",
-        speed: float = 1.0,
-        seed: float | None = 0,
-        lang: str | None = None,
-    ) -> Settings:
-        """Numbers from the page as checked Settings; None = the model's own."""
-        whole = None if steps is None else _whole("steps", steps)
-        if whole is not None and not STEPS[0] <= whole <= STEPS[1]:
-            raise ValueError(
-                f"steps must be from {STEPS[0]} to {STEPS[1]} here, got {whole}; tts-fm say takes up to 256"
-            )
-        chosen = Settings(
-            steps=whole,
-            cfg=cfg,
-            method=method,
-            speed=1.0 if speed is None else speed,
-            seed=_whole("seed", 0 if seed is None else seed),
-            lang=lang or None,
-        )
-        return chosen.with_defaults(self.tts.defaults).check()
+    def settings(self, **given: Any) -> Settings:
+        """Values from the page, by the names of settings, as checked Settings; None or empty = not given. A grid stands
+        instead of steps.
+        """
+        values = {name: value for name in given if (value := TABLE[name].read(given[name])) is not None}
+        if "grid" in values:
+            values.pop("steps", None)
+        return Settings(**values).with_defaults(self.tts.defaults).check(LIMITS)
 
     def voice(self, name: str, recording: str | None = None, transcript: str | None = None) -> Voice:
         """The stored voice `name`, or for OWN the checked recording."""
@@ -373,16 +357,3 @@ def nameless(recording: str) -> Iterator[None]:
 def joined(faults: list[str], shown: int = 8) -> str:
     """Faults as one text, a line each; those beyond `shown` are counted."""
     return "\n".join(faults[:shown] + ([f"and {len(faults) - shown} more"] if len(faults) > shown else []))
-
-
-def _whole(name: str, value: float) -> int:
-    """A whole number from a page's float; ValueError for NaN and fractions."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or value != value
-        or abs(value) > 2**63
-        or value != int(value)
-    ):
-        raise ValueError(f"{name} must be a whole number, got {value!r}")
-    return int(value)

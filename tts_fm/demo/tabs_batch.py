@@ -16,6 +16,7 @@ from tts_fm.demo.commands import LIST_TYPES, read_turns
 from tts_fm.demo.figures import table
 from tts_fm.demo.service import Service, until_stopped
 from tts_fm.demo.widgets import CONSENT, Meter, go_and_stop, good, sampling_inputs, status, voice_inputs, who, wire
+from tts_fm.settings import offered
 from tts_fm.text.subtitles import subtitles
 
 FORMATS = ("wav", "flac", "mp3", "opus", "ogg")
@@ -61,12 +62,7 @@ def handler(service: Service) -> Any:
         recording: str | None,
         transcript: str,
         kind: str,
-        steps: float,
-        cfg: float,
-        method: str,
-        speed: float,
-        seed: float,
-        lang: str,
+        values: dict[str, Any],
         request: gr.Request,
         progress: Any = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple]:
@@ -75,7 +71,7 @@ def handler(service: Service) -> Any:
                 raise ValueError("there is no list yet: upload a .txt file with a line for each utterance")
             if kind not in FORMATS:
                 raise ValueError(f"the format must be one of {', '.join(FORMATS)}, got {kind!r}")
-            chosen = service.settings(steps, cfg, method, speed, seed, lang)
+            chosen = service.settings(**values)
             turns = read_turns(upload, service.tts.voices(), service.limits.lines, service.limits.list_characters)
             of_page = (voice, recording, transcript)  # for lines that name no voice
             voices = {
@@ -109,18 +105,13 @@ def write(folder: Path, name: str, text: str, speech: Any, kind: str) -> dict[st
     file = f"{name}.{kind}"
     speech.save(folder / file, kind)
     (folder / f"{name}.srt").write_text(subtitles(speech.chunks, "srt"), "utf-8")
-    s = speech.settings
     return {
         "id": name,
         "file": file,
         "text": text,
         "voice": speech.voice,
         "seconds": round(speech.seconds, 3),
-        "seed": s.seed,
-        "steps": s.steps,
-        "cfg": s.cfg,
-        "method": s.method,
-        "speed": s.speed,
+        **{setting.name: getattr(speech.settings, setting.name) for setting in offered("demo")},
         "warnings": speech.warnings,
     }
 

@@ -131,17 +131,12 @@ def handlers(service: Service) -> tuple[Any, Any, Any, Any]:
         voice: str,
         recording: str | None,
         transcript: str,
-        steps: float,
-        cfg: float,
-        method: str,
-        speed: float,
-        seed: float,
-        lang: str,
+        values: dict[str, Any],
         request: gr.Request,
         progress: Any = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple]:
         with service.running(who(request, "clone"), Meter(progress)) as run:
-            chosen = service.settings(steps, cfg, method, speed, seed, lang)
+            chosen = service.settings(**values)
             asked = service.request(text, service.voice(voice, recording, transcript), chosen)
             for take, total in until_stopped(service.speak(asked, run)):
                 if len(take.chunks) < total:

@@ -80,17 +80,12 @@ def handler(service: Service) -> Any:
         recording: str | None,
         text: str,
         new_text: str,
-        steps: float,
-        cfg: float,
-        method: str,
-        speed: float,
-        seed: float,
-        lang: str,
+        values: dict[str, Any],
         request: gr.Request,
         progress: Any = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple]:
         with service.running(who(request, "edit"), Meter(progress)) as run:
-            chosen = service.settings(steps, cfg, method, speed, seed, lang)
+            chosen = service.settings(**values)
             edited = service.edit(recording, text, new_text, chosen, run)
             yield show(service, edited, str(recording), edit_line(text, new_text, chosen, service.shown_model))
 

@@ -97,17 +97,14 @@ def handler(service: Service) -> Any:
         guest2: str | None,
         words2: str,
         pause: float,
-        steps: float,
-        cfg: float,
-        method: str,
-        speed: float,
-        seed: float,
-        lang: str,
+        values: dict[str, Any],
         request: gr.Request,
         progress: Any = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple]:
         with service.running(who(request, "script"), Meter(progress)) as run:
-            chosen = service.settings(steps, cfg, method, speed, seed, lang)
+            chosen = service.settings(**values)
+            if chosen.duration is not None:
+                raise ValueError("duration cannot be given for a script of several turns; give speed")
             if not 0 <= pause <= 10:
                 raise ValueError(f"the pause must be from 0 to 10 s, got {pause}")
             if len(text) > service.limits.characters:

@@ -4,7 +4,7 @@ imported here.
 
 from __future__ import annotations
 
-import functools
+import inspect
 import time
 from collections.abc import Callable, Iterator
 from html import escape
@@ -13,11 +13,10 @@ from typing import Any
 import gradio as gr
 
 from tts_fm.demo.commands import OWN
-from tts_fm.demo.service import STEPS, Cancelled, Service
+from tts_fm.demo.service import LIMITS, Cancelled, Service
 from tts_fm.errors import TtsFmError
-from tts_fm.settings import METHODS, Settings
+from tts_fm.settings import Setting, Settings, as_text, offered
 
-ACCENTS = [("the voice's own", ""), ("American English", "en-us"), ("British English", "en-gb")]
 CONSENT = (
     "Clone only your own voice, or that of somebody who agreed. Say that it is generated wherever you use it: every "
     "file carries a note "
@@ -71,58 +70,56 @@ def voice_inputs(service: Service, key: str) -> tuple[gr.Dropdown, gr.Audio, gr.
 
 
 def sampling_inputs(service: Service, key: str, opened: bool = True) -> list[Any]:
-    """steps, cfg, method, speed, seed, accent: in the order of Service.settings."""
+    """An input for every setting that the tab `key` offers, in the order of `setting_names`; the seldom changed ones
+    are folded.
+    """
     own = Settings().with_defaults(service.tts.defaults)
-    with gr.Accordion("Sampling", open=opened):
-        with gr.Row():
-            steps = gr.Slider(
-                *STEPS,
-                value=min(max(own.steps or 16, STEPS[0]), STEPS[1]),
-                step=1,
-                label="Solver steps",
-                elem_id=f"{key}-steps",
-                info="Few are quick, many are exact",
-                min_width=220,
-            )
-            cfg = gr.Slider(
-                0,
-                5,
-                value=own.cfg,
-                step=0.1,
-                label="Guidance (cfg)",
-                info="How strictly text and voice are followed; 0 is off",
-                min_width=220,
-                elem_id=f"{key}-cfg",
-            )
-        with gr.Row():
-            speed = gr.Slider(
-                0.5,
-                2,
-                value=1,
-                step=0.05,
-                label="Speed",
-                info="2 is twice as fast",
-                min_width=220,
-                elem_id=f"{key}-speed",
-            )
-            seed = gr.Number(
-                0,
-                precision=0,
-                label="Seed",
-                info="The same seed gives the same audio",
-                min_width=220,
-                elem_id=f"{key}-seed",
-            )
-        with gr.Row():
-            method = gr.Dropdown(
-                [(f"{name} ({n} forward{'s' * (n > 1)} a step)", name) for name, n in METHODS.items()],
-                value="euler",
-                label="Solver",
-                min_width=220,
-                elem_id=f"{key}-method",
-            )
-            lang = gr.Dropdown(ACCENTS, value="", label="Accent", min_width=220, elem_id=f"{key}-accent")
-    return [steps, cfg, method, speed, seed, lang]
+    made: dict[str, Any] = {}
+
+    def rows(settings: list[Setting]) -> None:
+        for first in range(0, len(settings), 2):
+            with gr.Row():
+                for setting in settings[first : first + 2]:
+                    made[setting.name] = _input(setting, getattr(own, setting.name), key)
+
+    settings = _offered(key)
+    with gr.Accordion("Sampling", open=opened, elem_id=f"{key}-sampling"):
+        rows([setting for setting in settings if not setting.folded])
+        with gr.Accordion("More settings", open=False, elem_id=f"{key}-sampling-more"):
+            rows([setting for setting in settings if setting.folded])
+    return [made[setting.name] for setting in settings]
+
+
+def _offered(tab: str) -> tuple[Setting, ...]:
+    return offered("edit" if tab == "edit" else "demo")
+
+
+def setting_names(tab: str) -> list[str]:
+    """The settings that a tab offers."""
+    return [setting.name for setting in _offered(tab)]
+
+
+def _input(setting: Setting, value: Any, key: str) -> Any:
+    """The component for one setting; an empty one means "not given"."""
+    empty = f". Empty: {setting.unset}" if setting.default is None and value is None else ""
+    unit = f" ({setting.unit})" if setting.unit else ""
+    look: dict[str, Any] = {
+        "label": f"{setting.label}{unit}",
+        "info": f"{setting.help[0].upper()}{setting.help[1:]}{empty}",
+        "elem_id": f"{key}-{setting.name.replace('_', '-')}",
+        "min_width": 220,
+    }
+    if setting.choices:
+        unset = [(setting.unset, "")] if setting.default is None else []
+        choices = [*unset, *((shown, name) for name, shown in setting.choices.items())]
+        return gr.Dropdown(choices, value=value or "", **look)
+    if setting.slider is not None:
+        low, high, step = setting.slider
+        low, high = LIMITS.get(setting.name, (low, high))
+        return gr.Slider(low, high, value=min(max(value, low), high), step=step, **look)
+    if setting.type is tuple:
+        return gr.Textbox("" if value is None else as_text(value), max_lines=1, **look)
+    return gr.Number(value, precision=0 if setting.type is int else None, **look)
 
 
 def go_and_stop(label: str, key: str) -> tuple[gr.Button, gr.Button]:
@@ -180,7 +177,7 @@ def wire(
 
     for number, trigger in enumerate(triggers):
         trigger(arm, None, line, queue=False, api_visibility="private", show_progress="hidden").then(
-            guarded(work, len(outputs)),
+            guarded(work, len(outputs), tab),
             inputs,
             outputs,
             api_name=(name or tab) if number == 0 else None,
@@ -194,16 +191,24 @@ def wire(
         stop.click(halt, None, line, queue=False, api_visibility="private", show_progress="hidden")
 
 
-def guarded(work: Callable[..., Iterator[tuple]], outputs: int) -> Callable[..., Iterator[tuple]]:
+def guarded(work: Callable[..., Iterator[tuple]], outputs: int, tab: str) -> Callable[..., Iterator[tuple]]:
     """Work whose first output is the status line: what went wrong is told there and in a message, and nothing else
     changes.
-    """
 
-    @functools.wraps(work)
-    def run(*args: Any, **options: Any) -> Iterator[tuple]:
+    Work with an argument `values` gets all settings of the tab as one mapping there; Gradio passes them one by one, and
+    the web API shows their names.
+    """
+    own = list(inspect.signature(work).parameters.values())
+    at = next((i for i, parameter in enumerate(own) if parameter.name == "values"), None)
+    names = [] if at is None else setting_names(tab)
+
+    def run(*args: Any) -> Iterator[tuple]:
         rest = [gr.skip()] * (outputs - 1)
+        if at is not None:
+            values = dict(zip(names, args[at : at + len(names)], strict=True))
+            args = (*args[:at], values, *args[at + len(names) :])
         try:
-            yield from work(*args, **options)
+            yield from work(*args)
         except (ValueError, TtsFmError) as error:
             yield (bad(str(error)), *rest)
             raise gr.Error(
@@ -212,6 +217,12 @@ def guarded(work: Callable[..., Iterator[tuple]], outputs: int) -> Callable[...,
         except Cancelled:
             yield (good("Cancelled; nothing was finished."), *rest)
 
+    if at is not None:
+        single = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None) for name in names]
+        after = [p if p.default is not p.empty else p.replace(default=None) for p in own[at + 1 :]]
+        own = [*own[:at], *single, *after]
+    run.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: gr.Request for parameter in own if parameter.name == "request"}
     return run
 
 

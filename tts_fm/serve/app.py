@@ -19,11 +19,11 @@ from starlette.exceptions import HTTPException
 from tts_fm import __version__
 from tts_fm.audio.mel import SAMPLE_RATE
 from tts_fm.audio.stream import AT_ONCE
+from tts_fm.errors import MissingDependency
 from tts_fm.serve import schema, streams
 from tts_fm.serve.metrics import Metrics
 from tts_fm.serve.middleware import Guard, error_body
 from tts_fm.serve.worker import PlanSummary, QueueFull, RequestTimeout, Scheduler, ServerStopped
-from tts_fm.settings import Settings
 from tts_fm.synthesis import Request as Spoken
 from tts_fm.synthesis import provenance
 
@@ -176,8 +176,14 @@ class Service:
         if len(body.input) > self.config.max_chars:
             long = f"input has {len(body.input)} characters; the limit is {self.config.max_chars}: send it in parts"
             raise Refusal(400, long, "input", "string_too_long")
-        if body.steps is not None and body.steps > self.config.max_steps:
-            raise Refusal(400, f"steps may be at most {self.config.max_steps} on this server", "steps", "too_large")
+        settings = body.settings
+        if (settings.intervals or 0) > self.config.max_steps:
+            name = "steps" if settings.grid is None else "grid"
+            raise Refusal(400, f"{name} may be at most {self.config.max_steps} steps on this server", name, "too_large")
+        try:
+            settings.check()
+        except (ValueError, MissingDependency) as error:  # their first word is the field's name
+            raise Refusal(400, str(error), str(error).split()[0], "invalid_setting") from None
         known = await asyncio.to_thread(self.tts.voices)
         name = body.voice_name
         if name == schema.DEFAULT_VOICE and name not in known and known:
@@ -187,10 +193,7 @@ class Service:
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known) or 'none'}"
             raise Refusal(400, f"there is no voice of that name; {hint}", "voice", "voice_not_found")
         voice = await asyncio.to_thread(self.tts.voice, name)
-        own = body.model_dump(
-            include={"steps", "cfg", "temperature", "match", "seed", "speed", "lang", "chunk_seconds"}
-        )
-        return Spoken(body.input, voice, None, Settings(**own))
+        return Spoken(body.input, voice, None, settings)
 
     def _headers(self, body: schema.SpeechRequest, plan: PlanSummary) -> dict[str, str]:
         headers = {

@@ -4,23 +4,17 @@ its errors.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
+
+from tts_fm.settings import Setting, Settings, offered
 
 MODEL_ID = "tts-fm"
 ALIASES = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")  # names that programs written for OpenAI ask for
 DEFAULT_VOICE = "default"  # stands for the first stored voice
 LONGEST_INSTRUCTIONS = 4096
 FORMATS = ("mp3", "opus", "flac", "wav", "pcm", "ogg")
-
-
-def _whole(value: Any) -> Any:
-    """2.0 is a whole number in JSON."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Whole = Annotated[int, BeforeValidator(_whole)]
 
 
 class VoiceId(BaseModel):
@@ -31,8 +25,8 @@ class VoiceId(BaseModel):
     id: str = Field(min_length=1, max_length=64)
 
 
-class SpeechRequest(BaseModel):
-    """The body of POST /v1/audio/speech."""
+class OpenAIRequest(BaseModel):
+    """The body of POST /v1/audio/speech, without what is ours."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -47,7 +41,6 @@ class SpeechRequest(BaseModel):
         "mp3",
         description="opus is Opus in Ogg, ogg is Vorbis; pcm is 16 bit, little endian, mono, 24 kHz, without a header.",
     )
-    speed: float = Field(1.0, ge=0.25, le=4.0)
     stream_format: Literal["audio", "sse"] = Field(
         "audio",
         description="wav and pcm of several chunks are sent as they are spoken; sse wraps the audio in events, base64.",
@@ -57,27 +50,49 @@ class SpeechRequest(BaseModel):
         max_length=LONGEST_INSTRUCTIONS,
         description="Not supported: accepted, and answered with a warning header.",
     )
-    steps: Whole | None = Field(None, ge=1, le=256, description="Ours: steps of the solver.")
-    cfg: float | None = Field(
-        None, ge=0.0, le=20.0, description="Ours: strength of classifier-free guidance, 0 is off."
-    )
-    temperature: float | None = Field(
-        None, ge=0.0, le=2.0, description="Ours: deviation of the noise; below 1 smoother, less varied."
-    )
-    match: float | None = Field(
-        None, ge=0.0, le=1.0, description="Ours: how far the spectrum's statistics are moved to the prompt's."
-    )
-    seed: Whole = Field(0, ge=0, le=2**63 - 1, description="Ours: the same seed, text and voice give the same audio.")
-    chunk_seconds: float = Field(
-        12.0, ge=2.0, le=25.0, description="Ours: longest stretch spoken in one go; shorter is heard sooner."
-    )
-    lang: Literal["en-us", "en-gb"] | None = Field(
-        None, description="Ours: accent of the phones; the voice's own by default."
-    )
 
     @property
     def voice_name(self) -> str:
         return self.voice if isinstance(self.voice, str) else self.voice.id
+
+    @property
+    def settings(self) -> Settings:
+        """The fields that are settings; ranges are checked, what depends on two fields is not."""
+        return Settings(**{setting.name: getattr(self, setting.name) for setting in offered("server")})
+
+
+def _field(setting: Setting) -> tuple[Any, Any]:
+    """A setting as a field of the request: type and default with its range."""
+    bounds: dict[str, Any] = {} if setting.low is None else {"ge": setting.low, "le": setting.high}
+    kind: Any
+    if setting.choices:
+        kind = Literal[tuple(setting.choices)]
+    elif setting.type is tuple:
+        least, most = setting.counts
+        kind = Annotated[list[Annotated[float, Field(**bounds)]], Field(min_length=least, max_length=most)]
+    elif setting.type is int:  # 2.0 is a whole number in JSON
+        kind = Annotated[int, Field(**bounds), BeforeValidator(_whole)]
+    else:
+        kind = Annotated[setting.type, Field(**bounds)]
+    default = list(setting.default) if isinstance(setting.default, tuple) else setting.default
+    ours = "" if setting.name == "speed" else "Ours: "
+    about = f"{ours}{setting.help}{f'; by default {setting.unset}' if setting.unset else ''}."
+    return kind | None if setting.default is None else kind, Field(default, description=about)
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+if TYPE_CHECKING:
+    SpeechRequest = OpenAIRequest
+else:
+    SpeechRequest = create_model(
+        "SpeechRequest",
+        __base__=OpenAIRequest,
+        __doc__="The body of POST /v1/audio/speech.",
+        **{setting.name: _field(setting) for setting in offered("server")},
+    )
 
 
 class ErrorBody(BaseModel):
