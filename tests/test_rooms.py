@@ -24,7 +24,7 @@ FRONT = ("__main__", "lazy")
 ORDER = """
 errors
 flow
-settings config
+files devices settings config
 audio
 hub text
 voices

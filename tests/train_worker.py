@@ -80,14 +80,14 @@ def work(rank: int, world: int, port: int, folder: str, die: dict[int, tuple[int
     trainer = toy_trainer(Path(folder), **changes)
     assert trainer.world == world
     step, number = die.get(rank, (-1, 0))
-    accepts = trainer.accepts
+    take = trainer.take
 
-    def dying(norm: float) -> bool:
+    def dying(good: torch.Tensor) -> None:
         if trainer.step == step:
             os.kill(os.getpid(), number)
-        return accepts(norm)
+        take(good)
 
-    trainer.accepts = dying  # type: ignore[method-assign]
+    trainer.take = dying  # type: ignore[method-assign]
     trainer.run()
     if number != signal.SIGKILL:
         trainer.accelerator.end_training()

@@ -86,6 +86,8 @@ class TrainConfig:
     equalise: float = 0.0
     # three of four items get another pitch, formants and depth of harmonics, likewise; 1 = by some 10 percent
     revoice: float = 0.0
+    # on GPUs, sums in a fixed order: a run that was killed and resumed gives the same bits, as on CPUs; slower
+    deterministic: bool = False
     tensorboard: bool = False  # write <run>/tensorboard
     shard: bool = False  # several processes share weights, moments and averages (FSDP2) instead of each holding all
     # weight of a CTC loss on hidden states two thirds up the network, which must tell the symbols (A-DMA); 0 = none

@@ -5,7 +5,7 @@ update.
 
 `eager float32` is PyTorch as it comes; `eager bfloat16` adds autocast; `recipe` is what recipes/builtin/flow.py does
 (autocast, compiled blocks, attention spelled out). Forward, backward and AdamW step on random data, all in one process;
-best of the repeats. FLOP as train.forward_flops counts them, times three for the backward pass.
+best of the repeats. FLOP as model/network.py counts them, times three for the backward pass.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 
 from tts_fm.evaluate.report import hardware
 from tts_fm.model.flow_model import FlowModel
-from tts_fm.train.trainer import forward_flops, parameter_groups, speed_up
+from tts_fm.train.optimiser import parameter_groups
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "builtin"))
 from flow import model_config  # noqa: E402
@@ -41,7 +41,7 @@ def seconds_of_update(items: int, frames: int, half: bool, compiled: bool, repea
     durations = torch.full((items, 96), frames / 96)
     none = torch.zeros(items, dtype=torch.bool)
     if compiled:
-        speed_up(model)
+        model.net.compile_blocks()
     best = float("inf")
     for _ in range(repeats + 2):  # the first compiles, the second warms up
         begin = time.perf_counter()
@@ -51,7 +51,7 @@ def seconds_of_update(items: int, frames: int, half: bool, compiled: bool, repea
         optimiser.step()
         optimiser.zero_grad()
         best = min(best, time.perf_counter() - begin)
-    return best, 3 * forward_flops(model, items, frames)
+    return best, 3 * model.net.flops(items, frames)
 
 
 def main() -> None:

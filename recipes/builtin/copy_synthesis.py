@@ -25,7 +25,8 @@ from tts_fm.audio.files import load, write_audio
 from tts_fm.audio.mel import MIN_SAMPLES, N_MELS, SAMPLE_RATE, log_mel
 from tts_fm.errors import ModelError, TtsFmError
 from tts_fm.evaluate import metrics
-from tts_fm.evaluate.report import hardware, read_eval_list
+from tts_fm.evaluate.lists import read_eval_list
+from tts_fm.evaluate.report import hardware
 
 MEASURES = (
     "pesq",

@@ -156,7 +156,8 @@ def speak(
     """
     from tts_fm import TTS
     from tts_fm.audio.files import write_audio
-    from tts_fm.evaluate.report import SpeakWith, read_eval_list
+    from tts_fm.evaluate.lists import read_eval_list
+    from tts_fm.evaluate.report import SpeakWith
 
     say, done = SpeakWith(TTS.load(model, device=device), seed=seed), 0
     out.mkdir(parents=True, exist_ok=True)

@@ -17,8 +17,9 @@ import numpy as np
 
 from recipes.libritts.report_page import write_page
 from tts_fm.audio.files import read_audio
+from tts_fm.evaluate.lists import EvalItem, read_eval_list
 from tts_fm.evaluate.metrics import Errors
-from tts_fm.evaluate.report import EvalItem, ItemResult, Transcribe, evaluate, read_eval_list, summarise
+from tts_fm.evaluate.report import ItemResult, Transcribe, evaluate, summarise
 
 MEASURES = ("wer", "sim", "dnsmos")
 log = logging.getLogger(__name__)

@@ -194,10 +194,10 @@ def pictures(trainer: Trainer, items: ManifestItems) -> Callable[[FlowModel, int
             prompt_frames=[prompt],
         )[0]
         picture = torch.cat([mel, spoken.float().cpu()], dim=1).T.flip(0)  # (200, T), low bins below
-        trainer.tensorboard().add_audio(
-            "speech", GriffinLim().decode(spoken[None].float().cpu())[0].clamp(-1, 1), step, SAMPLE_RATE
-        )
-        trainer.tensorboard().add_image("mel", ((picture + 11.6) / 14).clamp(0, 1)[None], step)
+        assert trainer.log is not None
+        board = trainer.log.board(step)
+        board.add_audio("speech", GriffinLim().decode(spoken[None].float().cpu())[0].clamp(-1, 1), step, SAMPLE_RATE)
+        board.add_image("mel", ((picture + 11.6) / 14).clamp(0, 1)[None], step)
 
     return show
 

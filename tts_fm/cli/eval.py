@@ -50,7 +50,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check the list and the settings, load, speak, measure, print; 3 when items failed."""
-    from tts_fm.evaluate.report import SpeakWith, evaluate, read_eval_list
+    from tts_fm.evaluate.lists import read_eval_list
+    from tts_fm.evaluate.report import SpeakWith, evaluate
 
     items = read_eval_list(args.list)
     overrides = settings_from(args)

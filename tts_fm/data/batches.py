@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tts_fm import devices
 from tts_fm.config import TrainConfig
 from tts_fm.data.augment import equalised, revoiced
 from tts_fm.data.infill import draw_infill, hide_prompt_symbols, turn
@@ -56,6 +57,17 @@ class Batch:
     durations: Tensor | None  # (B, N) float32
     drop_audio: Tensor  # (B,) bool
     drop_text: Tensor  # (B,) bool
+
+    def to(self, device: str | torch.device) -> Batch:
+        """The batch on a device; a GPU's copies are under way when this returns."""
+        return self._each(lambda x: devices.send(x, device))
+
+    def pin_memory(self) -> Batch:
+        """The batch in memory from which a GPU copies by itself; torch's DataLoader calls this."""
+        return self._each(lambda x: x.pin_memory())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return Batch(**{name: None if x is None else change(x) for name, x in vars(self).items()})  # type: ignore[arg-type]
 
 
 class Buckets:
@@ -166,14 +178,17 @@ class Loader:
         )
         self._epoch: tuple[int, list[tuple[int, np.ndarray]]] = (-1, [])
 
-    def stream(self, numbers: Iterable[int], workers: int = 0) -> Iterator[Batch]:
-        """The batches `numbers`, in that order; with workers > 0 prepared ahead by so many processes."""
+    def stream(self, numbers: Iterable[int], workers: int = 0, pin: bool = False) -> Iterator[Batch]:
+        """The batches `numbers`, in that order; with workers > 0 prepared ahead by so many processes, and with `pin`
+        left in pinned memory, which a GPU can copy from.
+        """
         if not workers:
             return (self[number] for number in numbers)
         # a fork of running threads may hang
         start = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         how: dict[str, Any] = {
             "num_workers": workers,
+            "pin_memory": pin,
             "prefetch_factor": 4,
             "collate_fn": _same,
             "worker_init_fn": _quiet,

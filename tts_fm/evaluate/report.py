@@ -1,15 +1,13 @@
 """Evaluation of a voice on a list of sentences: WER, CER, speaker similarity, DNSMOS and real-time factor, with
 intervals, in one JSON.
 
-S samples. A list is JSONL, an object {id, text, ref_audio, ref_text?} a line, paths relative to the list. How an item
-is spoken is a function given by the caller, what hears it is a transcriber (metrics.Whisper or anything like it);
-nothing here knows models. Error rates are of the corpus (all edits over all words), not means over sentences; a failed
-item counts as an empty one.
+S samples. Lists are lists.py's. How an item is spoken is a function given by the caller, what hears it is a transcriber
+(metrics.Whisper or anything like it); nothing here knows models. Error rates are of the corpus (all edits over all
+words), not means over sentences; a failed item counts as an empty one.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import platform
@@ -23,23 +21,15 @@ from typing import Any
 
 import numpy as np
 
+from tts_fm import files
 from tts_fm.audio.files import load, write_audio
-from tts_fm.errors import ModelError, TtsFmError
+from tts_fm.errors import TtsFmError
 from tts_fm.evaluate import metrics
+from tts_fm.evaluate.lists import EvalItem, prompt_groups, read_eval_list
 from tts_fm.evaluate.metrics import Figure, figure
 
 log = logging.getLogger(__name__)
 METRICS = ("wer", "sim", "dnsmos")
-
-
-@dataclass(frozen=True)
-class EvalItem:
-    """A sentence to speak and the voice to speak it in."""
-
-    id: str
-    text: str
-    ref_audio: Path
-    ref_text: str | None = None
 
 
 # -> wave (S,) float32, its rate in Hz, seconds of computation
@@ -100,16 +90,8 @@ class Report:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the JSON in one rename."""
-        path = Path(path)
-        part = path.with_name(path.name + ".part")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_text(
-                json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
-            )
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        files.write_json(path, self.to_dict())
 
     def table(self) -> str:
         """The figures as text, a line for each group and one for all, with what they were measured with below."""
@@ -142,76 +124,6 @@ def _row(name: str, f: Figures) -> tuple[str, ...]:
 
     items = str(f.items) + (f" ({f.failed} failed)" if f.failed else "")
     return name, items, cell(f.wer, 3), cell(f.cer, 3), cell(f.sim, 3), cell(f.dnsmos, 2), cell(f.rtf, 3)
-
-
-# --- lists
-
-
-def read_eval_list(path: str | os.PathLike[str]) -> list[EvalItem]:
-    """Read and check a whole JSONL list. ModelError when it is missing; ValueError with every fault as file:line
-    otherwise.
-    """
-    path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise ModelError(
-            f"no evaluation list {path}; give a JSONL file with id, text and ref_audio on each line"
-        ) from None
-    except UnicodeDecodeError:
-        raise ValueError(
-            f"{path} is not UTF-8 text; give a JSONL file with id, text and ref_audio on each line"
-        ) from None
-    items: list[EvalItem] = []
-    faults: list[str] = []
-    first_line: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            item = _parse(line, path.parent)
-            if item.id in first_line:
-                raise ValueError(f"id {item.id!r} is already on line {first_line[item.id]}")
-            first_line[item.id] = number
-            items.append(item)
-        except ValueError as fault:
-            faults.append(f"{path}:{number}: {fault}")
-    if faults:
-        raise ValueError("\n".join(faults))
-    if not items:
-        raise ValueError(f'{path} has no items; a line is {{"id": ..., "text": ..., "ref_audio": ...}}')
-    return items
-
-
-def _parse(line: str, folder: Path) -> EvalItem:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error.msg} at column {error.colno})") from None
-    if not isinstance(row, dict):
-        raise ValueError("not a JSON object")
-    for key in ("id", "text", "ref_audio"):
-        if not isinstance(row.get(key), str) or not row[key].strip():
-            raise ValueError(f"{key} is {row.get(key)!r}; it must be a string with something in it")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", row["id"]):
-        raise ValueError(f"id is {row['id']!r}; letters, digits and . _ - work, 128 at most, a letter or digit first")
-    if not metrics.spelling(row["text"]):
-        raise ValueError(f"text {row['text']!r} has no words")
-    if row.get("ref_text") is not None and not isinstance(row["ref_text"], str):
-        raise ValueError(f"ref_text is {row['ref_text']!r}; it must be a string, or left out")
-    prompt = folder / row["ref_audio"]
-    if not prompt.is_file():
-        raise ValueError(f"no audio file {prompt}")
-    return EvalItem(row["id"], row["text"], prompt, row.get("ref_text"))
-
-
-def prompt_groups(item: EvalItem) -> tuple[str, ...]:
-    """The prompt's file name and, for the dev list, its kind: Kokoro voices (af_kore) are "synthetic", real_* are
-    "real".
-    """
-    name = item.ref_audio.stem
-    kind = "synthetic" if re.match(r"[ab][fm]_", name) else "real" if name.startswith("real") else None
-    return (name,) if kind is None else (name, kind)
 
 
 # --- running

@@ -13,7 +13,15 @@ from torch import Tensor, nn
 
 from tts_fm.audio.mel import N_MELS
 from tts_fm.config import ModelConfig
-from tts_fm.model.layers import Attention, ConvPositionEmbedding, FeedForward, TimeEmbedding, masked, rotary_angles
+from tts_fm.model.layers import (
+    Attention,
+    ConvPositionEmbedding,
+    FeedForward,
+    TimeEmbedding,
+    masked,
+    rotary_angles,
+)
+from tts_fm.model.network import Network
 from tts_fm.model.style import PromptStyle
 from tts_fm.model.text import TextConditioning
 
@@ -69,7 +77,7 @@ class InputEmbedding(nn.Module):
         return self.conv_pos_embed(self.proj(torch.cat([x, given, text], dim=-1)), mask)
 
 
-class DiT(nn.Module):
+class DiT(nn.Module, Network):
     """(x_t, t, given mel, text features, mask) -> velocity. Mels are normalised by the caller (FlowModel)."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -86,6 +94,21 @@ class DiT(nn.Module):
         self.proj_out = nn.Linear(config.dim, config.patch * N_MELS)
         nn.init.zeros_(self.proj_out.weight)
         nn.init.zeros_(self.proj_out.bias)
+
+    def blocks(self) -> list[nn.Module]:
+        return list(self.transformer_blocks)
+
+    def compile_blocks(self) -> None:
+        super().compile_blocks()
+        self.input_embed.compile(dynamic=False)
+
+    def runs(self, positions: int, frames: int) -> list[tuple[nn.Module | None, int]]:
+        once = [self.time_embed, self.norm_out, getattr(self, "adaln", None)]
+        once += [getattr(block, "attn_norm", None) for block in self.transformer_blocks]
+        style = self.style
+        if style is not None:
+            once += [style.leave, style.narrow, style.blocks]
+        return [(part, 1) for part in once] + [(style and style.convs, frames), *super().runs(positions, frames)]
 
     def modulations(self, t: Tensor) -> list[Tensor]:
         """All that depends on the time alone, (B,) -> one (B, 6 D) for each block and a (B, 2 D): computed once for a

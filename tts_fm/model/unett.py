@@ -18,6 +18,7 @@ from tts_fm.audio.mel import N_MELS
 from tts_fm.config import ModelConfig
 from tts_fm.model.dit import InputEmbedding, to_network, ungroup
 from tts_fm.model.layers import Attention, FeedForward, TimeEmbedding, masked, rotary_angles
+from tts_fm.model.network import Network
 from tts_fm.model.text import TextConditioning
 
 
@@ -59,13 +60,17 @@ class Layer(nn.ModuleList):
         return h + ff(ff_norm(h))
 
 
-class UNetT(nn.Module):
+class UNetT(nn.Module, Network):
     """(x_t, t, given mel, text features, mask) -> velocity. Mels are normalised by the caller (FlowModel)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         if config.depth % 2:
             raise ValueError(f"a U-Net transformer needs an even depth, got {config.depth}")
+        if config.style or config.style_rank:
+            raise ValueError(
+                "a U-Net transformer has no modulations for a prompt's style: style and style_rank must be 0"
+            )
         self.config = config
         self.time_embed = TimeEmbedding(config.dim)
         self.text_embed, self.style = TextConditioning(config), None
@@ -73,6 +78,15 @@ class UNetT(nn.Module):
         self.layers = nn.ModuleList(Layer(config, second_half=i >= config.depth // 2) for i in range(config.depth))
         self.norm_out = RMSNorm(config.dim)
         self.proj_out = nn.Linear(config.dim, config.patch * N_MELS)
+
+    def blocks(self) -> list[nn.Module]:
+        return list(self.layers)
+
+    def at_positions(self, hidden: Tensor) -> Tensor:
+        return hidden[:, 1:]  # the time token stands in front
+
+    def runs(self, positions: int, frames: int) -> list[tuple[nn.Module | None, int]]:
+        return [(self.time_embed, 1), *super().runs(positions, frames)]
 
     def modulations(self, t: Tensor) -> list[Tensor]:
         """All that depends on the time alone: (B,) -> [(B, D)], the time token."""

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tts_fm.flow.loss import Loss
-from tts_fm.model.dit import DiT, position_mask
+from tts_fm.model.dit import position_mask
 from tts_fm.model.flow_model import FlowModel
 
 PLACE = 2 / 3  # how far up the network the hidden states are read
@@ -48,10 +48,7 @@ class WithCTC(nn.Module):
         nn.init.zeros_(self.reader.weight)
         nn.init.zeros_(self.reader.bias)
         self._hidden: list[Tensor] = []
-        blocks = flow.net.transformer_blocks if isinstance(flow.net, DiT) else flow.net.layers
-        blocks[min(len(blocks) - 1, int(PLACE * len(blocks)))].register_forward_hook(
-            lambda block, inputs, out: self._keep(out)
-        )
+        flow.net.watch(PLACE, self._keep)
 
     def _keep(self, hidden: Tensor) -> None:
         if self.training and torch.is_grad_enabled():
@@ -72,7 +69,5 @@ class WithCTC(nn.Module):
         """The objective on a batch; arguments as in FlowModel.loss."""
         found = self.flow(mel, mask, hidden, ids, durations, drop_audio, drop_text, generator, times)
         positions = position_mask(mask, self.flow.config.patch)  # (B, P)
-        # (B, P, D); the U-Net transformer has a time token in front
-        seen = self._hidden.pop()[:, -positions.shape[1] :]
-        read = ctc_loss(self.reader(seen), positions, ids, ~drop_text)
+        read = ctc_loss(self.reader(self._hidden.pop()), positions, ids, ~drop_text)
         return found._replace(loss=found.loss + self.weight * read)

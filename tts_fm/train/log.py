@@ -1,0 +1,51 @@
+"""The figures of a run: <run>/log.jsonl, a line for each report, and <run>/tensorboard where it is asked for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tts_fm.errors import MissingDependency
+
+
+class RunLog:
+    """Open while a run goes on. A process that is not the main one writes nothing."""
+
+    def __init__(self, folder: Path, main: bool, tensorboard: bool) -> None:
+        self.folder, self.main, self.tensorboard = folder, main, tensorboard
+        self._writer: Any = None
+        self.file = (folder / "log.jsonl").open("a") if main else None
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self.file is not None:
+            self.file.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    def write(self, step: int, **figures: float) -> None:
+        """One line. Raises MissingDependency when TensorBoard is asked for and not there."""
+        if self.file is None:
+            return
+        rounded = {k: round(v, 6) if isinstance(v, float) else v for k, v in figures.items()}
+        self.file.write(json.dumps({"step": step} | rounded) + "\n")
+        self.file.flush()
+        if self.tensorboard:
+            for name, value in figures.items():
+                self.board(step).add_scalar(name, value, step)
+
+    def board(self, step: int) -> Any:
+        """The TensorBoard writer of this run, made at its first use; figures from `step` on replace older ones."""
+        if self._writer is None:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise MissingDependency(
+                    f"tensorboard=True needs TensorBoard ({error}): pip install tts-fm[train]"
+                ) from error
+            self._writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step)
+        return self._writer
