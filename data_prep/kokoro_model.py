@@ -56,13 +56,13 @@ def download(folder: str | os.PathLike[str], repository: str = REPOSITORY) -> No
         hub.download(f"{repository}/voices/{name}.bin", folder / "voices" / f"{name}.bin", progress=False)
 
 
-def load_voices(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+def load_voices(folder: str | os.PathLike[str], held_out: bool = False) -> dict[str, np.ndarray]:
     """Style vectors (N, 256) by name, a row for every number of tokens, from NAME.bin (float32), NAME.npy or NAME.pt;
-    without HELD_OUT.
+    without HELD_OUT, unless `held_out` asks for them (benchmarks; never for a corpus).
     """
     found = {}
     for path in sorted(Path(folder).glob("*_*.*")):
-        if path.suffix not in (".bin", ".npy", ".pt") or path.stem in HELD_OUT:
+        if path.suffix not in (".bin", ".npy", ".pt") or (path.stem in HELD_OUT and not held_out):
             continue
         if path.suffix == ".pt":
             import torch

@@ -14,29 +14,17 @@ says which.
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import os
 import re
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from data_prep.shared import Candidate, Dropped, add_prepare_options, draw_split, prepare_found, prepare_options, run
+from tts_fm.data.listing import ALSO, COLUMNS, files_below, read_rows
 from tts_fm.data.manifest import SPLITS, Utterance
 from tts_fm.errors import ModelError
-
-AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3")
-COLUMNS = ("audio", "text", "speaker", "id", "split", "lang")
-ALSO = {
-    "audio_file": "audio",
-    "path": "audio",
-    "file": "audio",
-    "transcript": "text",
-    "sentence": "text",
-    "language": "lang",
-}
 
 
 def download(*_: object, **__: object) -> None:
@@ -62,7 +50,7 @@ def find(
         return _from_folder(corpus, speaker, lang, valid)
     path = Path(listing) if Path(listing).is_file() else corpus / listing
     candidates, faults = [], []
-    for number, row in _rows(path):
+    for number, row in read_rows(path):
         try:
             candidates.append(_candidate(row, corpus, speaker, lang, valid))
         except ValueError as fault:
@@ -73,13 +61,7 @@ def find(
 
 
 def _from_folder(corpus: Path, speaker: str | None, lang: str, valid: float) -> tuple[list[Candidate], Dropped]:
-    files = sorted(
-        p
-        for p in corpus.rglob("*")
-        if p.is_file() and not any(part.startswith(".") for part in p.relative_to(corpus).parts)
-    )
-    sounds = [p for p in files if p.suffix.lower() in AUDIO]
-    texts = {p.with_suffix(""): p for p in files if p.suffix.lower() in (".txt", ".lab")}
+    sounds, texts = files_below(corpus)
     candidates, dropped = [], Dropped()
     for path in sounds:
         text = texts.pop(path.with_suffix(""), None)
@@ -103,46 +85,6 @@ def _id(path: Path, corpus: Path) -> str:
         else Path(path.name)
     )
     return re.sub(r"[/\\\x00-\x1f\x7f]", "-", inside.with_suffix("").as_posix())
-
-
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """(line number, row or what is wrong with it) of a CSV or JSONL list."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise ModelError(f"no such list: {path}; give a CSV with a header ({', '.join(COLUMNS)}) or JSONL") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not UTF-8 text; save it as UTF-8") from None
-    if path.suffix.lower() in (".jsonl", ".json"):
-        for number, line in enumerate(text.split("\n"), start=1):
-            if line.strip():
-                try:
-                    row = json.loads(line)
-                except ValueError as error:
-                    row = f"not JSON ({error})"
-                yield number, row
-        return
-    first = text.split("\n", 1)[0]
-    mark = max("|\t;,", key=first.count)
-    reader = csv.reader(
-        text.splitlines(keepends=True), delimiter=mark, quoting=csv.QUOTE_NONE if mark in "|\t" else csv.QUOTE_MINIMAL
-    )
-    header = [ALSO.get(name.strip().lower(), name.strip().lower()) for name in next(reader, [])]
-    if not {"audio", "text"} <= set(header):
-        raise ValueError(
-            f"{path}:1: the header is {first.strip()!r}; it must name audio and text, and may name "
-            f"{', '.join(COLUMNS[2:])}"
-        )
-    try:
-        for cells in reader:
-            if any(cell.strip() for cell in cells):
-                good = len(cells) == len(header)
-                yield (
-                    reader.line_num,
-                    dict(zip(header, cells, strict=True)) if good else f"{len(cells)} cells under {len(header)} names",
-                )
-    except csv.Error as error:
-        yield reader.line_num, f"not CSV ({error})"
 
 
 def _candidate(row: dict[str, Any] | str, corpus: Path, speaker: str | None, lang: str, valid: float) -> Candidate:

@@ -27,6 +27,7 @@ flow
 files devices settings config
 audio
 hub text
+adapters
 voices
 data
 model

@@ -36,17 +36,17 @@ class Reference:
     warnings: list[str] = field(default_factory=list)  # one line each, for the user
 
 
-def _levels(wave: np.ndarray) -> np.ndarray:
+def levels_of(wave: np.ndarray) -> np.ndarray:
     """(S,) -> (S // 240,) RMS in dBFS of 10 ms frames."""
     frames = wave[: len(wave) // STEP * STEP].reshape(-1, STEP)
     return 10 * np.log10(np.square(frames, dtype=np.float64).mean(axis=1) + 1e-12)
 
 
-def _speech_bounds(wave: np.ndarray) -> tuple[int, int]:
+def speech_bounds(wave: np.ndarray) -> tuple[int, int]:
     """First and last sample of what is not silence, with EDGE around: louder than -60 dBFS and than 40 dB below the
     loud parts.
     """
-    levels = _levels(wave)
+    levels = levels_of(wave)
     if not len(levels):
         return 0, len(wave)
     loud = np.flatnonzero(levels > max(-60.0, np.percentile(levels, 95) - 40))
@@ -60,14 +60,14 @@ def _pause(wave: np.ndarray, longest: int) -> int:
     """Where to cut so that at most `longest` samples stay: the middle of the quietest 150 ms in the last 40 % of
     them.
     """
-    power = 10 ** (_levels(wave[:longest]) / 10)
+    power = 10 ** (levels_of(wave[:longest]) / 10)
     width = min(15, len(power))
     quiet = np.convolve(power, np.ones(width), "valid")  # quiet[k]: power of frames k .. k + width - 1
     first = int(0.6 * len(quiet))
     return (first + int(np.argmin(quiet[first:])) + width // 2) * STEP
 
 
-def _clipped_share(wave: np.ndarray) -> float:
+def clipped_share(wave: np.ndarray) -> float:
     """Share of samples that sit on the rail: at least 3 in a row within 0.1 % of a peak at or near full scale."""
     peak = float(np.abs(wave).max())
     if peak < 0.97:
@@ -146,7 +146,7 @@ def check_reference(
     name = f"the reference {source}" if isinstance(source, str | os.PathLike) else "the reference"
     wave, own_rate = _read(source, rate, name)
     warnings: list[str] = []
-    share = _clipped_share(wave)
+    share = clipped_share(wave)
     if share > 1e-3:
         warnings.append(
             f"{share:.1%} of the reference is clipped (distorted); a recording with the level turned down will sound "
@@ -162,7 +162,7 @@ def check_reference(
             "speech"
         )
     wave = resample(wave, own_rate, SAMPLE_RATE)
-    start, end = _speech_bounds(wave)
+    start, end = speech_bounds(wave)
     wave = wave[start:end]
     if len(wave) < MIN_SECONDS * SAMPLE_RATE:
         raise ValueError(f"{name} has only {len(wave) / SAMPLE_RATE:.2f} s that are not silence; {needed}")
@@ -175,7 +175,7 @@ def check_reference(
                 f" recording of at most {max_seconds:g} s, or drop the text"
             )
         wave = wave[: _pause(wave, int(max_seconds * SAMPLE_RATE))]
-        wave = wave[slice(*_speech_bounds(wave))]
+        wave = wave[slice(*speech_bounds(wave))]
         warnings.append(
             f"only the first {len(wave) / SAMPLE_RATE:.1f} s of {whole:.1f} s of the reference are used (cut at a "
             "pause)"
@@ -183,7 +183,7 @@ def check_reference(
     seconds = len(wave) / SAMPLE_RATE
     if seconds < SHORT_SECONDS:
         warnings.append(f"the reference has only {seconds:.1f} s of speech; 3 to 12 s give a closer voice")
-    levels = _levels(wave)
+    levels = levels_of(wave)
     if np.percentile(levels, 95) - np.percentile(levels, 5) < 10:
         warnings.append(
             "the reference hardly changes in level: noise, music or a tone in it will be heard in the result"

@@ -1,0 +1,314 @@
+"""A voice of one's own: what training on a person's recordings has changed in a model, as a folder that any engine can
+read.
+
+    voice.json             name, language, the prompt's text, the base model, figures, licence, consent
+    adapter.safetensors    low-rank and plain differences of weights
+    prompt.flac            a few seconds of the voice, 24 kHz
+    samples/               a sentence before and after (nothing reads them)
+
+Tensors by name: "flow/X.weight.a" (r, in) and "flow/X.weight.b" (out, r) change the weight X of the flow network by
+scale * b a (Hu 2021, arXiv 2106.09685); "flow/X" and "duration/X" are added to the parameter X as they are. The same
+three files in one zip are a voice too; it is read in place, so nothing in it can become a path. numpy only: it knows no
+networks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from tts_fm.audio.files import load
+from tts_fm.errors import ModelError
+
+INFO, WEIGHTS, PROMPT = "voice.json", "adapter.safetensors", "prompt.flac"
+LARGEST = {INFO: 1 << 20, WEIGHTS: 256 << 20, PROMPT: 16 << 20}  # bytes that are read at most
+MOST_ENTRIES = 100  # files in a zip
+FORMAT = 1
+BASE_FILES = ("model.safetensors", "vocab.txt", "duration/model.safetensors")  # what an adapter's changes belong to
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """Changes of a base model's weights. Two adapters are the same when their digests are."""
+
+    digest: str  # SHA-256 of its file and of what decides how it speaks
+    base: str  # `base_digest` of the model that it was trained on
+    base_name: str
+    scale: float = field(compare=False)
+    tensors: Mapping[str, np.ndarray] = field(compare=False, repr=False)
+    prompted: bool = True  # whether the prompt is shown to the network; without it speech costs half
+    defaults: Mapping[str, Any] = field(default_factory=dict, compare=False)  # of Settings, before the model's
+
+    def part(self, name: str) -> dict[str, np.ndarray]:
+        """The tensors of one network, "flow" or "duration", by its own names."""
+        return {
+            key.removeprefix(f"{name}/"): value for key, value in self.tensors.items() if key.startswith(f"{name}/")
+        }
+
+
+@dataclass(frozen=True)
+class AdaptedVoice:
+    """What a voice's folder or zip holds."""
+
+    info: dict[str, Any]
+    adapter: Adapter
+    wave: np.ndarray  # (S,) float32, 24 kHz
+
+
+# ---- arithmetic
+
+
+def changed(weights: Callable[[str], np.ndarray | None], adapter: Adapter, part: str) -> dict[str, np.ndarray]:
+    """The parameters that an adapter changes, merged in float32: name -> new value.
+
+    weights: a parameter of the base by name, float, or None where it has none. part: "flow" or "duration". Both engines
+    merge with this, before they round to bfloat16 or int8. ModelError for names and shapes that do not fit.
+    """
+    tensors, merged = adapter.part(part), {}
+    for name in sorted({key.removesuffix(".a").removesuffix(".b") for key in tensors}):
+        base = weights(name)
+        if base is None:
+            raise ModelError(
+                f"the voice changes {name!r}, which the {part} network does not have: it is of another model"
+            )
+        base = np.asarray(base, np.float32)
+        if name in tensors:
+            change = tensors[name].astype(np.float32)
+        else:
+            change = low_rank(name, tensors, adapter.scale)
+        if change.shape != base.shape:
+            raise ModelError(f"the voice's change of {name!r} has the shape {change.shape}, the weight {base.shape}")
+        merged[name] = base + change
+    return merged
+
+
+def low_rank(name: str, tensors: Mapping[str, np.ndarray], scale: float) -> np.ndarray:
+    """scale * b a, (out, in)."""
+    a, b = tensors.get(f"{name}.a"), tensors.get(f"{name}.b")
+    if a is None or b is None:
+        raise ModelError(f"the voice has one half of the change of {name!r} only; it is damaged")
+    if a.ndim != 2 or b.ndim != 2 or len(a) != b.shape[1]:
+        raise ModelError(f"the halves of the voice's change of {name!r} do not fit: {b.shape} and {a.shape}")
+    return (b.astype(np.float32) @ a.astype(np.float32)) * np.float32(scale)
+
+
+def check_base(adapter: Adapter, folder: str | os.PathLike[str] | None, voice: str) -> None:
+    """ModelError when the model in `folder` (None: no files) is not the one that the adapter was trained on."""
+    if folder is not None and base_digest(folder) == adapter.base:
+        return
+    here = f"{Path(folder).name} ({base_digest(folder)[:8]})" if folder is not None else "a model without files"
+    raise ModelError(
+        f"the voice {voice!r} belongs to the model {adapter.base_name} ({adapter.base[:8]}), not to {here}; choose "
+        "that model, or adapt the voice again"
+    )
+
+
+def base_digest(folder: str | os.PathLike[str]) -> str:
+    """Which model a folder holds: a hash of the weights and symbols that an adapter's changes are relative to. For a
+    file: of that file."""
+    place = Path(folder)
+    files = [place] if place.is_file() else [place / name for name in BASE_FILES if (place / name).is_file()]
+    stats = [(path, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    total = hashlib.sha256()
+    for path, size, changed_at in stats:
+        total.update(f"{path.name}\0{_file_digest(path, size, changed_at)}\0".encode())
+    return total.hexdigest()[:16]
+
+
+@lru_cache(maxsize=64)
+def _file_digest(path: Path, size: int, changed_at: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# ---- reading
+
+
+def is_voice(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a voice's folder or zip at a path; what is in it is not looked at."""
+    place = Path(path)
+    return (place / INFO).is_file() or (place.suffix.lower() == ".zip" and place.is_file())
+
+
+def read_voice(path: str | os.PathLike[str]) -> AdaptedVoice:
+    """A voice's folder or zip, checked: every number finite, every file within its size. ModelError, one line."""
+    return parse(read_files(path), str(path))
+
+
+def read_files(path: str | os.PathLike[str]) -> dict[str, bytes]:
+    """The three files of a voice by name. ModelError for what is missing, too large, or no voice."""
+    place = Path(path)
+    if place.is_dir():
+        missing = [name for name in LARGEST if not (place / name).is_file()]
+        if missing:
+            raise ModelError(f"{place} is no voice: {', '.join(missing)} missing")
+        for name, most in LARGEST.items():
+            if (place / name).stat().st_size > most:
+                raise ModelError(f"{place / name} has more than {most >> 20} MB; that is no voice")
+        return {name: (place / name).read_bytes() for name in LARGEST}
+    try:
+        with zipfile.ZipFile(place) as archive:
+            return _from_zip(archive, str(place))
+    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, ValueError) as error:
+        raise ModelError(
+            f"{place} cannot be read as a voice: {str(error).splitlines()[0] if str(error) else error!r}"
+        ) from error
+
+
+def _from_zip(archive: zipfile.ZipFile, name: str) -> dict[str, bytes]:
+    entries = archive.infolist()
+    if len(entries) > MOST_ENTRIES:
+        raise ModelError(f"{name} holds {len(entries)} files; a voice has a handful")
+    for entry in entries:
+        parts = PurePosixPath(entry.filename.replace("\\", "/")).parts
+        link = (entry.external_attr >> 16) & 0o170000 == 0o120000
+        if ".." in parts or entry.filename.startswith(("/", "\\")) or ":" in entry.filename or link:
+            raise ModelError(f"{name} holds a path that leads out of it ({entry.filename[:60]!r}); it is not read")
+    homes = {entry.filename.removesuffix(INFO) for entry in entries if PurePosixPath(entry.filename).name == INFO}
+    if len(homes) != 1:
+        raise ModelError(f"{name} is no voice: it has {len(homes) or 'no'} {INFO}")
+    home, files = homes.pop(), {}
+    for wanted, most in LARGEST.items():
+        try:
+            with archive.open(home + wanted) as file:
+                files[wanted] = file.read(most + 1)
+        except KeyError:
+            raise ModelError(f"{name} is no voice: {wanted} missing") from None
+        if len(files[wanted]) > most:
+            raise ModelError(f"{wanted} in {name} has more than {most >> 20} MB; that is no voice")
+    return files
+
+
+def parse(files: Mapping[str, bytes], source: str) -> AdaptedVoice:
+    """The files of a voice, understood and checked."""
+    info = _info(files[INFO], source)
+    tensors = _tensors(files[WEIGHTS], source)
+    try:
+        wave = load(io.BytesIO(files[PROMPT]), max_seconds=60.0)
+    except ValueError as error:
+        raise ModelError(f"the prompt of the voice {source} cannot be read: {error}") from error
+    decides = json.dumps([info["base"]["digest"], info["scale"], info["prompted"]]).encode()
+    digest = hashlib.sha256(files[WEIGHTS] + decides).hexdigest()[:32]
+    adapter = Adapter(
+        digest, info["base"]["digest"], info["base"]["name"], info["scale"], tensors, info["prompted"], {"match": 0.0}
+    )
+    return AdaptedVoice(info, adapter, wave)
+
+
+def _info(data: bytes, source: str) -> dict[str, Any]:
+    try:
+        info = json.loads(data.decode("utf-8"))
+        if info["format"] != FORMAT:
+            raise ModelError(f"{source} is a voice of the form {info['format']!r}; this version reads {FORMAT}")
+        kinds = {"name": str, "scale": float, "prompted": bool, "base": dict}
+        wrong = [key for key, kind in kinds.items() if not isinstance(info[key], kind)]
+        wrong += [f"base.{key}" for key in ("name", "digest") if not isinstance(info["base"].get(key), str)]
+        wrong += [key for key in ("lang", "text") if not isinstance(info.get(key), str | None)]
+        if wrong or not math.isfinite(info["scale"]):
+            raise ValueError(f"{', '.join(wrong) or 'scale'} is not what it must be")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{INFO} of the voice {source} cannot be read: {error!r}") from error
+    return info
+
+
+def _tensors(data: bytes, source: str) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as load_tensors
+
+    try:
+        tensors = load_tensors(data)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{WEIGHTS} of the voice {source} is damaged: {error}") from error
+    for name, value in tensors.items():
+        if value.dtype.kind != "f" or not np.isfinite(value).all():
+            raise ModelError(f"{name!r} of the voice {source} holds what are no finite numbers; it is damaged")
+        if not name.startswith(("flow/", "duration/")):
+            raise ModelError(f"the voice {source} changes {name!r}, which no network here has")
+    return tensors
+
+
+# ---- writing
+
+
+def write_voice(
+    folder: str | os.PathLike[str],
+    info: Mapping[str, Any],
+    tensors: Mapping[str, np.ndarray],
+    wave: np.ndarray,
+    rate: int,
+) -> None:
+    """Write a voice's folder; it appears whole, with voice.json last. Tensors are stored as float16.
+
+    info: name, lang, text, base {"name", "digest"}, scale, prompted, and whatever else shall be kept. Raises ValueError
+    for tensors that are not finite.
+    """
+    from safetensors.numpy import save as save_tensors
+
+    from tts_fm.audio.files import write_audio
+
+    with np.errstate(over="ignore"):  # told below
+        half = {name: np.ascontiguousarray(value, np.float16) for name, value in sorted(tensors.items())}
+    bad = [name for name, value in half.items() if not np.isfinite(value).all()]
+    if bad:
+        raise ValueError(f"{bad[0]} holds numbers that are not finite in float16; the voice is not saved")
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    write_audio(place / PROMPT, wave, rate, "flac")
+    for name, data in (
+        (WEIGHTS, save_tensors(half)),
+        (INFO, (json.dumps({"format": FORMAT} | dict(info), indent=1, ensure_ascii=False) + "\n").encode()),
+    ):
+        part = place / f"{name}.part"
+        part.write_bytes(data)
+        part.replace(place / name)
+
+
+def pack(folder: str | os.PathLike[str], target: str | os.PathLike[str]) -> Path:
+    """A voice's folder as one zip, samples and all; returns `target`. ModelError when there is no sound voice."""
+    place, out = Path(folder), Path(target)
+    read_voice(place)
+    part = out.with_name(out.name + ".part")
+    files = [place / name for name in LARGEST] + sorted((place / "samples").glob("*.*"))
+    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in files:
+            archive.write(path, f"{place.resolve().name}/{path.relative_to(place).as_posix()}")
+    part.replace(out)
+    return out
+
+
+def install(
+    source: str | os.PathLike[str], target: str | os.PathLike[str], prompted: bool | None = None
+) -> dict[str, Any]:
+    """Copy a checked voice, from a folder or zip, to the folder `target`, in place of what is there; returns its info.
+
+    prompted: None = as it was made.
+    """
+    files = read_files(source)
+    info = parse(files, str(source)).info
+    if prompted is not None:
+        info = info | {"prompted": prompted}
+        files[INFO] = (json.dumps(info, indent=1, ensure_ascii=False) + "\n").encode()
+    place = Path(target)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=".voice-", dir=place.parent))
+    try:
+        for name, data in files.items():
+            (fresh / name).write_bytes(data)
+        shutil.rmtree(place, ignore_errors=True)
+        fresh.replace(place)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return info
