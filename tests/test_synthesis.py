@@ -214,3 +214,25 @@ def test_temperature(tts, voice):
     )
     with pytest.raises(ValueError, match="temperature must be a number from 0 to 2"):
         tts.say("Hello.", voice, temperature=float("nan"))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"grid": (0.0, 0.9, 1.0)}, {"cfg_audio": 0.0}, {"cfg_interval": (0.5, 1.0)}, {"cfg_rescale": 1.0},
+     {"method": "rk4_classic"}, {"sway": 0.5}],
+    ids=str,
+)  # fmt: skip
+def test_every_setting_of_the_solver_reaches_the_network(tts, voice, given):
+    plain, other = (tts.say("Hello.", voice, cfg=3.0, **more).chunks[0].mel for more in ({}, given))
+    assert np.abs(plain[: len(other)] - other[: len(plain)]).max() > 1e-3
+
+
+def test_an_adaptive_solver_gives_the_same_alone_and_in_a_batch_and_is_counted(tts, voice):
+    pytest.importorskip("torchdiffeq")
+    settings, told = Settings(method="dopri5", cfg=1.0, steps=2), []
+    requests = [Request(text, voice, settings=settings) for text in ("Hello.", "Good day.", "Yes.")]
+    together = dict(tts.batch(requests, on_progress=lambda *counts: told.append(counts)))
+    for number, request in enumerate(requests):
+        alone = tts.say(request.text, voice, settings=settings)
+        assert np.array_equal(alone.wave, together[number].wave) and alone.forwards == together[number].forwards > 12
+    assert all(0 <= step <= steps == 2 for step, steps, _, _ in told)

@@ -48,6 +48,7 @@ class Chunk:
     words: list[Word]  # times in the whole; empty where the model is not aligned
     mel: np.ndarray  # (T, 100) log-mel of the speech
     unknown: dict[str, int]  # symbols of the text that the model does not have, with their counts
+    forwards: int = 0  # of the network; a guided step counts as two
 
     @property
     def seconds(self) -> float:

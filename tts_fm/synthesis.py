@@ -223,14 +223,20 @@ class TTS:
     ) -> list[Chunk]:
         """Flow and vocoder for jobs that share their solver settings: one batch for every padded shape among them."""
         chunks: dict[int, Chunk] = {}
-        for shape in sorted({job.shape for job in jobs}):
-            batch = [job for job in jobs if job.shape == shape]
-            report = reporter(shifted(on_progress, len(chunks), len(jobs)), on_step, batch)
-            mels = self.engine.sample(batch, batch[0].settings, report)
-            chunks |= {id(job): self._chunk(job, mel[len(job.prompt) :]) for job, mel in zip(batch, mels, strict=True)}
+        settings = jobs[0].settings
+        batches = [[job for job in jobs if job.shape == shape] for shape in sorted({job.shape for job in jobs})]
+        if settings.adaptive:
+            batches = [[job] for job in jobs]
+        for batch in batches:
+            asked: list[float] = []
+            report = reporter(shifted(on_progress, len(chunks), len(jobs)), on_step, batch, asked)
+            mels = self.engine.sample(batch, settings, report)
+            forwards = settings.forwards(asked)
+            for job, mel in zip(batch, mels, strict=True):
+                chunks[id(job)] = self._chunk(job, mel[len(job.prompt) :], forwards)
         return [chunks[id(job)] for job in jobs]
 
-    def _chunk(self, job: Job, mel: np.ndarray) -> Chunk:
+    def _chunk(self, job: Job, mel: np.ndarray, forwards: int) -> Chunk:
         """The mel (T, 100) of one chunk as it is heard: in the prompt's colour, vocoded, its edges softened, its
         loudness set, its peaks limited, its pause before it, its words timed.
         """
@@ -254,13 +260,13 @@ class TTS:
             ends = (np.minimum(np.cumsum(job.durations[1:]) * HOP, len(wave)) + len(pause)) / SAMPLE_RATE
             words = word_times(job.plan.text, job.plan.units, ends[1:-1].tolist(), job.lang, first=float(ends[0]))
         whole = np.concatenate([pause, wave])
-        return Chunk(job.index, job.total, job.plan.text, whole, 0.0, words, mel, dict(job.plan.unknown))
+        return Chunk(job.index, job.total, job.plan.text, whole, 0.0, words, mel, dict(job.plan.unknown), forwards)
 
 
 def finish(job: Job, chunks: list[Chunk], seconds: float) -> Speech:
     """The chunks of one request (`job` is any of its jobs), in order, as one Speech that took so many seconds."""
     wave = np.concatenate([chunk.wave for chunk in chunks])
-    forwards = job.settings.forwards() * len(chunks)
+    forwards = sum(chunk.forwards for chunk in chunks)
     unknown = [symbol for chunk in chunks for symbol in chunk.unknown]
     return Speech(wave, job.voice.name, job.settings, chunks, seconds, forwards, warnings_of(job.voice, unknown))
 
@@ -293,16 +299,22 @@ def shifted(on_progress: Progress | None, spoken: int, chunks: int) -> Progress 
     return lambda step, steps, done, _: on_progress(step, steps, spoken + done, chunks)
 
 
-def reporter(on_progress: Progress | None, on_step: OnStep | None, jobs: Sequence[Job]) -> OnStep | None:
+def reporter(
+    on_progress: Progress | None, on_step: OnStep | None, jobs: Sequence[Job], asked: list[float] | None = None
+) -> OnStep | None:
     """What an engine calls at every step: counts for the one, for the other what each job's speech is foreseen to be,
-    without its prompt.
+    without its prompt. The times at which an adaptive solver asked are added to `asked`.
     """
-    if on_progress is None and on_step is None:
+    settings = jobs[0].settings
+    if on_progress is None and on_step is None and not settings.adaptive:
         return None
+    steps = settings.steps or 0
 
     def report(step: int, at: float, mels: Callable[[], list[np.ndarray]]) -> None:
+        if asked is not None:
+            asked.append(at)
         if on_progress is not None:
-            on_progress(step, jobs[0].settings.steps or 0, 0, len(jobs))
+            on_progress(int(at * steps) if settings.adaptive else step, steps, 0, len(jobs))
         if on_step is not None:
             on_step(step, at, lambda: [mel[len(job.prompt) :] for job, mel in zip(jobs, mels(), strict=True)])
 
