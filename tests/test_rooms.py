@@ -37,7 +37,9 @@ jobs
 synthesis
 train evaluate
 edit
-batch serve demo
+batch serve
+book
+demo
 cli
 """.strip().split("\n")
 LEVEL = {room: level for level, line in enumerate(ORDER) for room in line.split()}

@@ -1,4 +1,4 @@
-"""An EPUB's table of contents, and the chapters that it makes of the paragraphs: by files, anchors, parts and levels."""
+"""An EPUB's table of contents, and the chapters that it makes of the paragraphs: by files, anchors, parts, levels."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def check_zip(name: str, entries: list[zipfile.ZipInfo]) -> None:
             )
         if entry.file_size > 200 * max(entry.compress_size, 1) + (1 << 20) and entry.file_size > LARGEST_FILE // 4:
             raise BookError(
-                f"{name}: {entry.filename[:60]} unpacks from next to nothing to {entry.file_size >> 20:,} MB; no book does"
+                f"{name}: {entry.filename[:60]} unpacks from nothing to {entry.file_size >> 20:,} MB; no book does"
             )
         if entry.flag_bits & 1:
             raise BookError(f"{name} is a zip file with a password; unlock it first")

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tts_fm.book import html
 from tts_fm.book.document import Book, BookError, Chapter, Paragraph
@@ -35,8 +36,8 @@ _MAGIC = (
 )  # fmt: skip
 LANGUAGES = {
     "english": "en", "german": "de", "french": "fr", "spanish": "es", "italian": "it", "dutch": "nl",
-    "portuguese": "pt", "finnish": "fi", "swedish": "sv", "danish": "da", "norwegian": "no", "polish": "pl", "latin": "la",
-    "chinese": "zh",
+    "portuguese": "pt", "finnish": "fi", "swedish": "sv", "danish": "da", "norwegian": "no", "polish": "pl",
+    "latin": "la", "chinese": "zh",
 }  # fmt: skip
 
 
@@ -161,6 +162,7 @@ def _decoded(data: bytes, encoding: str, name: str) -> str:
 
 
 def _read_text(text: str, data: bytes, path: Path, heads: re.Pattern[str] | None) -> Book:
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     blocks = read_plain(text)
     paragraphs = [Paragraph(b.kind, b.text, b.level, b.gap, hyphens=b.hyphens) for b in blocks]
     title, author, language = _header(text)
@@ -168,7 +170,7 @@ def _read_text(text: str, data: bytes, path: Path, heads: re.Pattern[str] | None
     from tts_fm.book.scripts import read_voices
 
     paragraphs = read_voices(paragraphs)
-    book.chapters = chapters_of(paragraphs, heads, book.title or path.stem)
+    book.chapters = chapters_of(paragraphs, heads, book.title or _stem(path))
     _name(book, path)
     return book
 
@@ -181,10 +183,14 @@ def _header(text: str) -> tuple[str, str, str]:
     found = {
         key: " ".join(match[1].split())
         for key in ("Title", "Author", "Language")
-        if (match := re.search(rf"^{key}: *(.+(?:\n[ \t]+\S.*)*)", head.replace("\r\n", "\n"), re.MULTILINE))
+        if (match := re.search(rf"^{key}: *(.+(?:\n[ \t]+\S.*)*)", head, re.MULTILINE))
     }
     language = LANGUAGES.get(found.get("Language", "").lower(), "")
     return found.get("Title", ""), found.get("Author", ""), language
+
+
+def _stem(path: Path) -> str:
+    return " ".join(path.stem.replace("_", " ").split()) or "Untitled"
 
 
 def _name(book: Book, path: Path) -> None:
@@ -197,7 +203,7 @@ def _name(book: Book, path: Path) -> None:
                 match := re.fullmatch(r"(?:written )?by[:\s]+(.{3,60})", paragraph.text, re.IGNORECASE)
             ):
                 book.author = " ".join(match[1].split())
-    book.title = book.title or path.stem.replace("_", " ").strip() or "Untitled"
+    book.title = book.title or _stem(path)
     for chapter in book.chapters:
         chapter.title = chapter.title or book.title
 
@@ -209,12 +215,15 @@ def _read_markdown(text: str, data: bytes, path: Path, heads: re.Pattern[str] | 
         raise MissingDependency(f'Markdown needs markdown-it-py ({error}): pip install "tts-fm[book]"') from None
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     matter = re.match(r"---\n(.{0,4000}?)\n(?:---|\.\.\.)\n", text, re.DOTALL)
-    fields = dict(re.findall(r"^(\w+): *[\"']?(.+?)[\"']? *$", matter[1], re.MULTILINE)) if matter else {}
+    fields: dict[str, str] = (
+        dict(re.findall(r"^(\w+): *[\"']?(.+?)[\"']? *$", matter[1], re.MULTILINE)) if matter else {}
+    )
     body = text[matter.end() :] if matter else text
     page = MarkdownIt("commonmark").enable("table").render(_comments(body))
     root = html.parse(f"<html><body>{page}</body></html>".encode(), path.name, xml=False)
     book = _from_tree(root, path, heads, fields.get("title", ""))
-    book.author, book.language = fields.get("author", ""), fields.get("lang", fields.get("language", ""))
+    book.author = fields.get("author", "")
+    book.language = fields.get("lang", fields.get("language", ""))
     return book
 
 
@@ -230,11 +239,11 @@ def _read_html(text: str, data: bytes, path: Path, heads: re.Pattern[str] | None
     )
     book = _from_tree(root, path, heads, html.meta(root, "dc.title") or html.title_of(root))
     book.author = html.meta(root, "author") or html.meta(root, "dc.creator")
-    book.language = root.get("lang") or root.get("{http://www.w3.org/XML/1998/namespace}lang") or ""
+    book.language = str(root.get("lang") or root.get("{http://www.w3.org/XML/1998/namespace}lang") or "")
     return book
 
 
-def _from_tree(root: object, path: Path, heads: re.Pattern[str] | None, title: str) -> Book:
+def _from_tree(root: Any, path: Path, heads: re.Pattern[str] | None, title: str) -> Book:
     paragraphs: Sequence[Paragraph] = [
         replace(p, document=path.name, number=k) for k, (p, _) in enumerate(html.walk(root))
     ]
@@ -243,7 +252,7 @@ def _from_tree(root: object, path: Path, heads: re.Pattern[str] | None, title: s
         title = " ".join(tops[0].text.split()) if len(tops) == 1 else ""
     from tts_fm.book.scripts import read_voices
 
-    chapters = chapters_of(read_voices(mark_asides(list(paragraphs))), heads, title or path.stem)
+    chapters = chapters_of(read_voices(mark_asides(list(paragraphs))), heads, title or _stem(path))
     book = Book(title, chapters, words=html.words_in(root))
     _name(book, path)
     return book

@@ -182,15 +182,14 @@ def _starts(
     ]
     if pattern is not None:
         found = [(i, p, h) for i, p, h in heads if pattern.search(p.text)]
-        return _titled(paragraphs, {i for i, _, _ in found}), {}
+        return _titled(paragraphs, {i for i, _, _ in found}, set()), {}
     levels = Counter(p.level for _, p, _ in heads if p.level)
     if levels:
         chosen, parts = _by_level(heads, levels, title)
     else:
         chosen, parts = _by_words(paragraphs, heads)
     chosen -= {i for i in chosen if i - 1 in chosen and _is_bare(paragraphs[i - 1])}  # "I", then "Introduction"
-    titles = _titled(paragraphs, chosen)
-    return titles, {i: t for i, t in _titled(paragraphs, parts).items()}
+    return _titled(paragraphs, chosen, parts), _titled(paragraphs, parts, chosen)
 
 
 Heads = Sequence[tuple[int, Paragraph, Head | None]]
@@ -239,13 +238,20 @@ def _by_words(paragraphs: Sequence[Paragraph], heads: Heads) -> tuple[set[int], 
     return named, set()
 
 
-def _titled(paragraphs: Sequence[Paragraph], starts: set[int]) -> dict[int, str]:
-    """The title of each chapter that begins at these headings: its lines, and the line below a mere number."""
+def _titled(paragraphs: Sequence[Paragraph], starts: set[int], others: set[int]) -> dict[int, str]:
+    """The title of each chapter that begins at these headings: its lines, and the line below a mere number. others:
+    headings that begin something else.
+    """
     titles = {}
     for i in sorted(starts):
         lines = paragraphs[i].text.split("\n")
         following = paragraphs[i + 1] if i + 1 < len(paragraphs) else None
-        if _is_bare(paragraphs[i]) and following is not None and following.kind == "heading" and i + 1 not in starts:
+        if (
+            _is_bare(paragraphs[i])
+            and following is not None
+            and following.kind == "heading"
+            and i + 1 not in starts | others
+        ):
             lines = [*lines, *following.text.split("\n")]
         title = ""
         for line in (" ".join(line.split()).strip("_*= ") for line in lines):

@@ -28,6 +28,7 @@ from tts_fm.errors import TtsFmError
 VERBS: dict[str, tuple[str, str]] = {
     "say": ("tts_fm.cli.say", "speak a text"),
     "batch": ("tts_fm.cli.batch", "speak a list of texts into a folder"),
+    "book": ("tts_fm.cli.book", "turn a text file of any length into an audiobook"),
     "edit": ("tts_fm.cli.edit", "change words in a recording"),
     "voices": ("tts_fm.cli.voice", "list the named voices"),
     "voice": ("tts_fm.cli.voice", "add, remove or list named voices"),
