@@ -50,7 +50,7 @@ def read_book(path: str | os.PathLike[str], pattern: str | None = None) -> Book:
     heads = _compiled(pattern)
     form = _form(path)
     if form == "epub":
-        from tts_fm.book.epub import read_epub
+        from tts_fm.book.epub_book import read_epub
 
         book = read_epub(path, heads)
     elif form in ("srt", "vtt"):
