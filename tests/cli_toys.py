@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import soundfile
 
 import tts_fm
 from tts_fm.errors import ModelError
+from tts_fm.jobs import Chunk
 from tts_fm.settings import Settings
 from tts_fm.text.word_times import Word
 
@@ -22,6 +24,7 @@ class FakeTTS:
     asked: list[dict] = []
     fault: BaseException | None = None
     unknown: dict[str, int] = {}
+    chunks = 1
 
     @classmethod
     def load(cls, model=None, device="cpu", dtype=None, **how) -> FakeTTS:
@@ -30,19 +33,25 @@ class FakeTTS:
             raise ModelError("there is no model at missing")
         return cls()
 
-    def say(self, text, voice=None, *, ref_text=None, settings=None, on_progress=None, **overrides):
-        from tts_fm.synthesis import Chunk, Speech
-
-        self.asked.append({"text": text, "voice": voice} | overrides)
+    def plan(self, request):
+        given = {k: v for k, v in vars(request.settings).items() if v != getattr(Settings(), k)}
+        self.asked.append({"text": request.text, "voice": request.voice} | given)
         if self.fault is not None:
             raise self.fault
-        settings = Settings(**overrides).with_defaults({"steps": 8, "cfg": 1.5}).check()
-        for step in range(settings.steps):
-            on_progress(step + 1, settings.steps, 0, 1)
-        wave = np.sin(np.arange(24_000, dtype=np.float32) / 10) * 0.3
-        words = [Word("Hello", 0.1, 0.4), Word("world", 0.5, 0.9)]
-        chunk = Chunk(0, 1, "Hello, world.", wave, 0.0, words, np.zeros((94, 100)), Counter(self.unknown))
-        return Speech(wave, voice.name, settings, [chunk], 0.25, 16, list(voice.warnings))
+        settings = request.settings.with_defaults({"steps": 8, "cfg": 1.5}).check()
+        return [
+            SimpleNamespace(settings=settings, voice=request.voice, index=k, total=self.chunks)
+            for k in range(self.chunks)
+        ]
+
+    def spoken(self, jobs, batch_frames=0, on_progress=None, on_step=None):
+        for job in jobs:
+            for step in range(job.settings.steps):
+                on_progress(step + 1, job.settings.steps, job.index, job.total)
+            wave = np.sin(np.arange(24_000, dtype=np.float32) / 10) * 0.3
+            words = [Word("Hello", 0.1, 0.4), Word("world", 0.5, 0.9)]
+            mel, unknown = np.zeros((94, 100)), Counter(self.unknown)
+            yield job, Chunk(job.index, job.total, "Hello, world.", wave, float(job.index), words, mel, unknown)
 
 
 def fake_tts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeTTS]:

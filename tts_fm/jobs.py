@@ -54,6 +54,11 @@ class Chunk:
     def seconds(self) -> float:
         return len(self.wave) / SAMPLE_RATE
 
+    def emptied(self) -> Chunk:
+        """The chunk without what is large: a wave and a mel of the same length that hold nothing and take no memory."""
+        zero = np.zeros((), np.float32)
+        return replace(self, wave=np.broadcast_to(zero, self.wave.shape), mel=np.broadcast_to(zero, self.mel.shape))
+
 
 def moved(chunk: Chunk, start: float) -> Chunk:
     """The chunk with its times shifted to begin at `start` seconds."""

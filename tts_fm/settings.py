@@ -201,7 +201,7 @@ class Settings:
         unset="the model's estimate", edits=False, metavar="SECONDS",
     )  # fmt: skip
     loudness: float | None = entry(
-        None, "loudness of the result", label="Loudness", low=-40, high=-9, unit="LUFS", unset="as spoken",
+        None, "loudness of the result; each chunk is brought to it", label="Loudness", low=-40, high=-9, unit="LUFS", unset="as spoken",
         edits=False, metavar="LUFS",
     )  # fmt: skip
     chunk_seconds: float = entry(

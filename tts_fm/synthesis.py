@@ -263,9 +263,11 @@ class TTS:
         return Chunk(job.index, job.total, job.plan.text, whole, 0.0, words, mel, dict(job.plan.unknown), forwards)
 
 
-def finish(job: Job, chunks: list[Chunk], seconds: float) -> Speech:
-    """The chunks of one request (`job` is any of its jobs), in order, as one Speech that took so many seconds."""
-    wave = np.concatenate([chunk.wave for chunk in chunks])
+def finish(job: Job, chunks: list[Chunk], seconds: float, wave: np.ndarray | None = None) -> Speech:
+    """The chunks of one request (`job` is any of its jobs), in order, as one Speech that took so many seconds. wave:
+    what stands for their waves, where these are written already.
+    """
+    wave = np.concatenate([chunk.wave for chunk in chunks]) if wave is None else wave
     forwards = sum(chunk.forwards for chunk in chunks)
     unknown = [symbol for chunk in chunks for symbol in chunk.unknown]
     return Speech(wave, job.voice.name, job.settings, chunks, seconds, forwards, warnings_of(job.voice, unknown))

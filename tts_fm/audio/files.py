@@ -232,6 +232,16 @@ def open_encoder(file: Any, rate: int, format: str, metadata: Mapping[str, str])
     return sound
 
 
+def int16(wave: np.ndarray) -> np.ndarray:
+    """(S,) float in [-1, 1] -> 16 bit, rounded to the nearest: the one way in which samples become whole numbers."""
+    return np.clip(np.rint(wave * 32767.0), -32768, 32767).astype(np.int16)
+
+
+def for_encoder(wave: np.ndarray, format: str) -> np.ndarray:
+    """What libsndfile is given: whole numbers for formats of 16 bit, since it would round them down."""
+    return int16(wave) if FORMATS[format][1] == "PCM_16" else wave
+
+
 def _encode(file: Any, wave: np.ndarray, rate: int, format: str, metadata: Mapping[str, str]) -> None:
     container, _, rates, _ = FORMATS[format]
     if rates and rate not in rates:
@@ -241,6 +251,7 @@ def _encode(file: Any, wave: np.ndarray, rate: int, format: str, metadata: Mappi
     if peak > 1:
         log.info("peak %.2f is above full scale and was limited", peak)
         wave = limit(wave, rate)
+    wave = for_encoder(wave, format)
     with open_encoder(file, rate, format, metadata) as sound:
         for start in range(0, len(wave), 1 << 15):  # libsndfile's Vorbis encoder overflows its stack on long blocks
             sound.write(wave[start : start + (1 << 15)])

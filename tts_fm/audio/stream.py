@@ -7,17 +7,18 @@ the end". S samples.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from tts_fm.audio.files import FORMATS, open_encoder
+from tts_fm.audio.files import FORMATS, for_encoder, int16, open_encoder
 from tts_fm.audio.mel import SAMPLE_RATE
 from tts_fm.audio.ogg import steady
 
@@ -27,8 +28,8 @@ BLOCK = 1 << 15  # samples in one write
 
 
 def pcm16(wave: np.ndarray) -> bytes:
-    """(S,) float in [-1, 1] -> 16 bit little endian, rounded as libsndfile does."""
-    return np.clip(np.rint(wave * 32767.0), -32768, 32767).astype("<i2").tobytes()
+    """(S,) float in [-1, 1] -> the bytes of 16 bit little endian."""
+    return int16(wave).astype("<i2").tobytes()
 
 
 def wav_header(samples: int | None, metadata: Mapping[str, str], rate: int = SAMPLE_RATE) -> bytes:
@@ -67,57 +68,65 @@ class AudioStream:
         self._target: Any = target if self.path is None else None
         self._file: Any = None  # what bytes go to
         self._start: int | None = None  # place of the header, where it can be gone back to
+        self._sink: _Sink | None = None  # and, for formats of libsndfile's, what it writes to
         self._encoder: Any = None
         self.samples = 0  # written so far
 
     def __enter__(self) -> AudioStream:
-        if self.part is not None:
-            self.part.unlink(missing_ok=True)
-            self._file = open(self.part, "x+b")  # x: never through a link that somebody put there
-        elif self.format in AT_ONCE:
-            self._file = self._target
-        else:
-            self._file = tempfile.TemporaryFile()
-        try:
-            if self.format == "wav":
-                self._start = _place(self._file)
-                self._file.write(wav_header(self.expected, self.metadata, self.rate))
-            elif self.format != "pcm":
-                self._sink = _Sink(self._file)
-                self._encoder = open_encoder(self._sink, self.rate, self.format, self.metadata)
-        except BaseException:
-            self._drop()
-            raise
+        with self._named():
+            if self.part is not None:
+                self.part.unlink(missing_ok=True)
+                self._file = open(self.part, "x+b")  # x: never through a link that somebody put there
+            elif self.format in AT_ONCE:
+                self._file = self._target
+            else:
+                self._file = tempfile.TemporaryFile()
+            try:
+                self._begin()
+            except BaseException:
+                self._drop()
+                raise
         return self
 
     def write(self, wave: np.ndarray) -> None:
         """(S,) float32 in [-1, 1], behind what was written."""
-        for start in range(0, len(wave), BLOCK):  # libsndfile's Vorbis encoder overflows its stack on long blocks
-            piece = wave[start : start + BLOCK]
-            if self._encoder is None:
-                self._file.write(pcm16(piece))
-            else:
-                self._sink.calling(self._encoder.write, piece)
-        self.samples += len(wave)
-        if self.path is None and self._encoder is None:
-            self._file.flush()
+        with self._named():
+            for start in range(0, len(wave), BLOCK):  # libsndfile's Vorbis encoder overflows its stack on long blocks
+                piece = wave[start : start + BLOCK]
+                if self._sink is None:
+                    write_all(self._file, pcm16(piece))
+                else:
+                    self._sink.calling(self._encoder.write, for_encoder(piece, self.format))
+            self.samples += len(wave)
+            if self._file is self._target:
+                self._file.flush()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
-                self._complete()
+                with self._named():
+                    self._complete()
         finally:
             self._drop()
 
+    def _begin(self) -> None:
+        if self.format == "wav":
+            self._start = _place(self._file)
+            write_all(self._file, wav_header(self.expected, self.metadata, self.rate))
+        elif self.format != "pcm":
+            self._sink = _Sink(self._file)
+            self._encoder = open_encoder(self._sink, self.rate, self.format, self.metadata)
+
     def _complete(self) -> None:
-        if self._encoder is not None:
+        if self._sink is not None:
             encoder, self._encoder = self._encoder, None
             self._sink.calling(encoder.close)
             if FORMATS[self.format][0] == "OGG":
                 steady(self._file)  # the same audio is the same file
         if self._start is not None and self.samples != self.expected:
+            self._file.flush()
             self._file.seek(self._start)
-            self._file.write(wav_header(self.samples, self.metadata, self.rate))
+            write_all(self._file, wav_header(self.samples, self.metadata, self.rate))
             self._file.seek(0, io.SEEK_END)
         if self.part is not None and self.path is not None:
             self._file.close()
@@ -126,21 +135,40 @@ class AudioStream:
         if self._file is not self._target:
             self._file.seek(0)
             while block := self._file.read(1 << 20):
-                self._target.write(block)
+                write_all(self._target, block)
         self._target.flush()
 
     def _drop(self) -> None:
         """Close, and take away what was not completed."""
-        if self._encoder is not None:
+        if self._encoder is not None and self._sink is not None:
             encoder, self._encoder = self._encoder, None
-            try:
+            with contextlib.suppress(OSError):  # it is taken away
                 self._sink.calling(encoder.close)
-            except OSError:
-                pass  # it is taken away
-        if self._file is not self._target:
-            self._file.close()
+        if self._file is not None and self._file is not self._target:
+            with contextlib.suppress(OSError):
+                self._file.close()
         if self.part is not None:
             self.part.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Errors of the file system say which file it was; a pipe that nobody reads stays a BrokenPipeError."""
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            if error.errno is None:
+                raise
+            raise OSError(error.errno, error.strerror, str(self.path or "the audio stream")) from error
+
+
+def write_all(file: Any, data: bytes) -> None:
+    """Write all of it: a file without a buffer (PYTHONUNBUFFERED) may take a part and say so."""
+    left = memoryview(data)
+    while left:
+        written = file.write(left)
+        left = left[len(left) if written is None else written :]
 
 
 def _place(file: Any) -> int | None:

@@ -7,11 +7,12 @@ Nothing heavy is imported before it is used. An option that was not given is Non
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,6 +20,7 @@ from tts_fm.errors import MissingDependency, ModelError
 from tts_fm.settings import Setting, Settings, offered
 
 if TYPE_CHECKING:
+    from tts_fm.audio.stream import AudioStream
     from tts_fm.synthesis import TTS
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -198,6 +200,21 @@ class Output:
         else:
             with open(self.path, "wb") as device:
                 device.write(data)
+
+    @contextlib.contextmanager
+    def stream(self, metadata: dict[str, str], samples: int | None = None) -> Iterator[AudioStream]:
+        """An AudioStream to write to chunk by chunk; samples: how many will come, where that is known."""
+        from tts_fm.audio.stream import AudioStream
+
+        with contextlib.ExitStack() as stack:
+            target: Any
+            if self.path is None:
+                target = sys.stdout.buffer
+            elif self.is_stream:
+                target = stack.enter_context(open(self.path, "wb"))
+            else:
+                target = self.path.resolve()  # so that a link stays and its target is replaced
+            yield stack.enter_context(AudioStream(target, self.format, metadata, samples))
 
     def write_extra(self, text: str) -> None:
         """Write the second file."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tts_fm.cli.common import (
     OUTPUT_FORMATS,
@@ -21,6 +23,10 @@ from tts_fm.cli.common import (
     settings_facts,
     settings_from,
 )
+
+if TYPE_CHECKING:
+    from tts_fm.synthesis import TTS, Speech
+    from tts_fm.voices import Voice
 
 MOST_BYTES = 1 << 20  # of text that are read; the limit in characters is plan.LONGEST_TEXT
 PATIENCE = 2.0  # seconds of silence before a progress bar appears
@@ -72,8 +78,7 @@ def run(args: argparse.Namespace) -> int:
     voice = get_voice(voice_from(args), args.ref_text)
     tts = load_tts(args)
     with ProgressBar(args.quiet) as bar:
-        speech = tts.say(text, voice, on_progress=bar.update, **overrides)
-    output.write(speech)
+        speech = speak(tts, text, voice, overrides, output, bar)
     if output.extra is not None:
         from tts_fm.text.subtitles import subtitles
 
@@ -85,6 +90,29 @@ def run(args: argparse.Namespace) -> int:
     if not args.quiet:
         tell(speech, output)
     return 0
+
+
+def speak(tts: TTS, text: str, voice: Voice, overrides: dict[str, Any], output: Output, bar: ProgressBar) -> Speech:
+    """Speak into the output, chunk by chunk: what is heard of a pipe is heard at once, and a long text takes no more
+    memory than a short one. Returns the speech without its samples.
+    """
+    import numpy as np
+
+    from tts_fm.settings import Settings
+    from tts_fm.synthesis import Request, finish, provenance
+
+    began = time.perf_counter()
+    jobs = tts.plan(Request(text, voice, None, Settings(**overrides)))
+    job, spoken = jobs[0], tts.spoken(jobs, on_progress=bar.update)
+    first = next(spoken)[1]
+    known = len(first.wave) if len(jobs) == 1 else None
+    chunks = []
+    with output.stream(provenance(job.voice.name, job.settings), known) as stream:
+        for chunk in itertools.chain([first], (chunk for _, chunk in spoken)):
+            stream.write(chunk.wave)
+            chunks.append(chunk.emptied())
+        written = np.broadcast_to(np.float32(0), stream.samples)
+    return finish(job, chunks, time.perf_counter() - began, written)
 
 
 def text_from(args: argparse.Namespace) -> str:
