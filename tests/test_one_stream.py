@@ -34,7 +34,7 @@ def tts(tmp_path_factory) -> TTS:
     return TTS.load(tiny_tts_folder(tmp_path_factory.mktemp("model")))
 
 
-@pytest.mark.parametrize(("model", "count"), [("tiny", 8), ("built-in", 2)])
+@pytest.mark.parametrize(("model", "count"), [("tiny", 3), ("built-in", 1)])
 def test_every_way_out_gives_the_same_samples(tts, model, count):
     for module in ("fastapi", "uvicorn", "httpx"):
         pytest.importorskip(module)
@@ -42,12 +42,12 @@ def test_every_way_out_gives_the_same_samples(tts, model, count):
     assert [row["other"] for row in rows] == [[]] * count
     for row in rows:
         assert set(row["headers"].values()) == {"unknown" if row["chunks"] > 1 else "exact"}
-    assert max(row["chunks"] for row in rows) >= count
+    assert sorted(row["chunks"] for row in rows) == ([1, 4, 8] if model == "tiny" else [1])
 
 
 def test_a_loudness_holds_for_the_whole_and_for_every_chunk(tts):
     text = "One two three four. " * 6
-    speech = tts.say(text, "atlas", chunk_seconds=3.0, loudness=-20.0)
+    speech = tts.say(text, "nova", chunk_seconds=3.0, loudness=-20.0)
     assert len(speech.chunks) > 2
     assert loudness(speech.wave, RATE) == pytest.approx(-20, abs=0.3)
     for chunk in speech.chunks:

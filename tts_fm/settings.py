@@ -201,8 +201,8 @@ class Settings:
         unset="the model's estimate", edits=False, metavar="SECONDS",
     )  # fmt: skip
     loudness: float | None = entry(
-        None, "loudness of the result; each chunk is brought to it", label="Loudness", low=-40, high=-9, unit="LUFS", unset="as spoken",
-        edits=False, metavar="LUFS",
+        None, "loudness of the result, to which every chunk is brought", label="Loudness", low=-40, high=-9,
+        unit="LUFS", unset="as spoken", edits=False, metavar="LUFS",
     )  # fmt: skip
     chunk_seconds: float = entry(
         12.0, "longest stretch that is spoken in one go; shorter is heard sooner", label="Longest chunk", low=2,

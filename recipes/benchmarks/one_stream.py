@@ -39,16 +39,16 @@ SENTENCES = [
     "Rice is often served in round bowls!",
     "Was the juice of lemons good for a punch?",
     "The box was thrown beside the parked truck.",
-    "Four hours of steady work faced us; then came the night.",
+    "Four hours of steady work faced us all then.",
 ]
 
 
 def requests(count: int, steps: int, voices: list[str]) -> Iterator[tuple[str, str, Settings]]:
-    """(text, voice, settings): the k-th text has 1 + k % 8 sentences, each about one chunk."""
+    """(text, voice, settings): texts of one to eight sentences, each about one chunk."""
     for k in range(count):
-        said = [SENTENCES[(k + i) % len(SENTENCES)] for i in range(1 + k % 8)]
-        text = (" <break 0.3s> " if k % 5 == 3 else " ").join(said)
-        settings = Settings(steps=steps, seed=k, chunk_seconds=3.0, loudness=-16.0 if k % 4 == 2 else None)
+        said = [SENTENCES[(k + i) % len(SENTENCES)] for i in range(1 + 7 * k // max(1, count - 1))]
+        text = (" <break 0.3s> " if k % 5 == 2 else " ").join(said)
+        settings = Settings(steps=steps, seed=k, chunk_seconds=4.0, loudness=-16.0 if k % 4 == 1 else None)
         yield text, voices[k % len(voices)], settings
 
 
