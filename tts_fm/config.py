@@ -43,6 +43,8 @@ class ModelConfig:
     mel_mean: float = 0.0  # log-mels are normalised by (mel - mean) / std before the network; F5 and E2: 0 and 1
     mel_std: float = 1.0
     dropout: float = 0.0  # after attention and feed-forward, in training
+    # the network is also told how far the solver's step goes, and gives the mean velocity over it: a few-step student
+    span: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from tts_fm.model.layers import (
     Attention,
     ConvPositionEmbedding,
     FeedForward,
+    SpanEmbedding,
     TimeEmbedding,
     masked,
     rotary_angles,
@@ -84,6 +85,7 @@ class DiT(nn.Module, Network):
         super().__init__()
         self.config = config
         self.time_embed = TimeEmbedding(config.dim)
+        self.span_embed = SpanEmbedding(config.dim) if config.span else None
         self.text_embed = TextConditioning(config)
         self.style = PromptStyle(config) if config.style else None
         self.input_embed = InputEmbedding(config)
@@ -103,18 +105,20 @@ class DiT(nn.Module, Network):
         self.input_embed.compile(dynamic=False)
 
     def runs(self, positions: int, frames: int) -> list[tuple[nn.Module | None, int]]:
-        once = [self.time_embed, self.norm_out, getattr(self, "adaln", None)]
+        once = [self.time_embed, self.span_embed, self.norm_out, getattr(self, "adaln", None)]
         once += [getattr(block, "attn_norm", None) for block in self.transformer_blocks]
         style = self.style
         if style is not None:
             once += [style.leave, style.narrow, style.blocks]
         return [(part, 1) for part in once] + [(style and style.convs, frames), *super().runs(positions, frames)]
 
-    def modulations(self, t: Tensor) -> list[Tensor]:
+    def modulations(self, t: Tensor, until: Tensor | None = None) -> list[Tensor]:
         """All that depends on the time alone, (B,) -> one (B, 6 D) for each block and a (B, 2 D): computed once for a
-        whole time grid.
+        whole time grid. until (B,): where a step from t ends, for networks with `span`; None = at t itself.
         """
         time = self.time_embed(t)  # (B, D)
+        if self.span_embed is not None and until is not None:
+            time = time + self.span_embed(until - t)
         if self.config.shared_adaln:
             shared = self.adaln(time)
             blocks = [shared + block.offset for block in self.transformer_blocks]

@@ -39,6 +39,27 @@ class TimeEmbedding(nn.Module):
         return self.time_mlp(torch.cat([angle.sin(), angle.cos()], dim=-1).to(next(self.time_mlp.parameters()).dtype))
 
 
+class SpanEmbedding(nn.Module):
+    """How far a step goes, r - t in [0, 1]: (B,) float32 -> (B, D), added to the time's embedding.
+
+    Exactly zero for a step of no length, and zero for all at the start of training: the network is its teacher then.
+    """
+
+    def __init__(self, dim: int, waves: int = 16) -> None:
+        super().__init__()
+        self.waves = waves
+        self.span_mlp = nn.Sequential(
+            nn.Linear(2 * waves, dim, bias=False), nn.SiLU(), nn.Linear(dim, dim, bias=False)
+        )
+        nn.init.zeros_(self.span_mlp[2].weight)
+
+    def forward(self, span: Tensor) -> Tensor:
+        rate = 0.25 * 2 ** (torch.arange(self.waves, device=span.device, dtype=torch.float32) / 2)  # 0.25 to 45
+        angle = span.float()[:, None] * rate
+        features = torch.cat([angle.sin(), 1 - angle.cos()], dim=-1)
+        return self.span_mlp(features.to(next(self.span_mlp.parameters()).dtype))
+
+
 def rotary_angles(length: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """cos and sin of the rotary angles (Su 2021, arXiv 2104.09864), theta 10,000: two float32 tensors (P, 32)."""
     rate = 10_000.0 ** (-torch.arange(0, HEAD_DIM, 2, device=device, dtype=torch.float32) / HEAD_DIM)

@@ -71,6 +71,8 @@ class UNetT(nn.Module, Network):
             raise ValueError(
                 "a U-Net transformer has no modulations for a prompt's style: style and style_rank must be 0"
             )
+        if config.span:
+            raise ValueError("a few-step student (span) needs the dit backbone")
         self.config = config
         self.time_embed = TimeEmbedding(config.dim)
         self.text_embed, self.style = TextConditioning(config), None
@@ -88,8 +90,8 @@ class UNetT(nn.Module, Network):
     def runs(self, positions: int, frames: int) -> list[tuple[nn.Module | None, int]]:
         return [(self.time_embed, 1), *super().runs(positions, frames)]
 
-    def modulations(self, t: Tensor) -> list[Tensor]:
-        """All that depends on the time alone: (B,) -> [(B, D)], the time token."""
+    def modulations(self, t: Tensor, until: Tensor | None = None) -> list[Tensor]:
+        """All that depends on the time alone: (B,) -> [(B, D)], the time token; until as in DiT.modulations, unused."""
         return [self.time_embed(t)]
 
     def forward(

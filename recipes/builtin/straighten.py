@@ -1,0 +1,202 @@
+"""Train a few-step student of a voice: it takes two steps (or one, or four) where its teacher takes eight.
+
+    python recipes/builtin/teacher_paths.py CORPUS runs/lab/paths --count 1000
+    nice -n 10 python recipes/builtin/straighten.py runs/lab/paths runs/lab/student --minutes 90
+    tts-fm eval LIST --model runs/lab/student/model --steps 2
+
+The student starts as its teacher, with an embedding of the step's length that is zero at first (ModelConfig.span). Text
+side and voice encoder stay as they are. It reads no audio: what it learns from is what the teacher made of noise.
+Lessons, in shares of the batches (--shares): `1`, `2`, `4`, `8`: its own walk of so many steps against the teacher's
+path (rollout_loss); `any`: one step between two random times; `reflow`: straight lines; `split`: its own two steps in
+one. Run it again to go on from the last checkpoint; log.jsonl has the distance from the teacher's end, in nepers of
+log-mel, for each number of steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import shutil
+from pathlib import Path
+
+import loop
+import numpy as np
+import torch
+from teacher_paths import TeacherPath, TeacherPaths
+from torch import Tensor
+
+from tts_fm.checkpoint import load_flow_model, save_flow_model
+from tts_fm.flow.straighten import along, lesson_loss, reflow, rollout_loss, split, u_shaped, walk
+from tts_fm.model.flow_model import Condition, FlowModel
+from tts_fm.synthesis import BUILTIN
+from tts_fm.train.trainer import speed_up
+
+EDGES = (512, 768, 1024)  # frames that items are padded to
+PROMPT_WEIGHT = 0.1  # of the prompt's frames in the loss: the state there is not heard, but it is seen
+HELD_OUT = 16  # paths for measuring
+
+
+def student_of(teacher: FlowModel) -> FlowModel:
+    """The teacher's network with an embedding of the step's length that changes nothing yet; text side frozen."""
+    config = dataclasses.replace(teacher.config, span=True)
+    student = FlowModel(config, teacher.vocab, teacher.path.sigma_min, teacher.tokenizer_settings)
+    missing, unknown = student.load_state_dict(teacher.state_dict(), strict=False)
+    assert not unknown and all("span_embed" in name for name in missing)
+    for part in (student.net.text_embed, student.net.style):
+        if part is not None:
+            part.requires_grad_(False)
+    return student
+
+
+class Batches:
+    """Batches of stored paths as functions of the step: items of like length, padded to one of EDGES."""
+
+    def __init__(self, paths: TeacherPaths, numbers: range, frames: int, seed: int = 0) -> None:
+        self.paths, self.frames, self.seed = paths, frames, seed
+        of_edge: dict[int, list[int]] = {edge: [] for edge in EDGES}
+        for number in numbers:
+            length = paths.rows[number]["frames"]
+            of_edge[next(edge for edge in EDGES if edge >= length)].append(number)
+        self.of_edge = {edge: members for edge, members in of_edge.items() if members}
+
+    def draw(self, step: int) -> tuple[list[TeacherPath], int]:
+        """(items, frames to pad them to)."""
+        rng = np.random.default_rng((self.seed, step))
+        edges, counts = list(self.of_edge), np.array([len(m) * e for e, m in self.of_edge.items()], float)
+        edge = edges[int(rng.choice(len(edges), p=counts / counts.sum()))]
+        members = self.of_edge[edge]
+        chosen = rng.choice(len(members), size=max(1, self.frames // edge))
+        return [self.paths[members[int(i)]] for i in chosen], edge
+
+
+def collate(model: FlowModel, items: list[TeacherPath], frames: int) -> tuple[Condition, Tensor, Tensor]:
+    """(condition, states (B, S, T, 100), weight (B, T)): all that does not change while the student learns."""
+    lengths = torch.tensor([item.states.shape[1] for item in items])
+    mask = torch.arange(frames)[None] < lengths[:, None]
+    given = torch.arange(frames)[None] < torch.tensor([len(item.prompt) for item in items])[:, None]
+    mel = torch.zeros(len(items), frames, 100)
+    states = torch.zeros(len(items), items[0].states.shape[0], frames, 100)
+    for b, item in enumerate(items):
+        mel[b, : len(item.prompt)] = model.normalise(item.prompt)
+        states[b, :, : item.states.shape[1]] = item.states
+    width = (max(len(item.ids) for item in items) // 32 + 1) * 32
+    ids, durations = torch.full((len(items), width), -1), torch.zeros(len(items), width)
+    for b, item in enumerate(items):
+        ids[b, : len(item.ids)], durations[b, : len(item.ids)] = item.ids, item.durations
+    with torch.no_grad():
+        condition = model.condition(mel, given, ids, mask, durations, torch.zeros(len(items), dtype=torch.bool))
+    return condition, states, torch.where(given, PROMPT_WEIGHT, 1.0) * mask
+
+
+class Lessons:
+    """The loss of a step, by the kind of lesson that is drawn for it."""
+
+    def __init__(self, model: FlowModel, batches: Batches, grid: Tensor, shares: dict[str, float], huber: float) -> None:
+        self.model, self.batches, self.grid, self.huber = model, batches, grid, huber
+        self.kinds, weights = list(shares), np.array(list(shares.values()), float)
+        self.weights = weights / weights.sum()
+        for kind in self.kinds:
+            if kind not in ("any", "reflow", "split") and (not kind.isdigit() or (len(grid) - 1) % int(kind)):
+                raise ValueError(f"unknown lesson {kind!r}; any, reflow, split, or steps that divide {len(grid) - 1}")
+
+    def __call__(self, step: int) -> Tensor:
+        kind = str(np.random.default_rng((1, self.batches.seed, step)).choice(self.kinds, p=self.weights))
+        condition, states, weight = collate(self.model, *self.batches.draw(step))
+        student = student_call(self.model, condition)
+        generator = torch.Generator().manual_seed(2**32 + step)
+        if kind.isdigit():
+            every = (len(self.grid) - 1) // int(kind)
+            return rollout_loss(student, states[:, ::every], self.grid[::every], weight, int(kind) <= 2, self.huber)
+        if kind == "reflow":
+            lesson = reflow(states[:, 0], states[:, -1], u_shaped(len(states), generator))
+            return lesson_loss(student, lesson, weight, self.huber)
+        u = torch.rand(2, len(states), generator=generator).sort(0).values
+        places = 1 - torch.cos(np.pi / 2 * u)  # as dense as the grid
+        lesson = along(states, self.grid, places[0], torch.maximum(places[1], places[0] + 1e-3).clamp(max=1.0))
+        if kind == "split":
+            share = torch.rand(len(states), generator=generator) * 0.8 + 0.1
+            lesson = split(student, lesson.x, lesson.t, lesson.until, share)
+        return lesson_loss(student, lesson, weight, self.huber)
+
+
+def student_call(model: FlowModel, c: Condition):
+    """(x, t, until) -> mean velocity, for batches under one condition."""
+
+    def student(x: Tensor, t: Tensor, until: Tensor) -> Tensor:
+        modulations = model.net.modulations(t, until)
+        return model.net(x, t, c.given, c.given_mask, c.text, c.mask, modulations, c.voice).float()
+
+    return student
+
+
+def measure(model: FlowModel, batches: Batches, grid: Tensor, counts: tuple[int, ...]) -> dict[str, float]:
+    """Root mean square distance to the teacher's end over the speech, nepers of log-mel, for each number of steps."""
+    model.eval()
+    found: dict[str, list[float]] = {f"end_{n}": [] for n in counts}
+    with torch.autocast("cpu", torch.bfloat16):
+        for edge, members in batches.of_edge.items():
+            size = max(1, batches.frames // edge)
+            for start in range(0, len(members) - size + 1, size):
+                items = [batches.paths[i] for i in members[start : start + size]]
+                condition, states, weight = collate(model, items, edge)
+                for n in counts:
+                    times = grid[:: (len(grid) - 1) // n]
+                    error = walk(student_call(model, condition), states[:, 0], times) - states[:, -1]
+                    found[f"end_{n}"].append(float(error[weight == 1].square().mean()))
+    return {k: round(model.config.mel_std * float(np.mean(v)) ** 0.5, 4) for k, v in found.items() if v}
+
+
+def parse_shares(text: str) -> dict[str, float]:
+    return {part.split(":")[0]: float(part.split(":")[1]) for part in text.split(",")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    loop.add_options(parser, batch=0, save=200)
+    parser.add_argument("--teacher", type=Path, default=BUILTIN)
+    parser.add_argument("--paths", type=int, help="how many of the stored paths (default: all)")
+    parser.add_argument("--batch-frames", type=int, default=3072)
+    parser.add_argument("--shares", type=parse_shares, default="1:0.2,2:0.5,4:0.15,any:0.15")
+    parser.add_argument("--huber", type=float, default=0.0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--eager", action="store_true", help="do not compile")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.set_num_threads(args.threads)
+    args.out.mkdir(parents=True, exist_ok=True)
+    teacher = load_flow_model(args.teacher)
+    model = student_of(teacher)
+    paths = TeacherPaths(args.cache, args.paths)
+    train = Batches(paths, range(HELD_OUT, len(paths)), args.batch_frames, args.seed)
+    valid = Batches(paths, range(min(HELD_OUT, len(paths))), args.batch_frames)
+    lessons = Lessons(model, train, paths.grid, args.shares, args.huber)
+    counts = tuple(n for n in (1, 2, 4, 8) if (len(paths.grid) - 1) % n == 0)
+    logging.info("%d paths; before training %s", len(paths), measure(model, valid, paths.grid, counts))
+    if not args.eager:
+        speed_up(model)
+    folder = args.out / "model"
+    for part in ("duration", "vocoder"):
+        if (args.teacher / part).is_dir():
+            shutil.copytree(args.teacher / part, folder / part, dirs_exist_ok=True)
+    extra = {k: v for k, v in teacher.settings.items() if k not in ("model", "tokenizer", "sigma_min", "path")}
+
+    def save() -> None:
+        save_flow_model(folder, model, dtype=torch.float16, extra=extra)
+
+    def figures() -> dict[str, float]:
+        plain = student_of(teacher)
+        plain.load_state_dict(model.state_dict())
+        return measure(plain, valid, paths.grid, counts)
+
+    trained = [p for p in model.parameters() if p.requires_grad]
+    logging.info("%d of %d parameters are trained", count(trained), count(model.parameters()))
+    loop.train(model, lessons, save, figures, args)
+
+
+def count(parameters) -> int:
+    return sum(p.numel() for p in parameters)
+
+
+if __name__ == "__main__":
+    main()
