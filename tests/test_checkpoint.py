@@ -13,9 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from test_model_batch import tiny
+from tiny_model import tiny_flow
 
 from tts_fm.checkpoint import convert_pt, load_flow_model, save_flow_model
 from tts_fm.errors import ModelError
+from tts_fm.flow import OTPath, VEPath
 
 GOLDEN = Path(__file__).parent / "golden"
 F5_VOCAB = json.loads((GOLDEN / "text.json").read_text())["vocab"]
@@ -210,3 +212,15 @@ def test_import_needs_no_torch():
     here = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=here)
     assert run.returncode == 0 and run.stdout.strip() == "0.1.0", run.stderr
+
+
+def test_the_path_is_stored_and_read(tmp_path):
+    for name, path in {"ot": OTPath(), "ve(0.02, 20)": VEPath(0.02, 20.0)}.items():
+        save_flow_model(tmp_path / "model", tiny_flow(path=name))
+        assert load_flow_model(tmp_path / "model").path == path
+    break_config(tmp_path / "model", lambda s: s["model"].update(path="line"))
+    with pytest.raises(ModelError, match="unknown path 'line'; one of ot, vp, ve, cosine"):
+        load_flow_model(tmp_path / "model")
+    # files from before there were paths
+    break_config(tmp_path / "model", lambda s: (s["model"].pop("path"), s.update(sigma_min=1e-4)))
+    assert load_flow_model(tmp_path / "model").path == OTPath(1e-4)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from flow_toys import Mixture
 
-from tts_fm.flow import OTPath, cfm_loss
+from tts_fm.flow import OTPath, cfm_loss, make_path, minibatch_ot
 
 
 def gen(seed=0):
@@ -144,3 +144,38 @@ def test_minimiser_is_the_marginal_velocity():
         off = (velocity(x_t, t)[:, 0] - exact).square().mean()
     spread = (u[:, 0] - exact).square().mean()  # what one pair's velocity is away from the marginal one
     assert float(off) < 0.05 * float(spread), (float(off), float(spread))
+
+
+@pytest.mark.parametrize("name", ["ot", "cosine", "vp", "ve(0.1, 5)"])
+def test_weightings_are_errors_of_what_they_name(name):
+    """The error of the data, or of the noise, that a wrong velocity points to, in squares."""
+    path = make_path(name)
+    x1, x0, _, t = batch()
+    mask = torch.ones(3, 6, dtype=torch.bool)
+    x_t, u = path.sample(x0, x1, t)
+    wrong = u + torch.randn(u.shape, generator=gen(7))
+
+    def loss(weighting):
+        return float(cfm_loss(lambda x, s: wrong, x1, mask, t=t, x0=x0, path=path, weighting=weighting).loss)
+
+    assert loss("data") == pytest.approx(float((path.to_x1(wrong, x_t, t) - x1).square().mean()), rel=1e-3)
+    assert loss("noise") == pytest.approx(float((path.to_x0(wrong, x_t, t) - x0).square().mean()), rel=1e-3)
+    assert loss("velocity") == pytest.approx(float((wrong - u).square().mean()), rel=1e-5)
+    with pytest.raises(ValueError, match="unknown weighting 'speech'.*velocity, unit, data, noise"):
+        loss("speech")
+
+
+def test_minibatch_ot_moves_the_noise_and_nothing_else():
+    x1, x0, _, t = batch()
+    mask = torch.ones(3, 6, dtype=torch.bool)
+    seen = []
+    cfm_loss(lambda x, s: seen.append(x) or x, x1, mask, t=t, x0=x0, coupling="ot")
+    assert torch.allclose(seen[0], OTPath().sample(minibatch_ot(x0, x1, mask), x1, t)[0])
+    with pytest.raises(ValueError, match="unknown coupling"):
+        cfm_loss(lambda x, s: x, x1, mask, t=t, x0=x0, coupling="nearest")
+
+
+def test_times_end_where_the_path_ends():
+    x1 = torch.zeros(2000, 1, 1)
+    drawn = cfm_loss(lambda x, s: x, x1, torch.ones(2000, 1, dtype=torch.bool), gen(), path=make_path("vp")).t
+    assert 0.99 < float(drawn.max()) <= 1 - 1e-3

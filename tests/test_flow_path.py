@@ -6,7 +6,7 @@ import pytest
 import torch
 from flow_toys import Mixture
 
-from tts_fm.flow import CosinePath, OTPath, VEPath, VPPath
+from tts_fm.flow import CosinePath, OTPath, VEPath, VPPath, along_path, make_path, path_name, solve, time_grid
 
 PATHS = [OTPath(), OTPath(1e-4), OTPath(0.1), CosinePath(), VPPath(), VEPath(0.05, 5.0)]
 STRAIGHT = PATHS[:3]
@@ -114,3 +114,59 @@ def test_bad_shapes():
         VPPath(5.0, 1.0)
     with pytest.raises(ValueError, match="sigma_max"):
         VEPath(5.0, 1.0)
+
+
+def test_paths_by_name():
+    assert make_path("ot") == OTPath()
+    assert make_path(" ot(1e-4) ") == OTPath(1e-4)
+    assert make_path("vp(0.1, 20)") == VPPath(0.1, 20.0)
+    assert make_path("ve(0.05, 5)") == VEPath(0.05, 5.0)
+    assert make_path("cosine") == CosinePath()
+    for path in PATHS:
+        assert make_path(path_name(path)) == path
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("line", "unknown path 'line'; one of ot, vp, ve, cosine"),
+        ("ot(", "unknown path"),
+        ("", "unknown path"),
+        ("ot(x)", "other than numbers"),
+        ("ot(2)", "sigma_min must lie in"),
+        ("vp(20, 0.1)", "beta_min <= beta_max"),
+        ("cosine(1)", "too many numbers"),
+        ("ve(1, 2, 3)", "too many numbers"),
+        ("ot(nan)", "sigma_min must lie in"),
+    ],
+)
+def test_bad_names_of_paths(text, says):
+    with pytest.raises(ValueError, match=says.replace("(", r"\(")):
+        make_path(text)
+
+
+@pytest.mark.parametrize("trained", ["ot", "cosine", "vp"])
+@pytest.mark.parametrize("wanted", ["ot", "cosine", "vp", "ot(0.01)"])
+def test_a_field_of_one_path_solved_along_another_gives_the_same_samples(trained, wanted):
+    trained, wanted = make_path(trained), make_path(wanted)
+    toy = Mixture(trained)
+    noise = torch.randn(50, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    own = solve(toy.velocity, trained.start(noise), time_grid(400) * trained.end, "midpoint")
+    other = solve(
+        along_path(toy.velocity, trained, wanted), wanted.start(noise), time_grid(400) * wanted.end, "midpoint"
+    )
+    # what differs is the noise that a path leaves at its end, and a(0) of the vp path
+    assert (own - other).abs().median() < 0.01
+    assert (own - other).abs().max() < 0.15
+
+
+def test_sizes_bring_states_and_velocities_to_one():
+    g = torch.Generator().manual_seed(0)
+    x0, x1 = torch.randn(2, 4, 4000, 5, generator=g, dtype=torch.float64)
+    t = torch.tensor([0.1, 0.4, 0.7, 0.95], dtype=torch.float64)
+    for path in (VPPath(), VEPath()):
+        x_t, u = path.sample(x0, x1, t)
+        own, out = path.sizes(t)
+        assert torch.allclose(x_t.flatten(1).std(1) / own, torch.ones(4).double(), atol=0.03)
+        assert torch.allclose(u.flatten(1).std(1) / out, torch.ones(4).double(), atol=0.03)
+    assert torch.equal(OTPath().sizes(t)[0], torch.ones(4))

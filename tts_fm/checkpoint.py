@@ -73,8 +73,8 @@ def save_flow_model(
     """Write our folder form; other files in the folder stay. Every file appears whole or not at all.
 
     tokenizer: {"name": "char" | "pinyin" | "phoneme", "lang": ...}, by default the model's own. dtype: torch.float16
-    halves the file, None keeps the model's. extra: further plain JSON entries of config.json, other than "model",
-    "tokenizer" and "sigma_min". Raises ValueError for weights that are not finite in dtype.
+    halves the file, None keeps the model's. extra: further plain JSON entries of config.json, other than "model" and
+    "tokenizer". Raises ValueError for weights that are not finite in dtype.
     """
     import torch
     from safetensors.torch import save_file
@@ -91,7 +91,6 @@ def save_flow_model(
     settings = {
         "model": to_dict(model.config),
         "tokenizer": tokenizer or model.tokenizer_settings,
-        "sigma_min": model.path.sigma_min,
     }
     clash = set(settings) & set(extra or {})
     if clash:
@@ -183,7 +182,7 @@ def _load_folder(folder: Path, variant: str | None, vocab: Sequence[str] | str |
         raise ModelError(f"{folder} is no model folder: {', '.join(missing)} missing")
     try:
         settings = json.loads((folder / CONFIG).read_text("utf-8"))
-        config = from_dict(ModelConfig, settings["model"])
+        config = from_dict(ModelConfig, _with_path(settings))
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise ModelError(f"{folder / CONFIG} is not a model's configuration: {error}") from error
     symbols = _symbols(folder / VOCAB if vocab is None else vocab)
@@ -224,7 +223,7 @@ def _built(
 
     try:
         with torch.device("meta"):
-            model = FlowModel(config, vocab, settings.get("sigma_min", 0.0), settings.get("tokenizer"))
+            model = FlowModel(config, vocab, settings.get("tokenizer"))
     except (ValueError, TypeError, RuntimeError) as error:
         raise ModelError(f"{source} has a configuration that no network can be built from: {error}") from error
     model.settings = settings
@@ -240,6 +239,13 @@ def _built(
         raise ModelError(f"{source} does not fit its network: {faults}")
     model.net.load_state_dict({k: v.float() for k, v in tensors.items()}, assign=True)
     return model
+
+
+def _with_path(settings: dict[str, Any]) -> dict[str, Any]:
+    """The model's part of config.json; files from before there were paths have sigma_min beside it."""
+    model = settings["model"]
+    sigma = settings.get("sigma_min", 0.0)
+    return {"path": f"ot({sigma})"} | model if sigma else model
 
 
 def _first(names: list[str]) -> str:

@@ -45,6 +45,8 @@ class ModelConfig:
     dropout: float = 0.0  # after attention and feed-forward, in training
     # the network is also told how far the solver's step goes, and gives the mean velocity over it: a few-step student
     span: bool = False
+    # how noise becomes speech: "ot" (published models), "ot(1e-4)", "vp(0.1, 20)", "ve(0.01, 50)", "cosine"
+    path: str = "ot"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,10 @@ class TrainConfig:
     drop_audio: float = 0.1  # share of items that see text only
     drop_both: float = 0.1  # share of items that see nothing: the null branch of classifier-free guidance
     time_law: str = "uniform"  # how flow times are drawn: flow/times.py
+    # "independent", or "ot": noise is dealt out within a batch so that it lies nearest to the speech
+    coupling: str = "independent"
+    # whose squared error is the loss: "velocity", "unit" (the velocity at unit size), "data" or "noise"
+    weighting: str = "velocity"
     bf16: bool = True  # forward and backward in bfloat16 autocast; weights and optimiser stay float32
     seed: int = 0
     log_every: int = 20  # steps

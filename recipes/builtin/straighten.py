@@ -30,7 +30,6 @@ from tts_fm.checkpoint import load_flow_model, save_flow_model
 from tts_fm.flow.straighten import along, lesson_loss, reflow, rollout_loss, split, u_shaped, walk
 from tts_fm.model.flow_model import Condition, FlowModel
 from tts_fm.synthesis import BUILTIN
-from tts_fm.train.trainer import speed_up
 
 EDGES = (512, 768, 1024)  # frames that items are padded to
 PROMPT_WEIGHT = 0.1  # of the prompt's frames in the loss: the state there is not heard, but it is seen
@@ -40,7 +39,7 @@ HELD_OUT = 16  # paths for measuring
 def student_of(teacher: FlowModel) -> FlowModel:
     """The teacher's network with an embedding of the step's length that changes nothing yet; text side frozen."""
     config = dataclasses.replace(teacher.config, span=True)
-    student = FlowModel(config, teacher.vocab, teacher.path.sigma_min, teacher.tokenizer_settings)
+    student = FlowModel(config, teacher.vocab, teacher.tokenizer_settings)
     missing, unknown = student.load_state_dict(teacher.state_dict(), strict=False)
     assert not unknown and all("span_embed" in name for name in missing)
     for part in (student.net.text_embed, student.net.style):
@@ -92,7 +91,9 @@ def collate(model: FlowModel, items: list[TeacherPath], frames: int) -> tuple[Co
 class Lessons:
     """The loss of a step, by the kind of lesson that is drawn for it."""
 
-    def __init__(self, model: FlowModel, batches: Batches, grid: Tensor, shares: dict[str, float], huber: float) -> None:
+    def __init__(
+        self, model: FlowModel, batches: Batches, grid: Tensor, shares: dict[str, float], huber: float
+    ) -> None:
         self.model, self.batches, self.grid, self.huber = model, batches, grid, huber
         self.kinds, weights = list(shares), np.array(list(shares.values()), float)
         self.weights = weights / weights.sum()
@@ -174,7 +175,7 @@ def main() -> None:
     counts = tuple(n for n in (1, 2, 4, 8) if (len(paths.grid) - 1) % n == 0)
     logging.info("%d paths; before training %s", len(paths), measure(model, valid, paths.grid, counts))
     if not args.eager:
-        speed_up(model)
+        model.net.compile_blocks()
     folder = args.out / "model"
     for part in ("duration", "vocoder"):
         if (args.teacher / part).is_dir():

@@ -135,7 +135,7 @@ def main() -> None:
     model = load_flow_model(args.model, dtype=torch.bfloat16 if quick_bf16() else None)
     durations = load_duration_model(args.model / "duration")
     temperature = model.settings.get("defaults", {}).get("temperature", 1.0)
-    grid = f5_grid(args.steps * args.finer, epss=False)
+    grid = torch.as_tensor(f5_grid(args.steps * args.finer, epss=False))
     rows = [json.loads(line) for line in (args.corpus / "manifest.jsonl").open(encoding="utf-8")]
     rows = [row for row in rows if row["split"] == "train"]
     vocab = {symbol: i for i, symbol in enumerate(model.vocab)}

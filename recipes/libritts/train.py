@@ -83,7 +83,6 @@ def extended(model: FlowModel, vocab: Sequence[str]) -> FlowModel:
     wide = FlowModel(
         dataclasses.replace(model.config, vocab=len(model.vocab) + len(new)),
         [*model.vocab, *new],
-        model.path.sigma_min,
         model.tokenizer_settings,
     )
     state = model.net.state_dict()

@@ -17,9 +17,12 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .path import Path
+
 Velocity = Callable[[Any, Any], Any]  # of tensors or of arrays
 Pair = Callable[[Any, Any, bool], tuple[Any, Any]]
 Triple = Callable[[Any, Any, bool, bool], tuple[Any, Any, Any]]
+Quadruple = Callable[[Any, Any], tuple[Any, Any, Any, Any]]
 Scale = Any  # one number for all, or (B,) one per item
 
 
@@ -55,14 +58,18 @@ def guided(
             result = _where(w != 0, result * _cast(rescale * ratio + (1 - rescale), v), result)
         return result
 
-    return velocity
+    return _marked(velocity, scale)
 
 
 cfg = guided  # the field's short name for the same function
 
 
 def guided_split(
-    three_branches: Triple, text_scale: Scale, audio_scale: Scale, interval: tuple[float, float] = (0.0, 1.0)
+    three_branches: Triple,
+    text_scale: Scale,
+    audio_scale: Scale,
+    interval: tuple[float, float] = (0.0, 1.0),
+    audio_interval: tuple[float, float] = (0.0, 1.0),
 ) -> Velocity:
     """Separate strengths for the words and for the voice (compositional guidance, arXiv 2211.09800; MegaTTS 3):
 
@@ -71,12 +78,15 @@ def guided_split(
     v_full sees text and prompt, v_no_text the prompt only, v_null neither. Equal scales give plain `guided` with that
     scale, and then v_no_text is not computed; audio_scale 0 does without v_null; both 0, or t outside the interval, is
     v_full alone. three_branches(x, t, need_no_text, need_null) -> (v_full, v_no_text or None, v_null or None). Scales:
-    numbers or (B,).
+    numbers or (B,). audio_interval: where the voice is strengthened, within interval; (0, 0.08) is full guidance
+    first, then that of the words alone (arXiv 2509.19668).
     """
     _check(interval, text_scale, audio_scale)
+    _check(audio_interval)
 
     def velocity(x: Any, t: Any) -> Any:
-        text, audio = _weight(text_scale, t, interval), _weight(audio_scale, t, interval)
+        text = _weight(text_scale, t, interval)
+        audio = _weight(audio_scale, t, interval) * _weight(1.0, t, audio_interval)
         need_no_text, need_null = bool((audio != text).any()), bool((audio != 0).any())
         v, v_no_text, v_null = three_branches(x, t, need_no_text, need_null)
         result = v
@@ -86,17 +96,44 @@ def guided_split(
             result = result + _as(audio, v) * (v - _given(v_null, "null"))
         return result
 
-    return velocity
+    return _marked(velocity, text_scale, audio_scale)
+
+
+def guided_joint(
+    four_branches: Quadruple,
+    scale: Scale,
+    voice_scale: Scale,
+    joint_scale: Scale,
+    interval: tuple[float, float] = (0.0, 1.0),
+) -> Velocity:
+    """Guidance of words, voice, and of both at once (JRR, arXiv 2606.25672):
+
+        v_full + scale (v_full - v_null) + voice_scale (v_no_text - v_null)
+               + joint_scale (v_full - v_no_audio - v_no_text + v_null)
+
+    v_no_text sees the prompt only, v_no_audio the words only. four_branches(x, t) -> (v_full, v_no_text, v_no_audio,
+    v_null), one forward of four times the batch; outside the interval it is asked all the same.
+    """
+    _check(interval, scale, voice_scale, joint_scale)
+
+    def velocity(x: Any, t: Any) -> Any:
+        full, no_text, no_audio, null = four_branches(x, t)
+        plain, voice, joint = (_as(_weight(s, t, interval), full) for s in (scale, voice_scale, joint_scale))
+        return full + plain * (full - null) + voice * (no_text - null) + joint * (full - no_audio - no_text + null)
+
+    return _marked(velocity, scale, voice_scale, joint_scale)
 
 
 @dataclass(frozen=True)
 class ClassifierGuidance:
-    """v + scale (b / t) grad_x log p(y | x_t), b = 1 - (1 - sigma_min) t: the guided field of the straight path (arXiv
-    2105.05233 carried over to velocities; at scale 1 with the true posterior it is exactly the field of the data given
-    y).
+    """v + scale k(t) grad_x log p(y | x_t), k = b (a' b - a b') / a: the guided field (arXiv 2105.05233 carried over to
+    velocities; at scale 1 with the true posterior it is exactly the field of the data given y). On the straight path k
+    is (1 - t) / t.
 
-    log_prob(x (B, T, D), t (B,)) -> (B,), differentiable in x: log probability of the wanted class for noisy x. The
-    factor grows without bound at t = 0, so t is taken as at least t_min there.
+    log_prob(x (B, T, D), t (B,)) -> (B,), differentiable in x: log probability of the wanted class for noisy x. k grows
+    without bound at t = 0, so t is taken as at least t_min there. relative: the gradient is scaled to the velocity's
+    norm item by item, and scale is the share of it that is added (Guided-TTS 2, arXiv 2205.15370): for classifiers
+    whose probabilities cannot be trusted. path: the straight one with sigma_min unless given.
     """
 
     velocity: Velocity
@@ -104,6 +141,13 @@ class ClassifierGuidance:
     scale: float = 1.0
     sigma_min: float = 0.0
     t_min: float = 0.01
+    path: Path | None = None
+    relative: bool = False
+
+    @property
+    def guided(self) -> bool:
+        """Whether anything is added; such a field is not the model's density."""
+        return self.scale != 0
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         import torch
@@ -115,8 +159,20 @@ class ClassifierGuidance:
         with torch.inference_mode(False), torch.enable_grad():
             point = x.detach().clone().requires_grad_(True)
             (slope,) = torch.autograd.grad(self.log_prob(point, t.clone()).sum(), point)
-        safe = t.clamp(min=self.t_min)
-        return v + _as(self.scale * (1 - (1 - self.sigma_min) * safe) / safe, v) * slope.to(v.dtype)
+        if self.relative:
+            size, own = (z.flatten(1).norm(dim=1) for z in (v.float(), slope.float()))
+            return v + _as(self.scale * size / own.clamp(min=1e-12), v) * slope.to(v.dtype)
+        from .path import OTPath
+
+        path = OTPath(self.sigma_min) if self.path is None else self.path
+        a, da, b, db = path.coefficients(t.clamp(min=self.t_min))
+        return v + _as(self.scale * b * (da * b - a * db) / a, v) * slope.to(v.dtype)
+
+
+def _marked(velocity: Velocity, *scales: Scale) -> Velocity:
+    """The velocity with a mark `guided`, which likelihood refuses: a guided field is not the model's density."""
+    velocity.guided = any(bool(np.any(np.asarray(scale) != 0)) for scale in scales)  # type: ignore[attr-defined]
+    return velocity
 
 
 def _weight(scale: Scale, t: Any, interval: tuple[float, float]) -> Any:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .coupling import couple
 from .path import OTPath, Path
 from .times import draw_times
 
@@ -37,23 +38,29 @@ def cfm_loss(
     path: Path | None = None,
     normalise: str = "frame",
     times: str = "uniform",
+    coupling: str = "independent",
+    weighting: str = "velocity",
 ) -> Loss:
     """Mean squared error between velocity and the path's u (arXiv 2210.02747, eq. 9), over masked frames x channels.
 
     generator draws t (by the law `times`, see times.draw_times) and x0 where they are not given. normalise "frame":
     every frame in the mask weighs the same (F5-TTS); "item": every item does, however short its span. Frames outside
     the mask get exactly zero gradient, even when the network's output there is not finite. An empty mask gives loss 0.
+    coupling: which noise goes with which item, see coupling.couple; only the noise moves. weighting: which error is
+    squared, see `weights`. A path that ends before 1 has its times squeezed to that.
     """
+    path = path or OTPath()
     _check(x1, loss_mask, normalise)
     if t is None:
-        t = draw_times(times, len(x1), _needed(generator, "t"), x1.device)
+        t = draw_times(times, len(x1), _needed(generator, "t"), x1.device) * path.end
     if x0 is None:
         source = _needed(generator, "x0")
         x0 = torch.randn(x1.shape, generator=source, device=source.device, dtype=torch.float32).to(x1)
+    x0 = couple(coupling, x0, x1, loss_mask)
 
-    x_t, u = (path or OTPath()).sample(x0, x1, t)
+    x_t, u = path.sample(x0, x1, t)
     error = (velocity(x_t, t) - u).float().masked_fill(~loss_mask[..., None], 0)
-    per_frame = error.square().mean(-1)  # (B, T)
+    per_frame = error.square().mean(-1) * weights(weighting, path, t)[:, None]  # (B, T)
     frames = loss_mask.sum(1)  # (B,)
     per_item = per_frame.sum(1) / frames.clamp(min=1)
     loss = (
@@ -62,6 +69,23 @@ def cfm_loss(
         else per_item.sum() / (frames > 0).sum().clamp(min=1)
     )
     return Loss(loss, per_item.detach(), frames, t)
+
+
+def weights(kind: str, path: Path, t: Tensor) -> Tensor:
+    """(B,) factors on the squared error of the velocity at t.
+
+    "velocity": 1, the flow matching loss. "unit": the velocity is brought to unit size first, for paths where it grows
+    large. "data", "noise": the error is that of the data, or of the noise, that the velocity points to; the first
+    fades towards t = 1, the second towards t = 0 (arXiv 2403.03206 has them as choices of one weighting). ValueError
+    for another name.
+    """
+    a, da, b, db = path.coefficients(t.float())
+    slope = (da * b - a * db).square().clamp(min=1e-8)
+    kinds = {"velocity": torch.ones_like(a), "unit": 1 / (da.square() + db.square())}
+    kinds |= {"data": b.square() / slope, "noise": a.square() / slope}
+    if kind not in kinds:
+        raise ValueError(f"unknown weighting {kind!r} of the loss; one of {', '.join(kinds)}")
+    return kinds[kind]
 
 
 def _check(x1: Tensor, loss_mask: Tensor, normalise: str) -> None:

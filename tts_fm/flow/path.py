@@ -9,16 +9,43 @@ x_t). Knows nothing of models.
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+Velocity = Callable[[Tensor, Tensor], Tensor]
 Coefficients = tuple[Tensor, Tensor, Tensor, Tensor]  # a, da/dt, b, db/dt
 
 
 class Path:
     """A path given by coefficients(t); the rest follows from two equations in x0 and x1."""
+
+    end: float = 1.0  # the last time at which the velocity is finite: training and solving stop there
+    normalised: bool = False  # whether networks see x_t and say u brought to unit size, see `sizes`
+
+    def sizes(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Root mean square of x_t and of u at t for data and noise of unit size; ones where a path is not
+        `normalised`. A network reads x_t divided by the first and says u divided by the second.
+        """
+        if not self.normalised:
+            return torch.ones_like(t), torch.ones_like(t)
+        a, da, b, db = self.coefficients(t.to(torch.promote_types(t.dtype, torch.float32)))
+        return (a.square() + b.square()).sqrt(), (da.square() + db.square()).sqrt()
+
+    def times_like(self, other: Path, t: Tensor) -> Tensor:
+        """The times at which this path has the signal-to-noise ratio a / b that `other` has at t (B,); 0 or `end` where
+        it never has. By bisection: a / b increases along every path.
+        """
+        wanted = _ratio(other.coefficients(t.double().clamp(0, other.end)))
+        low, high = torch.zeros_like(wanted), torch.full_like(wanted, self.end)
+        for _ in range(60):
+            middle = (low + high) / 2
+            above = _ratio(self.coefficients(middle)) > wanted
+            low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+        return (low + high) / 2
 
     def coefficients(self, t: Tensor) -> Coefficients:
         """a, a', b, b' at t, each of t's shape."""
@@ -101,6 +128,9 @@ class VPPath(Path):
     ablations.
     """
 
+    end = 1 - 1e-3
+    normalised = True
+
     beta_min: float = 0.1
     beta_max: float = 20.0
 
@@ -111,7 +141,7 @@ class VPPath(Path):
             )
 
     def coefficients(self, t: Tensor) -> Coefficients:
-        s = 1 - t.clamp(max=1 - 1e-3)
+        s = 1 - t.clamp(max=self.end)
         slope = self.beta_max - self.beta_min
         total, rate = s * self.beta_min + s**2 * slope / 2, self.beta_min + s * slope  # rate = dB/ds = -dB/dt
         a, b = torch.exp(-total / 2), torch.sqrt(-torch.expm1(-total))
@@ -123,6 +153,8 @@ class VEPath(Path):
     """Variance-exploding path (arXiv 2011.13456): a = 1, b = sigma_max^(1 - t) sigma_min^t. Start a solver from
     path.start(noise).
     """
+
+    normalised = True
 
     sigma_min: float = 0.01
     sigma_max: float = 50.0
@@ -137,3 +169,61 @@ class VEPath(Path):
         fall = math.log(self.sigma_min / self.sigma_max)
         b = self.sigma_max * torch.exp(fall * t)
         return torch.ones_like(t), torch.zeros_like(t), b, fall * b
+
+
+# ---- by name, and from one to another
+
+PATHS: dict[str, Callable[..., Path]] = {"ot": OTPath, "vp": VPPath, "ve": VEPath, "cosine": CosinePath}
+
+
+def make_path(text: str) -> Path:
+    """ "ot", "ot(1e-4)" (sigma_min), "vp(0.1, 20)" (the betas), "ve(0.01, 50)" (the sigmas) or "cosine" -> the path;
+    numbers are optional. ValueError lists the names, or says which number is out of range.
+    """
+    found = re.fullmatch(r"\s*(\w+)\s*(?:\(([^()]*)\))?\s*", text)
+    if not found or found[1] not in PATHS:
+        raise ValueError(f"unknown path {text!r}; one of {', '.join(PATHS)}, with numbers as in 'ot(1e-4)'")
+    try:
+        numbers = [float(part) for part in (found[2] or "").split(",") if part.strip()]
+    except ValueError:
+        raise ValueError(f"the path {text!r} has something other than numbers in its brackets") from None
+    try:
+        return PATHS[found[1]](*numbers)
+    except TypeError:
+        raise ValueError(f"too many numbers in the path {text!r}") from None
+
+
+def path_name(path: Path) -> str:
+    """The text that `make_path` reads, with all its numbers: "vp(0.1, 20)"."""
+    name = next(name for name, kind in PATHS.items() if kind is type(path))
+    numbers = [f"{value:g}" for value in vars(path).values()]
+    return f"{name}({', '.join(numbers)})" if any(vars(path).values()) else name
+
+
+def along_path(velocity: Velocity, trained: Path, wanted: Path) -> Velocity:
+    """The velocity of a network trained on one path, for solving along another (change of scheduler: the score at equal
+    signal-to-noise ratio is the same but for scale; arXiv 2310.19075, section 2).
+
+    Where x = c x' with x' on the trained path at the time s of equal ratio, both ends that v'(x', s) points to are
+    those of the wanted path at x. Solve it from wanted.start(noise) to wanted.end.
+    """
+
+    def along(x: Tensor, t: Tensor) -> Tensor:
+        s = trained.times_like(wanted, t)
+        a, _, b, _ = trained.coefficients(s)
+        own_a, da, own_b, db = wanted.coefficients(t.double().clamp(0, wanted.end))
+        scale = torch.where(own_a > own_b, own_a / a.clamp(min=1e-12), own_b / b.clamp(min=1e-12))
+        point, time = (x / _as(scale, x)).to(x.dtype), s.to(torch.promote_types(t.dtype, torch.float32))
+        v = velocity(point, time)
+        x1, x0 = trained.to_x1(v, point, time), trained.to_x0(v, point, time)
+        return (_as(da, x) * x1 + _as(db, x) * x0).to(x.dtype)
+
+    return along
+
+
+def _ratio(coefficients: Coefficients) -> Tensor:
+    return coefficients[0] / coefficients[2].clamp(min=1e-300)
+
+
+def _as(value: Tensor, like: Tensor) -> Tensor:
+    return value.to(torch.promote_types(like.dtype, torch.float32)).reshape(-1, *[1] * (like.ndim - 1))

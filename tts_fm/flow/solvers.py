@@ -54,8 +54,8 @@ def solve(
     evaluation. The velocity sees x0's dtype and a float32 t; the state itself is kept in at least float32, so bf16
     rounding does not add up. ValueError: a grid that is not increasing or is stored in 16 bits, an unknown method.
     """
-    times = _checked_grid(grid)
-    field = _Field(velocity, x0)
+    times = checked_grid(grid)
+    field = Settled(velocity, x0)
     if method == "dopri5":
         return _solve_adaptive(field, x0, times, on_step, mask, rtol, atol)
     table = _table(method)
@@ -74,7 +74,7 @@ def solve(
 def asked_times(grid: Any, method: str) -> list[float]:
     """Every time at which `solve` with a table asks for the velocity, in float32, in order, each once; none for dopri5.
     What depends on the time alone can be made for all of them beforehand."""
-    times = _checked_grid(grid)
+    times = checked_grid(grid)
     nodes = TABLES[method].nodes if method in TABLES else ()
     steps = zip(times[:-1], times[1:], strict=True)
     asked = np.array([start + node * (end - start) for start, end in steps for node in nodes], np.float32)
@@ -88,7 +88,7 @@ def _advance(x: Any, h: float, weights: Sequence[float], slopes: Sequence[Any]) 
     return x
 
 
-class _Field:
+class Settled:
     """The user's velocity with dtypes settled: state in >= float32 outside, x0's dtype and float32 t inside."""
 
     def __init__(self, velocity: Velocity, x0: Any) -> None:
@@ -136,7 +136,8 @@ def _table(method: str) -> Table:
     return TABLES[method]
 
 
-def _checked_grid(grid: Any) -> list[float]:
+def checked_grid(grid: Any) -> list[float]:
+    """The times of a grid as numbers; ValueError where they do not increase or come in 16 bits."""
     if str(getattr(grid, "dtype", "")).endswith("float16"):
         raise ValueError(f"the time grid is {grid.dtype}: neighbouring points merge there; build it in float32")
     times = np.asarray(grid.detach().cpu() if hasattr(grid, "detach") else grid, np.float32)
@@ -152,7 +153,13 @@ def _checked_grid(grid: Any) -> list[float]:
 
 
 def _solve_adaptive(
-    field: _Field, x0: Tensor, times: list[float], on_step: OnStep | None, mask: Tensor | None, rtol: float, atol: float
+    field: Settled,
+    x0: Tensor,
+    times: list[float],
+    on_step: OnStep | None,
+    mask: Tensor | None,
+    rtol: float,
+    atol: float,
 ) -> Tensor:
     if isinstance(x0, np.ndarray):
         raise ValueError("dopri5 solves for torch tensors only; rk4 on a fixed grid takes arrays")

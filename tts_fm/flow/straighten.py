@@ -1,4 +1,4 @@
-"""Few-step students: what a network that takes long steps has to learn, as small functions, and how straight a field is.
+"""Few-step students: what a network that takes long steps has to learn, as small functions; how straight a field is.
 
 B batch, T frames, D channels; mask and weight (B, T). A teacher is a velocity (x, t) -> (B, T, D). A student is told
 where its step ends as well, (x, t, until) -> the mean velocity over the step, so that x + (until - t) u is where the
@@ -46,9 +46,7 @@ def reflow(x0: Tensor, x1: Tensor, t: Tensor) -> Lesson:
     return Lesson((1 - at) * x0 + at * x1, t, t, x1 - x0)
 
 
-def distilled(
-    teacher: Velocity, x: Tensor, t: Tensor, until: Tensor, steps: int = 2, method: str = "euler"
-) -> Lesson:
+def distilled(teacher: Velocity, x: Tensor, t: Tensor, until: Tensor, steps: int = 2, method: str = "euler") -> Lesson:
     """What `steps` equal steps of the teacher make of x between t and until (B,); ValueError where until <= t."""
     if bool((until <= t).any()):
         raise ValueError("a step that is distilled must go forward: until > t for every item")

@@ -43,6 +43,7 @@ class Sampled(Protocol):
 
     net: Any
     path: Any
+    config: Any
 
     @property
     def device(self) -> torch.device: ...

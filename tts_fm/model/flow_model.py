@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tts_fm.audio.mel import N_MELS
 from tts_fm.config import ModelConfig
 from tts_fm.flow.loss import Loss, cfm_loss
-from tts_fm.flow.path import OTPath
+from tts_fm.flow.path import make_path
 from tts_fm.model.condition import Condition, Text
 from tts_fm.model.dit import DiT, position_mask
 from tts_fm.model.layers import masked
@@ -36,15 +36,13 @@ class FlowModel(nn.Module):
     "lang": ...}.
     """
 
-    def __init__(
-        self, config: ModelConfig, vocab: list[str], sigma_min: float = 0.0, tokenizer: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, config: ModelConfig, vocab: list[str], tokenizer: dict[str, Any] | None = None) -> None:
         super().__init__()
         if len(vocab) != config.vocab:
             raise ValueError(f"the vocabulary has {len(vocab)} symbols but the network was built for {config.vocab}")
         if config.backbone not in NETWORKS:
             raise ValueError(f"unknown backbone {config.backbone!r}; one of {', '.join(NETWORKS)}")
-        self.config, self.vocab, self.path = config, vocab, OTPath(sigma_min)
+        self.config, self.vocab, self.path = config, vocab, make_path(config.path)
         self.tokenizer_settings = {"name": "char"} if tokenizer is None else tokenizer
         self.settings: dict[str, Any] = {}  # what the checkpoint's config.json held
         self.net: DiT | UNetT = NETWORKS[config.backbone](config)
@@ -105,16 +103,19 @@ class FlowModel(nn.Module):
         drop_text: Tensor,
         generator: torch.Generator,
         times: str = "uniform",
+        coupling: str = "independent",
+        weighting: str = "velocity",
     ) -> Loss:
-        """The training objective on a batch of log-mels; arguments as in batches.Batch."""
+        """The training objective on a batch of log-mels; arguments as in batches.Batch and (three) cfm_loss."""
         x1 = self.normalise(mel) * mask[..., None]
         given = mask & ~hidden & ~drop_audio[:, None]
         c = self.condition(x1, given, ids, mask, durations, drop_text)
 
         def velocity(x: Tensor, t: Tensor) -> Tensor:
-            return self.net(x, t, c.given, c.given_mask, c.text, c.mask, voice=c.voice)
+            return self.field(x, t, c)
 
-        return cfm_loss(velocity, x1, hidden & mask, generator, path=self.path, times=times)
+        how = dict(path=self.path, times=times, coupling=coupling, weighting=weighting)
+        return cfm_loss(velocity, x1, hidden & mask, generator, **how)  # type: ignore[arg-type]
 
     def forward(self, *args, **kwargs) -> Loss:
         """`loss`: what a distributed wrapper calls."""
@@ -167,8 +168,16 @@ class FlowModel(nn.Module):
 
     def step(self, x: Tensor, t: Tensor, c: Condition, modulations: list[Tensor] | None = None) -> Tensor:
         """One forward in the network's dtype: (B, T, 100), in x's dtype and device."""
-        v = self.net(x.to(self.device, self.dtype), t, c.given, c.given_mask, c.text, c.mask, modulations, c.voice)
+        v = self.field(x.to(self.device), t, c, modulations)
         return v.to(x.device, x.dtype)
+
+    def field(self, x: Tensor, t: Tensor, c: Condition, modulations: list[Tensor] | None = None) -> Tensor:
+        """The network between the sizes of its path: (B, T, 100) on its device -> velocity; gradients pass."""
+        if not self.path.normalised:
+            return self.net(x.to(self.dtype), t, c.given, c.given_mask, c.text, c.mask, modulations, c.voice)
+        own, out = (size[:, None, None] for size in self.path.sizes(t))
+        v = self.net((x / own).to(self.dtype), t, c.given, c.given_mask, c.text, c.mask, modulations, c.voice)
+        return v.float() * out
 
     def inference_condition(
         self, mel: Tensor, given: Tensor, ids: Tensor, mask: Tensor | None, durations: Tensor | None, drop_text: Tensor

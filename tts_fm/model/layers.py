@@ -48,10 +48,9 @@ class SpanEmbedding(nn.Module):
     def __init__(self, dim: int, waves: int = 16) -> None:
         super().__init__()
         self.waves = waves
-        self.span_mlp = nn.Sequential(
-            nn.Linear(2 * waves, dim, bias=False), nn.SiLU(), nn.Linear(dim, dim, bias=False)
-        )
-        nn.init.zeros_(self.span_mlp[2].weight)
+        last = nn.Linear(dim, dim, bias=False)
+        nn.init.zeros_(last.weight)
+        self.span_mlp = nn.Sequential(nn.Linear(2 * waves, dim, bias=False), nn.SiLU(), last)
 
     def forward(self, span: Tensor) -> Tensor:
         rate = 0.25 * 2 ** (torch.arange(self.waves, device=span.device, dtype=torch.float32) / 2)  # 0.25 to 45

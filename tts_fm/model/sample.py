@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tts_fm.audio.mel import N_MELS
 from tts_fm.flow.coupling import seeded_pairs
-from tts_fm.flow.guidance import Scale, guided, guided_split
+from tts_fm.flow.guidance import Scale, guided, guided_joint, guided_split
 from tts_fm.flow.solvers import asked_times, solve
 from tts_fm.flow.times import f5_grid
 from tts_fm.model.condition import Condition, Sampled, Text
@@ -22,7 +22,9 @@ from tts_fm.model.condition import Condition, Sampled, Text
 Frames = int | Sequence[int] | Tensor
 # (step, time, the speech it points to as log-mel (B, T, 100)); may raise to cancel
 OnStep = Callable[[int, float, Tensor], object]
-WITHHELD = {"full": (False, False), "no_text": (False, True), "null": (True, True)}  # branch -> drop_audio, drop_text
+Guide = Scale | tuple[Scale, Scale] | tuple[Scale, Scale, Scale]  # of guided, guided_split, guided_joint
+# branch -> drop_audio, drop_text
+WITHHELD = {"full": (False, False), "no_text": (False, True), "no_audio": (True, False), "null": (True, True)}
 
 
 @torch.no_grad()
@@ -35,8 +37,9 @@ def sample(
     steps: int = 32,
     method: str = "euler",
     sway: float | None = -1.0,
-    cfg: Scale | tuple[Scale, Scale] = 2.0,
+    cfg: Guide = 2.0,
     cfg_interval: tuple[float, float] = (0.0, 1.0),
+    audio_interval: tuple[float, float] = (0.0, 1.0),
     cfg_rescale: float = 0.0,
     grid: Tensor | Sequence[float] | None = None,
     temperature: float = 1.0,
@@ -56,7 +59,8 @@ def sample(
     cond. prompt_frames: the same for prompts of unlike length. given: (B, T) bool, which frames of cond are given, when
     it is not just the start (editing). steps, sway: F5's grid with EPSS where it has a table; grid: your own times
     instead. method: see flow.solve; one step an interval. cfg: w in v + w (v - v_null), 0 is off; a pair is (text
-    scale, audio scale). cfg_interval, cfg_rescale: as in flow.guided. noise: (B, T, 100) or (T, 100); else drawn for
+    scale, audio scale), three are those of flow.guided_joint. cfg_interval, cfg_rescale: as in flow.guided;
+    audio_interval: as in guided_split. noise: (B, T, 100) or (T, 100); else drawn for
     each item on its own from seeds (default 0), or from generator in order. temperature: factor on the noise, as in
     Matcha-TTS (arXiv 2309.03199): below 1 smoother, less varied. pad_to: frames to pad all items to (default: the
     longest); an item that is always padded alike is the same to the last bit in bf16 too. durations: (B, N) mel frames
@@ -78,9 +82,14 @@ def sample(
             raise ValueError(f"a prompt must be within its cond and its speech, got {got}")
         given = torch.arange(longest)[None] < prompts[:, None]
     mel, given = model.prompt(cond, batch, longest, given)
-    times = f5_grid(steps, sway) if grid is None else grid
+    times = torch.as_tensor(f5_grid(steps, sway) if grid is None else grid) * model.path.end
+    asked, ends = asked_times(times, method), None
+    if model.config.span:
+        if method != "euler" or _strong(cfg):
+            raise ValueError("this voice is a few-step student: it takes Euler steps without guidance (cfg 0)")
+        ends = dict(zip(asked, times[1:].tolist(), strict=True))
     branches = Branches(
-        model, mel, given, ids, None if bool(mask.all()) else mask, durations, cfg, asked_times(times, method)
+        model, mel, given, ids, None if bool(mask.all()) else mask, durations, cfg, Schedule(model, asked, ends)
     )
     x0 = _noise(noise, seeds, generator, lengths, longest)
     x0 = (model.path.start(x0) * temperature).to(model.device)
@@ -93,8 +102,10 @@ def sample(
         if on_step is not None:
             on_step(i, float(t[0]), finish(model.path.to_x1(v, x, t)))
 
-    if isinstance(cfg, tuple):
-        field = guided_split(branches.three, cfg[0], cfg[1], cfg_interval)
+    if isinstance(cfg, tuple) and len(cfg) == 3:
+        field = guided_joint(branches.four, *cfg, cfg_interval)
+    elif isinstance(cfg, tuple):
+        field = guided_split(branches.three, cfg[0], cfg[1], cfg_interval, audio_interval)
     else:
         field = guided(branches.two, cfg, cfg_interval, cfg_rescale, mask)
     return finish(solve(field, x0, times, method, report if on_step is not None else None, mask=mask))
@@ -113,14 +124,14 @@ class Branches:
         ids: Tensor,
         mask: Tensor | None,
         durations: Tensor | None,
-        cfg: Scale | tuple[Scale, Scale],
-        times: list[float],
+        cfg: Guide,
+        schedule: Schedule,
     ) -> None:
-        self.model, self.batch, self.schedule = model, len(mel), Schedule(model, times)
+        self.model, self.batch, self.schedule = model, len(mel), schedule
         if isinstance(cfg, tuple):
-            names = ["full", "no_text", "null"]
+            names = ["full", "no_text", "no_audio", "null"] if len(cfg) == 3 else ["full", "no_text", "null"]
         else:
-            names = ["full", "null"] if bool(torch.as_tensor(cfg != 0).any()) else ["full"]
+            names = ["full", "null"] if _strong(cfg) else ["full"]
         many = len(names)
         # (many B, 2)
         flags = torch.tensor([WITHHELD[n] for n in names], device=model.device).repeat_interleave(self.batch, dim=0)
@@ -148,6 +159,11 @@ class Branches:
         v = self(x, t, ("full", *["no_text"] * need_no_text, *["null"] * need_null))
         return v["full"], v.get("no_text"), v.get("null")
 
+    def four(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What flow.guided_joint asks for."""
+        v = self(x, t, tuple(self.names))
+        return v["full"], v["no_text"], v["no_audio"], v["null"]
+
     def __call__(self, x: Tensor, t: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
         c = self._part(names)
         v = self.model.step(x.repeat(len(names), 1, 1), t.repeat(len(names)), c, self.schedule.at(float(t[0])))
@@ -168,21 +184,29 @@ class Schedule:
 
     BLOCK = 64  # times at once: bounds the memory of long grids
 
-    def __init__(self, model: Sampled, times: list[float]) -> None:
-        self.model, self.times = model, times
+    def __init__(self, model: Sampled, times: list[float], ends: dict[float, float] | None = None) -> None:
+        """times: all that will be asked for. ends: where the step from each ends, for networks with `span`."""
+        self.model, self.times, self.ends = model, times, ends
         self.rows: dict[float, int] = {}
         self.block: list[Tensor] = []
 
     def at(self, t: float) -> list[Tensor]:
         """One (1, ...) tensor for each of the network's modulations."""
         if t not in self.rows:
-            start = self.times.index(t) if t in self.times else 0
+            first = self.times.index(t) if t in self.times else 0
             # an adaptive solver's time comes unforeseen
-            known = self.times[start : start + self.BLOCK] if t in self.times else [t]
+            known = self.times[first : first + self.BLOCK] if t in self.times else [t]
             self.rows = {time: row for row, time in enumerate(known)}
-            self.block = self.model.net.modulations(torch.tensor(known, dtype=torch.float32, device=self.model.device))
+            start = torch.tensor(known, dtype=torch.float32, device=self.model.device)
+            until = None if self.ends is None else torch.tensor([self.ends[time] for time in known]).to(start)
+            self.block = self.model.net.modulations(start, until)
         row = self.rows[t]
         return [m[row : row + 1] for m in self.block]
+
+
+def _strong(cfg: Guide) -> bool:
+    """Whether any guidance is asked for."""
+    return any(bool(torch.as_tensor(scale != 0).any()) for scale in (cfg if isinstance(cfg, tuple) else (cfg,)))
 
 
 def _noise(

@@ -64,10 +64,10 @@ class WithCTC(nn.Module):
         drop_audio: Tensor,
         drop_text: Tensor,
         generator: torch.Generator,
-        times: str = "uniform",
+        *choices: str,
     ) -> Loss:
         """The objective on a batch; arguments as in FlowModel.loss."""
-        found = self.flow(mel, mask, hidden, ids, durations, drop_audio, drop_text, generator, times)
+        found = self.flow(mel, mask, hidden, ids, durations, drop_audio, drop_text, generator, *choices)
         positions = position_mask(mask, self.flow.config.patch)  # (B, P)
         read = ctc_loss(self.reader(self._hidden.pop()), positions, ids, ~drop_text)
         return found._replace(loss=found.loss + self.weight * read)

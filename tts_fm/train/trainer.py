@@ -104,6 +104,11 @@ class Trainer:
             model.net.compile_blocks()
 
     @property
+    def choices(self) -> tuple[str, str, str]:
+        """The law of times, the coupling and the weighting of the loss."""
+        return self.config.time_law, self.config.coupling, self.config.weighting
+
+    @property
     def last(self) -> Path:
         return self.folder / "last.pt"
 
@@ -265,7 +270,7 @@ class Trainer:
         # dropout draws from torch's own generator
         with devices.autocast(self.device, self.dtype), drawn or contextlib.nullcontext():
             conditions = (b.mel, b.mask, b.hidden, b.ids, b.durations, b.drop_audio, b.drop_text)
-            return model(*conditions, generator, self.config.time_law).loss
+            return model(*conditions, generator, *self.choices).loss
 
     @torch.no_grad()
     def validate(self) -> float:
@@ -285,7 +290,7 @@ class Trainer:
 
     def averaged(self) -> FlowModel:
         """A fresh, uncompiled copy of the model with the averaged weights."""
-        copy = FlowModel(self.plain.config, self.plain.vocab, self.plain.path.sigma_min, self.plain.tokenizer_settings)
+        copy = FlowModel(self.plain.config, self.plain.vocab, self.plain.tokenizer_settings)
         copy.load_state_dict(gathered(self.average))
         return copy.to(self.device).eval()
 
