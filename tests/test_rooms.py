@@ -37,6 +37,7 @@ jobs
 synthesis
 train evaluate
 edit
+adapt
 batch serve
 book
 demo

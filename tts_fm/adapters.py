@@ -20,7 +20,6 @@ import json
 import math
 import os
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from tts_fm import files
 from tts_fm.audio.files import load
 from tts_fm.errors import ModelError
 
@@ -120,8 +120,8 @@ def base_digest(folder: str | os.PathLike[str]) -> str:
     """Which model a folder holds: a hash of the weights and symbols that an adapter's changes are relative to. For a
     file: of that file."""
     place = Path(folder)
-    files = [place] if place.is_file() else [place / name for name in BASE_FILES if (place / name).is_file()]
-    stats = [(path, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    parts = [place] if place.is_file() else [place / name for name in BASE_FILES if (place / name).is_file()]
+    stats = [(path, path.stat().st_size, path.stat().st_mtime_ns) for path in parts]
     total = hashlib.sha256()
     for path, size, changed_at in stats:
         total.update(f"{path.name}\0{_file_digest(path, size, changed_at)}\0".encode())
@@ -130,8 +130,7 @@ def base_digest(folder: str | os.PathLike[str]) -> str:
 
 @lru_cache(maxsize=64)
 def _file_digest(path: Path, size: int, changed_at: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return files.digest(path)
 
 
 # ---- reading
@@ -180,28 +179,28 @@ def _from_zip(archive: zipfile.ZipFile, name: str) -> dict[str, bytes]:
     homes = {entry.filename.removesuffix(INFO) for entry in entries if PurePosixPath(entry.filename).name == INFO}
     if len(homes) != 1:
         raise ModelError(f"{name} is no voice: it has {len(homes) or 'no'} {INFO}")
-    home, files = homes.pop(), {}
+    home, found = homes.pop(), {}
     for wanted, most in LARGEST.items():
         try:
             with archive.open(home + wanted) as file:
-                files[wanted] = file.read(most + 1)
+                found[wanted] = file.read(most + 1)
         except KeyError:
             raise ModelError(f"{name} is no voice: {wanted} missing") from None
-        if len(files[wanted]) > most:
+        if len(found[wanted]) > most:
             raise ModelError(f"{wanted} in {name} has more than {most >> 20} MB; that is no voice")
-    return files
+    return found
 
 
-def parse(files: Mapping[str, bytes], source: str) -> AdaptedVoice:
+def parse(parts: Mapping[str, bytes], source: str) -> AdaptedVoice:
     """The files of a voice, understood and checked."""
-    info = _info(files[INFO], source)
-    tensors = _tensors(files[WEIGHTS], source)
+    info = _info(parts[INFO], source)
+    tensors = _tensors(parts[WEIGHTS], source)
     try:
-        wave = load(io.BytesIO(files[PROMPT]), max_seconds=60.0)
+        wave = load(io.BytesIO(parts[PROMPT]), max_seconds=60.0)
     except ValueError as error:
         raise ModelError(f"the prompt of the voice {source} cannot be read: {error}") from error
     decides = json.dumps([info["base"]["digest"], info["scale"], info["prompted"]]).encode()
-    digest = hashlib.sha256(files[WEIGHTS] + decides).hexdigest()[:32]
+    digest = hashlib.sha256(parts[WEIGHTS] + decides).hexdigest()[:32]
     adapter = Adapter(
         digest, info["base"]["digest"], info["base"]["name"], info["scale"], tensors, info["prompted"], {"match": 0.0}
     )
@@ -271,21 +270,17 @@ def write_voice(
         (WEIGHTS, save_tensors(half)),
         (INFO, (json.dumps({"format": FORMAT} | dict(info), indent=1, ensure_ascii=False) + "\n").encode()),
     ):
-        part = place / f"{name}.part"
-        part.write_bytes(data)
-        part.replace(place / name)
+        files.write_bytes(place / name, data)
 
 
 def pack(folder: str | os.PathLike[str], target: str | os.PathLike[str]) -> Path:
     """A voice's folder as one zip, samples and all; returns `target`. ModelError when there is no sound voice."""
     place, out = Path(folder), Path(target)
     read_voice(place)
-    part = out.with_name(out.name + ".part")
-    files = [place / name for name in LARGEST] + sorted((place / "samples").glob("*.*"))
-    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in files:
+    members = [place / name for name in LARGEST] + sorted((place / "samples").glob("*.*"))
+    with files.writing(out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in members:
             archive.write(path, f"{place.resolve().name}/{path.relative_to(place).as_posix()}")
-    part.replace(out)
     return out
 
 
@@ -296,19 +291,18 @@ def install(
 
     prompted: None = as it was made.
     """
-    files = read_files(source)
-    info = parse(files, str(source)).info
+    found = read_files(source)
+    info = parse(found, str(source)).info
     if prompted is not None:
         info = info | {"prompted": prompted}
-        files[INFO] = (json.dumps(info, indent=1, ensure_ascii=False) + "\n").encode()
+        found[INFO] = (json.dumps(info, indent=1, ensure_ascii=False) + "\n").encode()
     place = Path(target)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=".voice-", dir=place.parent))
-    try:
-        for name, data in files.items():
+    old = place.with_name(f".{place.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if place.exists():
+        place.replace(old)
+    with files.making_folder(place) as fresh:
+        for name, data in found.items():
             (fresh / name).write_bytes(data)
-        shutil.rmtree(place, ignore_errors=True)
-        fresh.replace(place)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
     return info

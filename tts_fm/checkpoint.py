@@ -248,6 +248,25 @@ def _with_path(settings: dict[str, Any]) -> dict[str, Any]:
     return {"path": f"ot({sigma})"} | model if sigma else model
 
 
+def read_weights(folder: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The parameters of a model folder as they are stored, by the network's own names. ModelError."""
+    return strip(_read(Path(folder) / MODEL))
+
+
+def with_weights(model: FlowModel, weights: Mapping[str, Tensor]) -> FlowModel:
+    """The model with some parameters in place of its own, in its dtype; all others are shared, not copied."""
+    import torch
+
+    from tts_fm.model.flow_model import FlowModel
+
+    with torch.device("meta"):
+        fresh = FlowModel(model.config, model.vocab, model.tokenizer_settings)
+    state = model.net.state_dict() | {k: v.to(model.device, model.dtype) for k, v in weights.items()}
+    fresh.net.load_state_dict(state, assign=True)
+    fresh.settings = model.settings
+    return fresh.eval()
+
+
 def _first(names: list[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more

@@ -35,6 +35,12 @@ class Job(Utterance):
     index: int = 0  # of the chunk in its request
     total: int = 1  # chunks of the request
 
+    @property
+    def batch_key(self) -> tuple:
+        """What the jobs of one batch share: solver settings, padded shape, weights."""
+        adapter = self.voice.adapter
+        return self.settings.solver_key(), self.shape, "" if adapter is None else adapter.digest
+
 
 @dataclass
 class Chunk:
@@ -93,7 +99,7 @@ def grouped(jobs: Sequence[Job], batch_frames: int) -> Iterator[list[Job]]:
         yield from ([job] for job in jobs)
         return
     group: list[Job] = []
-    for job in sorted(jobs, key=lambda j: (j.settings.solver_key(), j.shape, j.request, j.index)):
+    for job in sorted(jobs, key=lambda j: (*j.batch_key, j.request, j.index)):
         if group and not (alike(job, group[0]) and job.shape[0] * (len(group) + 1) <= batch_frames):
             yield group
             group = []
@@ -104,7 +110,7 @@ def grouped(jobs: Sequence[Job], batch_frames: int) -> Iterator[list[Job]]:
 
 def alike(one: Job, other: Job) -> bool:
     """Whether two jobs can be spoken in one batch."""
-    return (one.settings.solver_key(), one.shape) == (other.settings.solver_key(), other.shape)
+    return one.batch_key == other.batch_key
 
 
 def fit_total(timed: list[Timed], prompt: int, seconds: float) -> list[Timed]:

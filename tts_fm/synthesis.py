@@ -18,7 +18,7 @@ for each chunk: a request gives the same audio alone, in a batch, or streamed.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -40,6 +40,7 @@ from tts_fm.voices import Voice, catalogue, get_voice
 BUILTIN = Path(__file__).parent / "assets" / "builtin"
 EDGE_SILENCE = 0.16  # longest silence, seconds, that is kept after the speech of a chunk
 LEAD = 0.24  # the same before it: with less behind the prompt the network swallows first words (recipes/builtin/LOG.md)
+ADAPTED_KEPT = 8  # adapted voices whose weights stay in memory, some 20 MB each
 # (step, steps, chunks already spoken, chunks in all); may raise to cancel
 Progress = Callable[[int, int, int, int], object]
 
@@ -87,6 +88,7 @@ class TTS:
 
     def __init__(self, engine: Engine) -> None:
         self.engine, self.defaults = engine, engine.defaults
+        self._adapted: OrderedDict[str, Engine] = OrderedDict()  # those of adapted voices, by digest
 
     @classmethod
     def load(cls, model: str | Path | None = None, device: str = "cpu", dtype: Any = None, **how: Any) -> TTS:
@@ -162,13 +164,15 @@ class TTS:
 
     def plan(self, request: Request, number: int = 0) -> list[Job]:
         """Everything before the flow: voice, chunks, durations. Raises ValueError for bad input."""
-        settings = request.settings.with_defaults(self.defaults).check()
         voice = self.voice(request.voice, request.ref_text)
+        own = {} if voice.adapter is None else dict(voice.adapter.defaults)
+        settings = request.settings.with_defaults(self.defaults | own).check()
         lang = settings.lang or voice.lang or self.engine.lang or "en-us"
         prompt = voice.mel[: len(voice.mel) // self.engine.patch * self.engine.patch]  # (Tp, 100)
         plans = plan_chunks(request.text, self.engine.tokenizer(lang), lang, settings.chunk_seconds, settings.speed)
         if self.engine.text == "aligned":
-            timed = [self._aligned(plan, prompt, settings.speed) for plan in plans]
+            timed = [self._aligned(plan, voice, prompt, settings.speed) for plan in plans]
+            prompt = prompt if shown(voice) else prompt[:0]
         else:
             timed = [self._by_ratio(plan, prompt, voice, lang, settings.speed) for plan in plans]
         if settings.duration is not None:
@@ -179,13 +183,27 @@ class TTS:
             for k, (plan, (ids, durations, frames)) in enumerate(zip(plans, timed, strict=True))
         ]  # fmt: skip
 
-    def _aligned(self, plan: ChunkPlan, prompt: np.ndarray, speed: float) -> Timed:
+    def engine_of(self, voice: Voice) -> Engine:
+        """What speaks in a voice: for an adapted one an engine with its weights, made once. ModelError when the voice
+        belongs to another model.
+        """
+        adapter = voice.adapter
+        if adapter is None:
+            return self.engine
+        if adapter.digest not in self._adapted:
+            self._adapted[adapter.digest] = self.engine.adapted(adapter, voice.name)
+            if len(self._adapted) > ADAPTED_KEPT:
+                self._adapted.popitem(last=False)
+        self._adapted.move_to_end(adapter.digest)
+        return self._adapted[adapter.digest]
+
+    def _aligned(self, plan: ChunkPlan, voice: Voice, prompt: np.ndarray, speed: float) -> Timed:
         """Symbols with their frames: one "unknown" symbol under the prompt, silence, the text, silence."""
         unknown, silence = self.engine.vocab.index("<unk>"), self.engine.vocab.index("<sil>")
         ids = [silence, *plan.ids, silence]
-        frames = self.engine.durations(ids, prompt, speed).tolist()
+        frames = self.engine_of(voice).durations(ids, prompt, speed).tolist()
         frames[0], frames[-1] = min(frames[0], LEAD * FRAMES_PER_SECOND), EDGE_SILENCE * FRAMES_PER_SECOND / 2
-        durations = [float(len(prompt)), *frames]
+        durations = [float(len(prompt)) if shown(voice) else 0.0, *frames]
         return [unknown, *ids], durations, int(round(sum(durations)))
 
     def _by_ratio(self, plan: ChunkPlan, prompt: np.ndarray, voice: Voice, lang: str, speed: float) -> Timed:
@@ -224,13 +242,14 @@ class TTS:
         """Flow and vocoder for jobs that share their solver settings: one batch for every padded shape among them."""
         chunks: dict[int, Chunk] = {}
         settings = jobs[0].settings
-        batches = [[job for job in jobs if job.shape == shape] for shape in sorted({job.shape for job in jobs})]
+        keys = sorted({job.batch_key[1:] for job in jobs})
+        batches = [[job for job in jobs if job.batch_key[1:] == key] for key in keys]
         if settings.adaptive:
             batches = [[job] for job in jobs]
         for batch in batches:
             asked: list[float] = []
             report = reporter(shifted(on_progress, len(chunks), len(jobs)), on_step, batch, asked)
-            mels = self.engine.sample(batch, settings, report)
+            mels = self.engine_of(batch[0].voice).sample(batch, settings, report)
             forwards = settings.forwards(asked)
             for job, mel in zip(batch, mels, strict=True):
                 chunks[id(job)] = self._chunk(job, mel[len(job.prompt) :], forwards)
@@ -243,7 +262,7 @@ class TTS:
         settings = job.settings
         if settings.duration is None:
             mel = mel[: speech_end(mel)]
-        mel = matched(mel, job.prompt, settings.match or 0.0)
+        mel = matched(mel, job.prompt if len(job.prompt) else job.voice.mel, settings.match or 0.0)
         wave = self.engine.decode(mel)  # (S,)
         edge = min(240, len(wave) // 2)
         ramp = np.linspace(0.0, 1.0, edge, dtype=np.float32)
@@ -261,6 +280,11 @@ class TTS:
             words = word_times(job.plan.text, job.plan.units, ends[1:-1].tolist(), job.lang, first=float(ends[0]))
         whole = np.concatenate([pause, wave])
         return Chunk(job.index, job.total, job.plan.text, whole, 0.0, words, mel, dict(job.plan.unknown), forwards)
+
+
+def shown(voice: Voice) -> bool:
+    """Whether the flow network is given the voice's prompt."""
+    return voice.adapter is None or voice.adapter.prompted
 
 
 def finish(job: Job, chunks: list[Chunk], seconds: float, wave: np.ndarray | None = None) -> Speech:

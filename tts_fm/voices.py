@@ -1,21 +1,25 @@
 """Named voices: stored prompts that ship with the package, and those that a user adds.
 
 A voice is a folder entry NAME.flac (24 kHz mono, checked and trimmed) and a line in voices.json {NAME: {"text", "lang",
-"about"}}. Names are matched against what is stored; user text never becomes a path.
+"about"}}. A voice that a model was adapted to has a folder NAME/ as well (adapters.py), and its line says "adapted".
+Names are matched against what is stored; user text never becomes a path.
 """
 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import os
 import re
+import shutil
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from tts_fm.adapters import PROMPT, Adapter, install, is_voice, read_voice
 from tts_fm.audio.files import load, write_audio
 from tts_fm.audio.mel import SAMPLE_RATE, log_mel
 from tts_fm.audio.prompt import check_reference
@@ -34,6 +38,7 @@ class Voice:
     text: str | None = None  # its transcript, where known
     lang: str | None = None  # accent to phonemise with, "en-us" or "en-gb"; None = the model's
     warnings: tuple[str, ...] = field(default=())
+    adapter: Adapter | None = None  # what makes a model speak in this voice; None = its prompt alone
 
     @cached_property
     def mel(self) -> np.ndarray:
@@ -58,9 +63,11 @@ def catalogue() -> dict[str, tuple[Path, dict]]:
 
 
 def get_voice(spec: str | os.PathLike[str] | Voice | None, text: str | None = None) -> Voice:
-    """A named voice, or a recording checked by reference.check_reference. None = the first built-in voice.
+    """A named voice, the folder or zip of an adapted one, or a recording checked by check_reference. None = the first
+    built-in voice.
 
-    Raises ValueError naming the nearest voice, or saying what is wrong with the recording.
+    Raises ValueError naming the nearest voice, or saying what is wrong with the recording, ModelError for an adapted
+    voice that is damaged.
     """
     if isinstance(spec, Voice):
         return spec
@@ -72,12 +79,16 @@ def get_voice(spec: str | os.PathLike[str] | Voice | None, text: str | None = No
     name = os.fspath(spec)
     if name in known:
         folder, entry = known[name]
+        if entry.get("adapted"):
+            return _adapted(folder / name, (folder / name).stat().st_mtime_ns, name)
         file = folder / f"{name}.flac"
         return _stored(name, file, file.stat().st_mtime_ns, entry.get("text"), entry.get("lang"))
     if not Path(name).exists() and NAME.fullmatch(name):
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known) or 'none'}"
         raise ValueError(f"there is no voice {name!r}, nor a file of that name; {hint}")
+    if is_voice(name):
+        return _adapted(Path(name), Path(name).stat().st_mtime_ns)
     reference = check_reference(name, text)
     return Voice(Path(name).stem, reference.wave, reference.text, None, tuple(reference.warnings))
 
@@ -86,6 +97,56 @@ def get_voice(spec: str | os.PathLike[str] | Voice | None, text: str | None = No
 def _stored(name: str, file: Path, changed: int, text: str | None, lang: str | None) -> Voice:
     """A stored voice, decoded once as long as its file does not change."""
     return Voice(name, load(file), text, lang)
+
+
+@lru_cache(maxsize=KEPT)
+def _adapted(place: Path, changed: int, name: str | None = None) -> Voice:
+    """An adapted voice, read once as long as its folder does not change. name: None = its own."""
+    found = read_voice(place)
+    info = found.info
+    return Voice(name or info["name"], found.wave, info.get("text"), info.get("lang"), (), found.adapter)
+
+
+def voice_digest(spec: str | None) -> str:
+    """What a voice that is named, or given by a path, depends on; "none" where there is nothing."""
+    known = catalogue()
+    name = next(iter(known), None) if spec is None else spec
+    if name in known:
+        folder, entry = known[name]
+        return _file_digest(folder / f"{name}.flac") + json.dumps(entry, sort_keys=True)
+    if name and is_voice(name):
+        adapter = get_voice(name).adapter
+        return adapter.digest if adapter is not None else "none"
+    return _file_digest(Path(name)) if name and os.path.isfile(name) else "none"
+
+
+def _file_digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def add_adapted(name: str, source: str | os.PathLike[str], prompted: bool | None = None) -> Voice:
+    """Store an adapted voice (its folder or zip) as a voice of the user, in place of one of that name. prompted: None =
+    as it was made. ValueError for a bad name, ModelError for a voice that is damaged.
+    """
+    if not NAME.fullmatch(name):
+        raise ValueError(f"{name!r} cannot name a voice; use up to 64 letters, digits, - and _")
+    folder = user_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    info = install(source, folder / name, prompted)
+    found = read_voice(folder / name)
+    shutil.copyfile(folder / name / PROMPT, folder / f"{name}.flac")
+    index = folder / "voices.json"
+    entries = json.loads(index.read_text("utf-8")) if index.is_file() else {}
+    about = f"adapted to {info.get('minutes', 0):g} minutes of recordings"
+    entries[name] = {
+        "text": info.get("text"),
+        "lang": info.get("lang"),
+        "about": about,
+        "adapted": found.adapter.digest,
+    }
+    _write(index, entries)
+    return get_voice(name)
 
 
 def add_voice(
@@ -108,6 +169,7 @@ def add_voice(
     entries = json.loads(index.read_text("utf-8")) if index.is_file() else {}
     entries[name] = {"text": reference.text, "lang": lang}
     _write(index, entries)
+    shutil.rmtree(folder / name, ignore_errors=True)  # of an adapted voice of that name
     return reference.warnings
 
 
@@ -120,6 +182,7 @@ def remove_voice(name: str) -> None:
     del entries[name]
     _write(index, entries)
     (user_folder() / f"{name}.flac").unlink(missing_ok=True)
+    shutil.rmtree(user_folder() / name, ignore_errors=True)
 
 
 def _write(index: Path, entries: dict) -> None:

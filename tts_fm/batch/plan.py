@@ -62,19 +62,10 @@ def _file_digest(path: Path) -> str:
 
 
 def voice_digests(items: Sequence[Item]) -> dict[str | None, str]:
-    """Hash of the recording behind every voice of the items."""
-    from tts_fm.voices import catalogue
+    """Hash of the recording, or of the adapter, behind every voice of the items."""
+    from tts_fm.voices import voice_digest
 
-    known = catalogue()
-    digests: dict[str | None, str] = {}
-    for voice in {part.voice for item in items for part in item.parts}:
-        name = next(iter(known), None) if voice is None else voice
-        if name in known:
-            folder, entry = known[name]
-            digests[voice] = _file_digest(folder / f"{name}.flac") + json.dumps(entry, sort_keys=True)
-        else:
-            digests[voice] = _file_digest(Path(name)) if name and os.path.isfile(name) else "none"
-    return digests
+    return {voice: voice_digest(voice) for voice in {part.voice for item in items for part in item.parts}}
 
 
 def item_digest(item: Item, options: Options, voices: dict[str | None, str]) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tts_fm.adapters import Adapter
 from tts_fm.settings import Settings
 from tts_fm.text.tokens import Tokenizer
 
@@ -63,6 +64,12 @@ class Engine(Protocol):
 
     def decode(self, mel: np.ndarray) -> np.ndarray:
         """Log-mel (T, 100) to a wave ((T - 1) * 256,) float32, not limited."""
+        ...
+
+    def adapted(self, adapter: Adapter, voice: str) -> Engine:
+        """An engine whose networks have an adapted voice's changes merged into them before any rounding; the rest of
+        the weights is shared. ModelError when the voice belongs to another model.
+        """
         ...
 
     def about(self) -> str:

@@ -5,6 +5,7 @@ The only place above `model` that knows tensors. B utterances, T mel frames, N s
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tts_fm.checkpoint import load_flow_model
+from tts_fm.adapters import Adapter, changed, check_base
+from tts_fm.checkpoint import load_flow_model, read_weights, with_weights
 from tts_fm.engines import OnStep, Utterance
 from tts_fm.model.duration import DurationModel, load_duration_model
 from tts_fm.model.flow_model import FlowModel
@@ -32,6 +34,7 @@ class TorchEngine:
         self.text, self.patch, self.vocab = model.config.text, model.config.patch, model.vocab
         self.lang = model.tokenizer_settings.get("lang")
         self.defaults: dict[str, Any] = getattr(model, "settings", {}).get("defaults", {})
+        self.source: Path | None = None  # where the model was read from
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu", dtype: torch.dtype | None = None, **how: Any) -> TorchEngine:
@@ -45,7 +48,24 @@ class TorchEngine:
         model = load_flow_model(folder, device=device, dtype=dtype, **how)
         vocoder = load_vocoder(folder / "vocoder") if (folder / "vocoder").is_dir() else GriffinLim()
         durations = load_duration_model(folder / "duration").to(device) if (folder / "duration").is_dir() else None
-        return cls(model, vocoder.to(device), durations)
+        engine = cls(model, vocoder.to(device), durations)
+        engine.source = folder
+        return engine
+
+    def adapted(self, adapter: Adapter, voice: str) -> TorchEngine:
+        check_base(adapter, self.source, voice)
+        assert self.source is not None
+        weights = read_weights(self.source)
+        merged = changed(lambda name: weights[name].float().numpy() if name in weights else None, adapter, "flow")
+        model = with_weights(self.model, {name: torch.from_numpy(value) for name, value in merged.items()})
+        durations = copy.deepcopy(self.duration_model)
+        if durations is not None:
+            state = durations.state_dict()
+            own = changed(lambda name: state[name].cpu().numpy() if name in state else None, adapter, "duration")
+            durations.load_state_dict(state | {name: torch.from_numpy(value) for name, value in own.items()})
+        engine = TorchEngine(model, self.vocoder, durations)
+        engine.source = self.source
+        return engine
 
     def tokenizer(self, lang: str | None) -> Tokenizer:
         return self.model.tokenizer_for(lang)

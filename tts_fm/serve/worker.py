@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from tts_fm.audio.mel import FRAMES_PER_SECOND
 from tts_fm.errors import TtsFmError
-from tts_fm.jobs import Chunk, InOrder, Job
+from tts_fm.jobs import Chunk, InOrder, Job, alike
 from tts_fm.serve.metrics import Metrics
 from tts_fm.synthesis import warnings_of
 
@@ -254,7 +254,7 @@ class Scheduler:
                 if rank >= len(ticket.jobs) or (rank == 0 and ticket is line[0]):
                     continue
                 job = ticket.jobs[rank]
-                if (job.shape, job.settings.solver_key()) != (first.shape, first.settings.solver_key()):
+                if not alike(job, first):
                     continue
                 if ticket.streamed and rank and (id(ticket), job.index - 1) not in taken:
                     continue  # what is heard first comes first

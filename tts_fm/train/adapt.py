@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tts_fm import devices, files
 from tts_fm.config import TrainConfig
 from tts_fm.data.batches import Batch, TrainItem, collate
 from tts_fm.errors import TtsFmError
@@ -223,7 +224,7 @@ class VoiceTrainer:
         durations = None if b.durations is None else b.durations.to(device)
         parts = [part.to(device) for part in (b.mel, b.mask, b.hidden, b.ids)]
         drops = b.drop_audio.to(device), b.drop_text.to(device)
-        with torch.autocast(device.type, torch.bfloat16):
+        with devices.autocast(device, devices.training_dtype(device, bf16=True, fp16=False)):
             return self.model(*parts, durations, *drops, noise_generator(device, seed, number), "uniform").loss
 
     @torch.no_grad()
@@ -253,9 +254,8 @@ class VoiceTrainer:
         state: dict[str, Any] = {"config": asdict(self.config), "update": self.update, "log": self.log}
         state |= {"trained": {name: value.detach() for name, value in self.trained.items()}, "average": self.average}
         state |= {"best": self.best, "optimiser": self.optimiser.state_dict()}
-        part = self.file.with_suffix(".part")
-        torch.save(state, part)
-        part.replace(self.file)
+        with files.writing(self.file) as part:
+            torch.save(state, part)
 
     def resume(self) -> None:
         if not self.file.is_file():
