@@ -88,9 +88,9 @@ def adapt_voice(
     """Learn a voice from recordings and store it in the folder `out`; returns what voice.json holds.
 
     recordings: a sound file, a folder or a list (data/listing.py), eight seconds to thirty minutes of one person.
-    model: the base, None = the built-in one. asr: of evaluate.metrics.Whisper, for recordings without text. on_prepared:
-    hears what was kept and dropped, before training; with dry_run that is the end, and nothing is written. ValueError for
-    recordings that nothing can be learnt from, ModelError for a model that cannot be adapted.
+    model: the base, None = the built-in one. asr: of evaluate.metrics.Whisper, for recordings without text.
+    on_prepared: hears what was kept and dropped, before training; with dry_run that is the end, and nothing is written.
+    ValueError for recordings that nothing can be learnt from, ModelError for a model that cannot be adapted.
     """
     wish = (wish or Wish()).check()
     tell = on_progress or (lambda *_: None)
