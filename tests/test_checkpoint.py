@@ -86,7 +86,7 @@ def break_config(folder, change):
         (lambda f: (f / "config.json").write_text("{"), "not a model's configuration"),
         (lambda f: (f / "config.json").write_text("[]"), "not a model's configuration"),
         (lambda f: break_config(f, lambda s: s["model"].update(dimm=3)), "did you mean 'dim'"),
-        (lambda f: break_config(f, lambda s: s["model"].update(backbone="rnn")), "unknown backbone"),
+        (lambda f: break_config(f, lambda s: s["model"].update(backbone="rnn")), "one of dit, unett"),
         (lambda f: break_config(f, lambda s: s["model"].update(depth=3)), r"lacks transformer_blocks\.2"),
         (lambda f: break_config(f, lambda s: s["model"].update(depth=1)), "does not know: transformer_blocks.1.*more"),
         (lambda f: break_config(f, lambda s: s["model"].update(text_dim=8)), "another shape for"),

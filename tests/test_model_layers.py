@@ -89,5 +89,5 @@ def test_a_withheld_text_says_nothing(form):
 
 
 def test_unknown_form():
-    with pytest.raises(ValueError, match="'filler', 'average' or 'aligned'"):
+    with pytest.raises(ValueError, match="text must be one of filler, average, aligned, got 'magic'"):
         TextConditioning(ModelConfig(text="magic"))

@@ -84,7 +84,7 @@ def test_every_recipe_is_complete():
         (["train.step=1"], "did you mean 'steps'"),
         (["steps=1"], "train.FIELD"),
         (["train.steps"], "train.FIELD"),
-        (["model.dim=wide"], "dim must be int"),
+        (["model.dim=wide"], "dim must be a whole number"),
     ],
 )
 def test_wrong_changes(changes: list[str], said: str):

@@ -165,5 +165,5 @@ def test_configs_name_the_nearest_field_and_survive_json():
     assert from_dict(TrainConfig, {"span": [0.5, 0.6]}).span == (0.5, 0.6)
     with pytest.raises(ValueError, match="'depth'"):
         from_dict(ModelConfig, {"dept": 3})
-    with pytest.raises(ValueError, match="must be int"):
+    with pytest.raises(ValueError, match="dim must be a whole number"):
         from_dict(ModelConfig, {"dim": "wide"})

@@ -1,15 +1,22 @@
-"""Configurations: frozen dataclasses, every field explained in the user's words; an unknown key is an error that names
-the nearest one.
+"""Configurations: frozen dataclasses, every field explained in the user's words and checked when one is made; an
+unknown key is an error that names the nearest one.
+
+A new field needs a line in the ranges of its class (true-or-false fields do not).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 C = TypeVar("C")
+# field -> its choices, or the smallest and the largest value (of both numbers where it is a pair)
+Ranges = Mapping[str, tuple[str, ...] | tuple[float, float]]
+SHARE = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,22 @@ class ModelConfig:
     span: bool = False
     # how noise becomes speech: "ot" (published models), "ot(1e-4)", "vp(0.1, 20)", "ve(0.01, 50)", "cosine"
     path: str = "ot"
+
+    def __post_init__(self) -> None:
+        check_ranges(self, MODEL_RANGES)
+        if self.rotary_heads > self.heads:
+            raise ValueError(
+                f"ModelConfig.rotary_heads must be from 0 (all) to {self.heads}, the heads, got {self.rotary_heads}"
+            )
+
+
+MODEL_RANGES: Ranges = {
+    "backbone": ("dit", "unett"), "text": ("filler", "average", "aligned"), "vocab": (1, 1_000_000),
+    "dim": (16, 16_384), "depth": (1, 200), "heads": (1, 256), "ff_mult": (0.25, 16), "text_dim": (1, 16_384),
+    "text_layers": (0, 64),
+    "text_frame_layers": (0, 64), "rotary_heads": (0, 256), "patch": (1, 16), "style": (0, 16_384),
+    "style_rank": (0, 16_384), "mel_mean": (-20, 20), "mel_std": (0.01, 100), "dropout": (0, 0.9),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -102,25 +125,73 @@ class TrainConfig:
     ctc: float = 0.0
     peak_tflops: float = 0.0  # what the hardware can do, for the share of it that is used in the log; 0 = not known
 
+    def __post_init__(self) -> None:
+        check_ranges(self, TRAIN_RANGES)
+        if self.span[0] > self.span[1]:
+            raise ValueError(f"TrainConfig.span is from, to: the second must not be smaller, got {self.span}")
+        if self.drop_audio + self.drop_both > 1:
+            raise ValueError(
+                "TrainConfig.drop_audio and drop_both are shares of the same items and must not add up to more than 1, "
+                f"got {self.drop_audio} and {self.drop_both}"
+            )
+        if self.fp16 and self.bf16:
+            raise ValueError("TrainConfig.fp16 and bf16 exclude each other; set bf16 to False")
+        if self.time_law != "uniform":
+            from tts_fm.flow.times import parse_law
+
+            try:
+                parse_law(self.time_law)
+            except ValueError as error:
+                raise ValueError(f"TrainConfig.time_law: {error}") from None
+
+
+TRAIN_RANGES: Ranges = {
+    "steps": (1, 100_000_000), "batch_frames": (1, 100_000_000), "learning_rate": (0, 10), "warmup": (0, 100_000_000),
+    "decay": (0, 100_000_000), "weight_decay": (0, 10), "betas": (0, 0.999999), "clip": (1e-6, 1e6),
+    "ema": (0, 0.9999999), "span": SHARE, "prompt_first": SHARE, "prompt_text_drop": SHARE, "turned": SHARE,
+    "drop_audio": SHARE, "drop_both": SHARE, "time_law": (), "seed": (0, 2**63 - 1), "log_every": (1, 100_000_000),
+    "valid_every": (1, 100_000_000), "save_every": (1, 100_000_000), "accumulate": (1, 100_000), "workers": (0, 1024),
+    "longest_frames": (1, 1_000_000), "quadratic_frames": (0, 1_000_000_000), "most_items": (0, 1_000_000),
+    "spike": (0, 1e6), "most_skipped": (1, 1_000_000), "equalise": (0, 40), "revoice": (0, 5), "ctc": (0, 100),
+    "peak_tflops": (0, 1e6),
+}  # fmt: skip
+
+
+def check_ranges(config: Any, ranges: Ranges) -> None:
+    """Raise ValueError, naming field, value and what works, for a field of the wrong type or out of its range."""
+    for field in dataclasses.fields(config):
+        value, name = getattr(config, field.name), f"{type(config).__name__}.{field.name}"
+        wanted = type(field.default)
+        if wanted is bool:
+            if not isinstance(value, bool):
+                raise ValueError(f"{name} must be true or false, got {value!r}")
+            continue
+        allowed = ranges[field.name]
+        if wanted is str:
+            if not isinstance(value, str) or (allowed and value not in allowed):
+                choices = f"one of {', '.join(map(str, allowed))}" if allowed else "text"
+                raise ValueError(f"{name} must be {choices}, got {value!r}")
+            continue
+        low, high = allowed
+        many = value if wanted is tuple and isinstance(value, tuple) else (value,)
+        kind = int if wanted is int else (int, float)
+        numbers = all(isinstance(each, kind) and not isinstance(each, bool) and math.isfinite(each) for each in many)
+        if not numbers or len(many) != (2 if wanted is tuple else 1) or not all(low <= each <= high for each in many):
+            what = {tuple: "two numbers", int: "a whole number"}.get(wanted, "a number")
+            raise ValueError(f"{name} must be {what} from {low:.15g} to {high:.15g}, got {value!r}")
+
 
 def from_dict(kind: type[C], values: dict[str, Any]) -> C:
-    """Build a config dataclass from plain JSON values. Raises ValueError for an unknown key, naming the nearest, or a
-    wrong type.
+    """Build a config dataclass from plain JSON values. Raises ValueError for an unknown key, naming the nearest, or
+    for a value that does not work.
     """
-    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for key, value in values.items():
+    fields = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for key in values:
         if key not in fields:
             near = difflib.get_close_matches(key, fields, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(fields)}"
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(sorted(fields))}"
             raise ValueError(f"{kind.__name__} has no field {key!r}; {hint}")
-        wanted = type(fields[key].default)
-        if wanted is tuple and isinstance(value, list):
-            values = values | {key: tuple(value)}
-        if wanted in (int, float, str, bool) and not (
-            isinstance(value, wanted) or (wanted is float and isinstance(value, int))
-        ):
-            raise ValueError(f"{kind.__name__}.{key} must be {wanted.__name__}, got {value!r}")
-    return kind(**values)
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
 
 
 def to_dict(config: Any) -> dict[str, Any]:
