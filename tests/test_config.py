@@ -38,6 +38,7 @@ def test_every_field_has_a_range_and_is_refused_outside_it(kind, ranges) -> None
         ({"betas": (0.9, 1.0)}, "TrainConfig.betas must be two numbers from 0 to 0.999999"),
         ({"drop_audio": 0.7, "drop_both": 0.5}, "drop_both .*more than 1, got 0.7 and 0.5"),
         ({"fp16": True}, "set bf16 to False"),
+        ({"coupling": "pairs"}, "coupling must be one of independent, ot, got 'pairs'"),
         ({"time_law": "gauss"}, "TrainConfig.time_law: unknown law of times 'gauss'; one of uniform"),
         ({"time_law": "logit_normal(0, -1)"}, "TrainConfig.time_law: .*std > 0"),
     ],
@@ -47,6 +48,12 @@ def test_runs_that_cannot_work(given: dict, told: str) -> None:
         TrainConfig(**given)
     with pytest.raises(ValueError, match=told):
         from_dict(TrainConfig, json.loads(json.dumps(given)))
+
+
+def test_paths_are_named_by_the_flow() -> None:
+    assert ModelConfig(path="vp(0.1, 20)")
+    with pytest.raises(ValueError, match="ModelConfig.path: unknown path 'line'; one of ot"):
+        ModelConfig(path="line")
 
 
 def test_more_heads_are_not_rotated_than_there_are() -> None:

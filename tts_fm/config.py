@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -61,13 +61,17 @@ class ModelConfig:
             raise ValueError(
                 f"ModelConfig.rotary_heads must be from 0 (all) to {self.heads}, the heads, got {self.rotary_heads}"
             )
+        if self.path != "ot":
+            from tts_fm.flow.path import make_path
+
+            _parsed("ModelConfig.path", make_path, self.path)
 
 
 MODEL_RANGES: Ranges = {
     "backbone": ("dit", "unett"), "text": ("filler", "average", "aligned"), "vocab": (1, 1_000_000),
     "dim": (16, 16_384), "depth": (1, 200), "heads": (1, 256), "ff_mult": (0.25, 16), "text_dim": (1, 16_384),
-    "text_layers": (0, 64),
-    "text_frame_layers": (0, 64), "rotary_heads": (0, 256), "patch": (1, 16), "style": (0, 16_384),
+    "text_layers": (0, 64), "text_frame_layers": (0, 64), "rotary_heads": (0, 256), "patch": (1, 16),
+    "style": (0, 16_384), "path": (),
     "style_rank": (0, 16_384), "mel_mean": (-20, 20), "mel_std": (0.01, 100), "dropout": (0, 0.9),
 }  # fmt: skip
 
@@ -139,17 +143,15 @@ class TrainConfig:
         if self.time_law != "uniform":
             from tts_fm.flow.times import parse_law
 
-            try:
-                parse_law(self.time_law)
-            except ValueError as error:
-                raise ValueError(f"TrainConfig.time_law: {error}") from None
+            _parsed("TrainConfig.time_law", parse_law, self.time_law)
 
 
 TRAIN_RANGES: Ranges = {
     "steps": (1, 100_000_000), "batch_frames": (1, 100_000_000), "learning_rate": (0, 10), "warmup": (0, 100_000_000),
     "decay": (0, 100_000_000), "weight_decay": (0, 10), "betas": (0, 0.999999), "clip": (1e-6, 1e6),
     "ema": (0, 0.9999999), "span": SHARE, "prompt_first": SHARE, "prompt_text_drop": SHARE, "turned": SHARE,
-    "drop_audio": SHARE, "drop_both": SHARE, "time_law": (), "seed": (0, 2**63 - 1), "log_every": (1, 100_000_000),
+    "drop_audio": SHARE, "drop_both": SHARE, "time_law": (), "coupling": ("independent", "ot"),
+    "weighting": ("velocity", "unit", "data", "noise"), "seed": (0, 2**63 - 1), "log_every": (1, 100_000_000),
     "valid_every": (1, 100_000_000), "save_every": (1, 100_000_000), "accumulate": (1, 100_000), "workers": (0, 1024),
     "longest_frames": (1, 1_000_000), "quadratic_frames": (0, 1_000_000_000), "most_items": (0, 1_000_000),
     "spike": (0, 1e6), "most_skipped": (1, 1_000_000), "equalise": (0, 40), "revoice": (0, 5), "ctc": (0, 100),
@@ -179,6 +181,14 @@ def check_ranges(config: Any, ranges: Ranges) -> None:
         if not numbers or len(many) != (2 if wanted is tuple else 1) or not all(low <= each <= high for each in many):
             what = {tuple: "two numbers", int: "a whole number"}.get(wanted, "a number")
             raise ValueError(f"{name} must be {what} from {low:.15g} to {high:.15g}, got {value!r}")
+
+
+def _parsed(name: str, parse: Callable[[str], object], value: str) -> None:
+    """ValueError, with the field's name, for what `parse` refuses."""
+    try:
+        parse(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def from_dict(kind: type[C], values: dict[str, Any]) -> C:
