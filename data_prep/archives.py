@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from tts_fm import hub
+from tts_fm import files, hub
 from tts_fm.errors import ModelError
 
 MOST_MEMBERS = 3_000_000
@@ -104,11 +104,8 @@ def _check_md5(file: Path, wanted: str | None) -> None:
 
 
 def _note(path: Path, name: str, file: Path) -> None:
-    with open(file, "rb") as data:
-        found = hashlib.file_digest(data, "sha256").hexdigest()
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(_noted(path) | {name: found}, indent=1) + "\n")
-    part.replace(path)
+    found = files.digest(file)
+    files.write_json(path, _noted(path) | {name: found})
     log.warning(
         "no SHA-256 of %s is published; that of this download, %s, is noted in %s and checked from now on",
         name,
@@ -136,8 +133,8 @@ def unpack(file: str | os.PathLike[str], root: str | os.PathLike[str], unpacked:
         for beside in (temporary / unpacked).parent.iterdir():
             place = target.parent / beside.name
             if place != target and not place.exists():
-                os.replace(beside, place)
-        os.replace(temporary / unpacked, target)
+                files.keep(beside, place)
+        files.keep(temporary / unpacked, target)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError) as error:
         raise ModelError(
             f"{file} is damaged or cut off ({str(error) or type(error).__name__}); delete it and download again"

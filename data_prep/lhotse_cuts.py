@@ -14,7 +14,6 @@ one cut of each supervision).
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import time
 from argparse import RawDescriptionHelpFormatter
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.shared import Dropped, conclude, draw_split, log, run
+from tts_fm import files
 from tts_fm.data.manifest import SPLITS, Utterance, read_manifest
 from tts_fm.errors import MissingDependency, ModelError
 
@@ -160,13 +160,8 @@ def export_cuts(manifest: Path, out: Path) -> int:
         raise ValueError(f"{out} must end in .jsonl or .jsonl.gz")
     lhotse = need_lhotse()
     cuts: CutSet = lhotse.CutSet.from_cuts([to_cut(u, manifest.parent) for u in read_manifest(manifest)])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".part-{out.name}")
-    try:
-        cuts.to_file(part)
-        os.replace(part, out)
-    finally:
-        part.unlink(missing_ok=True)
+    with files.writing_together(out.parent) as beside:  # lhotse goes by the name's ending
+        cuts.to_file(beside / out.name)
     log.info("%s: %d cuts", out, len(cuts))
     return len(cuts)
 

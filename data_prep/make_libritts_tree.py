@@ -10,12 +10,12 @@ test-clean (in LibriTTS itself no speaker is in two parts; here the corpus may b
 from __future__ import annotations
 
 import argparse
-import shutil
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.shared import log, run
+from tts_fm import files
 from tts_fm.audio.files import load, write_audio
 from tts_fm.audio.mel import SAMPLE_RATE
 from tts_fm.data.manifest import Utterance, read_manifest
@@ -49,10 +49,8 @@ def make_tree(manifest: Path, root: Path, speakers: int = 24, clips: int = 300) 
     target = root / "LibriTTS"
     if target.exists():
         raise ValueError(f"{target} exists already; name another folder or remove it")
-    part = root / ".LibriTTS.part"
-    shutil.rmtree(part, ignore_errors=True)
     written = 0
-    try:
+    with files.making_folder(target) as part:
         for number, said in enumerate(choose(read_manifest(manifest), speakers, clips).values()):
             speaker = str(19 + 8 * number)
             for index, utterance in enumerate(said):
@@ -65,9 +63,6 @@ def make_tree(manifest: Path, root: Path, speakers: int = 24, clips: int = 300) 
                 for ending in ("normalized", "original"):
                     (folder / f"{stem}.{ending}.txt").write_text(utterance.text + "\n", encoding="utf-8")
                 written += 1
-        part.rename(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     log.info("%s: %d clips", target, written)
     return written
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
-import json
 import logging
 import math
 import os
@@ -22,6 +21,7 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 
+from tts_fm import files
 from tts_fm.data.manifest import Utterance, statistics, write_manifest
 from tts_fm.errors import MissingDependency, TtsFmError
 
@@ -274,10 +274,7 @@ def _report(out: Path, kept: Sequence[Utterance], dropped: Dropped, took: float,
         "splits": {name: dataclasses.asdict(found) for name, found in figures.items()},
         "dropped": {reason: len(found) for reason, found in dropped.reasons.items()},
     }
-    path = out.with_name(out.name + ".stats.json")
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(stats, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(path)
+    files.write_json(out.with_name(out.name + ".stats.json"), stats)
 
 
 def draw_split(key: str, valid: float, test: float = 0.0) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import hashlib
 import multiprocessing
@@ -134,3 +135,29 @@ def test_a_disk_that_takes_no_more(tmp_path: Path) -> None:
     process.join()
     assert number == errno.EFBIG and filename == str(tmp_path / "a") and str(tmp_path / "a") in told
     assert not names(tmp_path)
+
+
+ROOT = Path(__file__).parents[1]
+RENAMES = {"os.replace", "os.rename", "os.renames", "shutil.move"}
+
+
+def suffix(value: str) -> bool:
+    """Whether a string names a temporary file, rather than telling of one."""
+    return ".part" in value and " " not in value
+
+
+def test_no_other_module_renames_or_names_temporary_files() -> None:
+    """`.replace(x)` with one argument and `.rename(x)` are pathlib's."""
+    wrong = []
+    for path in sorted(p for folder in ("tts_fm", "recipes", "data_prep") for p in (ROOT / folder).rglob("*.py")):
+        if path == ROOT / "tts_fm" / "files.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            where = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and suffix(node.value):
+                wrong.append(f"{where}: {node.value[:60]!r}")
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                name, plain = ast.unparse(node.func), len(node.args) == 1 and not node.keywords
+                if name in RENAMES or node.func.attr == "rename" or (node.func.attr == "replace" and plain):
+                    wrong.append(f"{where}: {name}")
+    assert not wrong, "use tts_fm.files: " + "\n".join(wrong)

@@ -102,7 +102,7 @@ def test_next_run_goes_on(server, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(hub, "ATTEMPTS", 1)
     with pytest.raises(ModelError, match="run again"):
         hub.resolve(f"{server.url}/broken/a.bin")
-    assert leftovers(tmp_path) == ["a.bin.part", "a.bin.part.json"]
+    assert leftovers(tmp_path) == ["a.bin.part", "a.bin.tag.json"]
     with pytest.raises(ModelError):
         hub.resolve(f"{server.url}/broken/a.bin")
     assert hub.resolve(f"{server.url}/broken/a.bin").read_bytes() == DATA
@@ -143,7 +143,7 @@ def test_busy_server_is_asked_again(server):
 def test_corrupt_and_truncated(server, tmp_path: Path):
     with pytest.raises(ModelError, match=f"{SUM} was expected"):
         hub.resolve(f"{server.url}/corrupt/a.bin", SUM)
-    assert leftovers(tmp_path) in ([], ["a.bin.part.json"]) and len(server.seen) == 1
+    assert leftovers(tmp_path) in ([], ["a.bin.tag.json"]) and len(server.seen) == 1
     server.tag = 'W/"weak"'  # no safe resume: every try starts anew and is cut
     with pytest.raises(ModelError, match="ended early"):
         hub.resolve(f"{server.url}/short/b.bin")
@@ -274,7 +274,7 @@ def test_note_is_json(server, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(hub, "ATTEMPTS", 1)
     with pytest.raises(ModelError):
         hub.resolve(f"{server.url}/short/a.bin")
-    note = next((tmp_path / "cache").rglob("*.part.json"))
+    note = next((tmp_path / "cache").rglob("*.tag.json"))
     assert json.loads(note.read_text()) == {"etag": '"v1"'}
     note.write_text("{")  # damaged: start anew, do not fail
     with pytest.raises(ModelError, match="ended early"):

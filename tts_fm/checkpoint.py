@@ -8,16 +8,23 @@ them, no configuration at all.
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from tts_fm import files
 from tts_fm.config import ModelConfig, from_dict, to_dict
 from tts_fm.errors import ModelError
+from tts_fm.model.folder import (
+    check_layers,
+    check_shapes,
+    read_config,
+    read_pickle,
+    read_shapes,
+    read_tensors,
+    save_weights,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -25,11 +32,13 @@ if TYPE_CHECKING:
 
     from tts_fm.model.flow_model import FlowModel
 
+T = TypeVar("T")
 PREFIXES = ("ema_model.transformer.", "ema_model.", "transformer.", "net.")
 BUFFERS = ("initted", "step", "update")  # bookkeeping of a moving average
 BUFFER_PARTS = ("mel_spec.", "rotary_embed.")  # tables that are computed, not learnt
 PICKLES = (".pt", ".pth", ".ckpt")
 REMOTE = ("hf://", "http://", "https://")
+BLOCKS = {"dit": "transformer_blocks", "unett": "layers"}  # what the weights call them
 MODEL, CONFIG, VOCAB = "model.safetensors", "config.json", "vocab.txt"
 # may be in a folder
 PARTS = ("vocoder/vocoder.safetensors", "vocoder/vocoder.json", "duration/model.safetensors", "duration/config.json")
@@ -76,18 +85,8 @@ def save_flow_model(
     halves the file, None keeps the model's. extra: further plain JSON entries of config.json, other than "model" and
     "tokenizer". Raises ValueError for weights that are not finite in dtype.
     """
-    import torch
-    from safetensors.torch import save_file
-
     from tts_fm.text.tokens import save_vocab
 
-    tensors = {}
-    for name, value in model.net.state_dict().items():
-        tensors[name] = value.detach().to("cpu", dtype or value.dtype).contiguous()
-        if not bool(torch.isfinite(tensors[name]).all()):
-            raise ValueError(
-                f"{name} holds numbers that are not finite in {dtype or value.dtype}; the model is not saved"
-            )
     settings = {
         "model": to_dict(model.config),
         "tokenizer": tokenizer or model.tokenizer_settings,
@@ -95,20 +94,10 @@ def save_flow_model(
     clash = set(settings) & set(extra or {})
     if clash:
         raise ValueError(f"extra may not hold {', '.join(sorted(clash))}: the model says that itself")
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
-    saving = target / ".saving"  # all three are written in full before the first takes its place
-    saving.mkdir(exist_ok=True)
-    try:
+    with files.writing_together(folder) as saving:
         save_vocab(saving / VOCAB, model.vocab)
-        (saving / CONFIG).write_text(
-            json.dumps(settings | dict(extra or {}), indent=1, ensure_ascii=False) + "\n", "utf-8"
-        )
-        save_file(tensors, saving / MODEL)
-        for name in (VOCAB, CONFIG, MODEL):
-            (saving / name).replace(target / name)
-    finally:
-        shutil.rmtree(saving, ignore_errors=True)
+        files.write_json(saving / CONFIG, settings | dict(extra or {}))
+        save_weights(saving / MODEL, model.net.state_dict(), dtype)
 
 
 def convert_pt(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
@@ -118,30 +107,14 @@ def convert_pt(path: str | os.PathLike[str], out: str | os.PathLike[str]) -> Pat
     The file is read with weights_only, so it cannot run code. Returns `out`. Raises ModelError for a file that is
     missing, damaged, holds anything but plain data, or no F5/E2 network.
     """
-    import torch
-    from safetensors.torch import save_file
-
     source, target = find_model(path), Path(out)
     if target.suffix != ".safetensors":
         raise ValueError(f"the output must end in .safetensors, got {target}")
-    try:
-        state = torch.load(source, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(source))
-    except Exception as error:  # torch raises many kinds for damaged and for refused files
-        raise ModelError(f"{source} cannot be read as plain weights: {str(error).splitlines()[0][:200]}") from error
-    for key in ("ema_model_state_dict", "model_state_dict"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-            break
-    tensors = {k: v for k, v in state.items() if isinstance(v, torch.Tensor)} if isinstance(state, dict) else {}
-    tensors = strip(tensors)
+    found = read_pickle(source, ("ema_model_state_dict", "model_state_dict"))
+    tensors = strip(found)
     if "proj_out.weight" not in tensors:
-        raise ModelError(
-            f"{source} holds no F5 or E2 network; its entries are "
-            f"{', '.join(map(str, list(state)[:3])) if state else 'none'}"
-        )
-    part = target.with_name(target.name + ".part")
-    save_file({PREFIXES[0] + k: v.clone().contiguous() for k, v in tensors.items()}, part)
-    part.replace(target)
+        raise ModelError(f"{source} holds no F5 or E2 network; its entries are {', '.join(list(found)[:3])}")
+    save_weights(target, {PREFIXES[0] + k: v.clone() for k, v in tensors.items()})
     return target
 
 
@@ -162,7 +135,7 @@ def find_model(path: str | os.PathLike[str]) -> Path:
     return place
 
 
-def strip(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def strip(tensors: Mapping[str, T]) -> dict[str, T]:
     """Parameters by the network's own names: prefixes gone, buffers and bookkeeping dropped."""
     kept = {}
     for name, value in tensors.items():
@@ -180,17 +153,22 @@ def _load_folder(folder: Path, variant: str | None, vocab: Sequence[str] | str |
     missing = [name for name in (MODEL, CONFIG, VOCAB) if not (folder / name).is_file()]
     if missing and not (missing == [VOCAB] and vocab is not None):
         raise ModelError(f"{folder} is no model folder: {', '.join(missing)} missing")
-    try:
-        settings = json.loads((folder / CONFIG).read_text("utf-8"))
-        config = from_dict(ModelConfig, _with_path(settings))
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise ModelError(f"{folder / CONFIG} is not a model's configuration: {error}") from error
+    settings = read_config(folder / CONFIG)
+    config = _model_config(settings, folder / CONFIG)
+    shapes = strip(read_shapes(folder / MODEL))
+    layers = {
+        "depth": BLOCKS[config.backbone],
+        "text_layers": "text_embed.text_blocks",
+        "text_frame_layers": "text_embed.frame_blocks",
+    }
+    check_layers({name: (getattr(config, name), group) for name, group in layers.items()}, shapes, folder / CONFIG)
     symbols = _symbols(folder / VOCAB if vocab is None else vocab)
     if len(symbols) != config.vocab:
         raise ModelError(
-            f"the vocabulary has {len(symbols)} symbols but the model in {folder} was built for {config.vocab}"
+            f"the vocabulary has {len(symbols)} symbols but {folder / CONFIG} says that the model was built for "
+            f"{config.vocab}"
         )
-    return _built(config, symbols, settings, strip(_read(folder / MODEL)), folder / MODEL)
+    return _built(config, symbols, settings, shapes, folder / MODEL)
 
 
 def _load_published(path: Path, variant: str | None, vocab: Sequence[str] | str | os.PathLike[str] | None) -> FlowModel:
@@ -198,8 +176,8 @@ def _load_published(path: Path, variant: str | None, vocab: Sequence[str] | str 
 
     check_variant(variant)
     assert variant is not None
-    tensors = strip(_read(path))
-    config = published_config(variant, {k: tuple(v.shape) for k, v in tensors.items()})
+    shapes = strip(read_shapes(path))
+    config = published_config(variant, shapes)
     if vocab is None and not (path.parent / VOCAB).is_file():
         raise ValueError(
             f"published weights carry no vocabulary: pass vocab, {config.vocab} symbols in a list or the path of a "
@@ -210,13 +188,38 @@ def _load_published(path: Path, variant: str | None, vocab: Sequence[str] | str 
         rows = f"{config.vocab} ({config.vocab + 1} rows with the filler)"
         raise ValueError(f"the vocabulary has {len(symbols)} symbols but {path.name} was trained with {rows}")
     settings = {"model": to_dict(config), "tokenizer": {"name": "pinyin"}, "variant": variant}
-    return _built(config, symbols, settings, tensors, path)
+    return _built(config, symbols, settings, shapes, path)
+
+
+def _model_config(settings: dict[str, Any], path: Path) -> ModelConfig:
+    """The network's sizes; the other entries of config.json are checked too. ModelError."""
+    from tts_fm.settings import Settings
+
+    try:
+        if not isinstance(settings.get("model"), dict):
+            raise ValueError("model is missing, or no object")
+        sigma = settings.get("sigma_min", 0.0)
+        if isinstance(sigma, bool) or not isinstance(sigma, int | float) or not 0 <= sigma < 1:
+            raise ValueError(f"sigma_min is {sigma!r}; a number from 0 to below 1 is needed")
+        config = from_dict(ModelConfig, _with_path(settings))
+        tokenizer = settings.get("tokenizer", {"name": "char"})
+        if not isinstance(tokenizer, dict) or not isinstance(tokenizer.get("name"), str):
+            raise ValueError('tokenizer must be an object such as {"name": "char"}')
+        if not isinstance(tokenizer.get("lang", ""), str):
+            raise ValueError(f"tokenizer.lang is {tokenizer['lang']!r}; a code such as en-us is needed")
+        defaults = settings.get("defaults", {})
+        if not isinstance(defaults, dict):
+            raise ValueError("defaults must be an object")
+        Settings(**defaults).check()
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ModelError(f"{path} is not a model's configuration: {error}") from None
+    return config
 
 
 def _built(
-    config: ModelConfig, vocab: list[str], settings: dict[str, Any], tensors: dict[str, Tensor], source: Path
+    config: ModelConfig, vocab: list[str], settings: dict[str, Any], shapes: Mapping[str, tuple[int, ...]], source: Path
 ) -> FlowModel:
-    """Build without initialising, then put the tensors in as float32; every name and shape must fit."""
+    """Build without memory, compare every name and shape, then put the tensors in as float32."""
     import torch
 
     from tts_fm.model.flow_model import FlowModel
@@ -224,20 +227,11 @@ def _built(
     try:
         with torch.device("meta"):
             model = FlowModel(config, vocab, settings.get("tokenizer"))
-    except (ValueError, TypeError, RuntimeError) as error:
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise ModelError(f"{source} has a configuration that no network can be built from: {error}") from error
     model.settings = settings
-    wanted = {k: tuple(v.shape) for k, v in model.net.state_dict().items()}
-    got = {k: tuple(v.shape) for k, v in tensors.items()}
-    wrong = {
-        "lacks": [k for k in wanted if k not in got],
-        "has what the network does not know:": [k for k in got if k not in wanted],
-        "has another shape for": [f"{k} {got[k]}, not {wanted[k]}" for k in wanted if k in got and got[k] != wanted[k]],
-    }
-    if any(wrong.values()):
-        faults = "; ".join(f"it {what} {_first(names)}" for what, names in wrong.items() if names)
-        raise ModelError(f"{source} does not fit its network: {faults}")
-    model.net.load_state_dict({k: v.float() for k, v in tensors.items()}, assign=True)
+    check_shapes({k: tuple(v.shape) for k, v in model.net.state_dict().items()}, shapes, source)
+    model.net.load_state_dict(strip(read_tensors(source)), assign=True)
     return model
 
 
@@ -250,7 +244,7 @@ def _with_path(settings: dict[str, Any]) -> dict[str, Any]:
 
 def read_weights(folder: str | os.PathLike[str]) -> dict[str, Tensor]:
     """The parameters of a model folder as they are stored, by the network's own names. ModelError."""
-    return strip(_read(Path(folder) / MODEL))
+    return strip(read_tensors(Path(folder) / MODEL, float32=False))
 
 
 def with_weights(model: FlowModel, weights: Mapping[str, Tensor]) -> FlowModel:
@@ -265,21 +259,6 @@ def with_weights(model: FlowModel, weights: Mapping[str, Tensor]) -> FlowModel:
     fresh.net.load_state_dict(state, assign=True)
     fresh.settings = model.settings
     return fresh.eval()
-
-
-def _first(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"{path} is not a readable safetensors file: {error}") from error
 
 
 def _symbols(vocab: Sequence[str] | str | os.PathLike[str]) -> list[str]:

@@ -39,6 +39,8 @@ def writing(path: Place, sync: bool = False, parents: bool = False) -> Iterator[
     try:
         if parents:
             path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            part.unlink()  # of a killed run, or a link that somebody put there
         yield part
         if sync:
             _sync(part)
@@ -59,8 +61,8 @@ def _sync(path: Path) -> None:
 
 def write_bytes(path: Place, data: bytes, sync: bool = False) -> None:
     """A file of these bytes."""
-    with writing(path, sync) as part:
-        part.write_bytes(data)
+    with writing(path, sync) as part, open(part, "xb") as file:
+        file.write(data)
 
 
 def write_text(path: Place, text: str) -> None:
@@ -71,6 +73,14 @@ def write_text(path: Place, text: str) -> None:
 def write_json(path: Place, value: Any, indent: int | None = 1) -> None:
     """A file of one JSON value; NaN and infinity are a ValueError."""
     write_text(path, json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_state(path: Place, state: Any) -> None:
+    """The state of a run as torch.save writes it, on the disk before it replaces the last one."""
+    import torch
+
+    with writing(path, sync=True) as part, open(part, "xb") as file:  # given a name, torch hides the system's error
+        torch.save(state, file)
 
 
 @contextlib.contextmanager

@@ -30,6 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tts_fm import files
+
 from .errors import ModelError
 
 ATTEMPTS = 5  # tries of one download before giving up; what has arrived is kept in between
@@ -232,9 +234,9 @@ def _fetch_once(remote: _Remote, part: Path, note: Path, sha256: str | None, pro
 
 
 def _download(remote: _Remote, sha256: str | None, progress: bool) -> None:
-    """Fill remote.target, or raise ModelError and leave only a .part that the next run continues."""
+    """Fill remote.target, or raise ModelError and leave what has come, from which the next run goes on."""
     target = remote.target
-    part, note = target.with_name(target.name + ".part"), target.with_name(target.name + ".part.json")
+    part, note = files.part_of(target), target.with_name(target.name + ".tag.json")
     log.info("fetching %s", remote.shown)
     problem = "it ended early every time"
     for attempt in range(ATTEMPTS):
@@ -266,7 +268,7 @@ def _download(remote: _Remote, sha256: str | None, progress: bool) -> None:
             continue
         got = _hash_file(part).hexdigest() if wanted else None
         if got == wanted:
-            os.replace(part, target)
+            files.keep(part, target)
             note.unlink(missing_ok=True)
             return
         part.unlink()

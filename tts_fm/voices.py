@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tts_fm import files
 from tts_fm.adapters import PROMPT, Adapter, install, is_voice, read_voice
 from tts_fm.audio.files import load, write_audio
 from tts_fm.audio.mel import SAMPLE_RATE, log_mel
@@ -145,7 +146,7 @@ def add_adapted(name: str, source: str | os.PathLike[str], prompted: bool | None
         "about": about,
         "adapted": found.adapter.digest,
     }
-    _write(index, entries)
+    files.write_json(index, entries)
     return get_voice(name)
 
 
@@ -168,7 +169,7 @@ def add_voice(
     index = folder / "voices.json"
     entries = json.loads(index.read_text("utf-8")) if index.is_file() else {}
     entries[name] = {"text": reference.text, "lang": lang}
-    _write(index, entries)
+    files.write_json(index, entries)
     shutil.rmtree(folder / name, ignore_errors=True)  # of an adapted voice of that name
     return reference.warnings
 
@@ -180,12 +181,6 @@ def remove_voice(name: str) -> None:
     if name not in entries:
         raise ValueError(f"there is no added voice {name!r}; there are {', '.join(entries) or 'none'}")
     del entries[name]
-    _write(index, entries)
+    files.write_json(index, entries)
     (user_folder() / f"{name}.flac").unlink(missing_ok=True)
     shutil.rmtree(user_folder() / name, ignore_errors=True)
-
-
-def _write(index: Path, entries: dict) -> None:
-    part = index.with_name(index.name + ".part")
-    part.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    part.replace(index)

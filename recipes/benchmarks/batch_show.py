@@ -29,6 +29,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tts_fm import files
 from tts_fm.audio.files import read_audio, write_audio
 
 TOLERANCE = 4  # steps of 16 bit audio (1.2e-4) between two batch sizes
@@ -164,7 +165,7 @@ class Show:
         child.wait()
         if ended:
             self.faults.append(f"the run that was to be killed after {after} items had ended by itself")
-        parts = [path.name for path in (self.place / out).rglob("*.part")]
+        parts = [path.name for path in (self.place / out).rglob(f"*{files.PART}")]
         return f"{self.done(out)} of {self.lines} done, half-written: {', '.join(parts) or 'nothing'}"
 
     def contents(self, out: str) -> dict[str, bytes]:
@@ -193,7 +194,7 @@ class Show:
             self.faults.append(
                 f"{out} differs from unbroken in {len(wrong)} of {len(truth)} files: {', '.join(wrong[:5])}"
             )
-        left = [name for name in got if name.endswith(".part")]
+        left = [name for name in got if name.endswith(files.PART)]
         self.faults += [f"{out}/{name} is left" for name in left]
         return f"{len(truth) - len(wrong)} of {len(truth)} files bit-identical, {len(left)} .part left"
 

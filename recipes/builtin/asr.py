@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 import shutil
 from pathlib import Path
 
+from tts_fm import files
 from tts_fm.errors import MissingDependency
 from tts_fm.evaluate.metrics import WHISPER_FOLDER
 
@@ -43,15 +43,14 @@ def assemble(folder: Path) -> Path:
     if (folder / "model.bin").exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / "model.bin.unfinished"
-    with unfinished.open("wb") as model:
+    # last, so that its presence says that all is there
+    with files.writing(folder / "model.bin") as unfinished, unfinished.open("wb") as model:
         for file in part_files():
             if file.name.startswith("model.bin"):
                 with file.open("rb") as piece:
                     shutil.copyfileobj(piece, model, 1 << 24)
             else:
                 shutil.copy(file, folder / file.name)
-    os.replace(unfinished, folder / "model.bin")  # last, so that its presence says that all is there
     return folder
 
 

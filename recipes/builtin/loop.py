@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tts_fm import files
+
 log = logging.getLogger(__name__)
 
 
@@ -61,8 +63,7 @@ def train(
         done = max(step / args.steps, used / (60 * args.minutes))
         if done >= 1 or (step and step % args.save == 0):
             state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "rng": torch.get_rng_state()}
-            torch.save(state | {"step": step, "used": used}, last.with_suffix(".part"))
-            last.with_suffix(".part").replace(last)
+            files.write_state(last, state | {"step": step, "used": used})
             save()
             figures = {
                 "step": step,

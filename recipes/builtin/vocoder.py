@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tts_fm import files
 from tts_fm.audio.mel import HOP, SAMPLE_RATE, log_mel
 
 CROP = 48  # mel frames of a training crop (0.51 s)
@@ -239,11 +240,7 @@ def main() -> None:
 
     def save() -> None:
         parts = {"model": model, "adversary": adversary, "g_opt": g_opt, "d_opt": d_opt}
-        torch.save(
-            {key: part.state_dict() for key, part in parts.items()} | {"ema": ema, "step": step},
-            last.with_suffix(".part"),
-        )
-        last.with_suffix(".part").rename(last)
+        files.write_state(last, {key: part.state_dict() for key, part in parts.items()} | {"ema": ema, "step": step})
 
     log, begin, clock = (args.out / "log.jsonl").open("a"), time.time(), time.time()
     while step < args.steps and time.time() - begin < 60 * args.stop_after:

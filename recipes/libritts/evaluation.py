@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.libritts.scoring import MEASURES, append, score
+from tts_fm import files
 from tts_fm.data.manifest import Utterance, read_manifest
 
 PROMPT = (3.0, 10.0)  # seconds of a prompt (F5-TTS's cross-sentence list: about 3 to 10)
@@ -140,9 +141,7 @@ def librispeech_pc(path: Path, root: Path) -> list[dict[str, Any]]:
 
 def write_list(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
-    part.replace(path)
+    files.write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     log.info("%s: %d items", path, len(rows))
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tts_fm import files
 from tts_fm.evaluate.report import ItemResult, Report
 
 PICTURES = 60
@@ -80,9 +81,7 @@ def write_page(report: Report, speech: Mapping[str, Path], out: Path) -> None:
     for number, item in enumerate(sorted(report.items, key=badness)):
         parts.append(_article(item, speech[item.id], out.resolve().parent, number < PICTURES))
     out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(out.name + ".part")
-    part.write_text("\n".join([*parts, "</html>\n"]), "utf-8")
-    part.replace(out)
+    files.write_text(out, "\n".join([*parts, "</html>\n"]))
 
 
 def _article(item: ItemResult, path: Path, folder: Path, picture: bool) -> str:

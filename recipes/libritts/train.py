@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipes.libritts.recipes import RECIPES, Recipe, get
+from tts_fm import files
 from tts_fm.config import ModelConfig, from_dict, to_dict
 from tts_fm.data.manifest import Utterance, read_manifest
 
@@ -213,9 +214,7 @@ def write_settings(out: Path, recipe: Recipe, vocab: list[str], manifest: Path) 
         "manifest": str(manifest),
     }
     out.mkdir(parents=True, exist_ok=True)
-    part = out / f"{SETTINGS}.part"
-    part.write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    part.replace(out / SETTINGS)
+    files.write_json(out / SETTINGS, settings)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from tts_fm import files
 from tts_fm.audio.levels import limit
 from tts_fm.audio.mel import SAMPLE_RATE, as_wave
 from tts_fm.audio.ogg import steady
@@ -292,19 +293,14 @@ def write_audio(
         target.write(memory.getvalue())  # type: ignore[union-attr]
         return
     path = Path(target)  # type: ignore[arg-type]
-    part = path.with_name(path.name + ".part")
     if path.is_dir():
         raise IsADirectoryError(f"cannot write {path}: it is a folder; name a file in it")
     try:
-        part.unlink(missing_ok=True)
-        with open(part, "x+b") as file:  # x: never through a link that somebody put there
-            _encode(file, wave, int(rate), format, metadata)
-        os.replace(part, path)
+        memory = io.BytesIO()  # libsndfile tells less of a full disk than the system does
+        _encode(memory, wave, int(rate), format, metadata)
+        files.write_bytes(path, memory.getvalue())
     except (OSError, soundfile.LibsndfileError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "error_string", None) or str(error).splitlines()[0]
         raise OSError(
             f"cannot write {path}: {reason}; give a path in an existing, writable folder with free space"
         ) from error
-    finally:
-        if os.path.lexists(part):
-            part.unlink()

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from tts_fm import files
 from tts_fm.audio.files import FORMATS, for_encoder, int16, open_encoder
 from tts_fm.audio.mel import SAMPLE_RATE
 from tts_fm.audio.ogg import steady
@@ -64,7 +65,7 @@ class AudioStream:
             raise ValueError(f"unknown audio format {format!r}; one of {', '.join(FORMATS)} works")
         self.format, self.metadata, self.expected, self.rate = format, metadata or {}, samples, rate
         self.path = None if hasattr(target, "write") else Path(target)  # type: ignore[arg-type]
-        self.part = None if self.path is None else self.path.with_name(self.path.name + ".part")
+        self.part = None if self.path is None else files.part_of(self.path)
         self._target: Any = target if self.path is None else None
         self._file: Any = None  # what bytes go to
         self._start: int | None = None  # place of the header, where it can be gone back to
@@ -130,7 +131,7 @@ class AudioStream:
             self._file.seek(0, io.SEEK_END)
         if self.part is not None and self.path is not None:
             self._file.close()
-            os.replace(self.part, self.path)
+            files.keep(self.part, self.path)
             return
         if self._file is not self._target:
             self._file.seek(0)

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tts_fm import files
+
 log = logging.getLogger(__name__)
 Record = dict[str, Any]
 
@@ -41,7 +43,7 @@ class Results:
             raise ValueError(
                 f"another run is writing into {out}; wait for it, or give another folder (-o) or shard"
             ) from None
-        self.path.with_name(self.path.name + ".part").unlink(missing_ok=True)
+        files.remove_parts(out, [self.path.name])
         self.own: set[str] = set()  # ids that this file has a line for
         self.records = self._read()
         if self.path.read_bytes()[-1:] not in (b"", b"\n"):
@@ -76,14 +78,11 @@ class Results:
         known = set(order)
         ids = [name for name in self.records if name not in known] + list(order)
         data = b"".join(_line(self.records[name]) for name in ids if name in self.own and name in self.records)
-        part = self.path.with_name(self.path.name + ".part")
         try:
-            part.write_bytes(data)
-            os.replace(part, self.path)
+            files.write_bytes(self.path, data)
         except OSError as error:  # a full disk; the file has all lines, only not in order
             log.warning("cannot put %s in order: %s", self.path, error.strerror)
         finally:
-            part.unlink(missing_ok=True)
             os.close(self._file)
 
 

@@ -6,7 +6,6 @@ Knows nothing about lists, resuming or processes (run.py); it is what runs insid
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tts_fm import files
 from tts_fm.batch.journal import Record
 from tts_fm.batch.lists import Item, Part, check_id
 from tts_fm.errors import TtsFmError
@@ -252,7 +252,7 @@ class Worker:
                 raise ValueError(f"{path} is a folder; remove it")
             speech.save(path, self.options.format)
             if self.options.subtitles is not None:
-                _write_text(
+                files.write_text(
                     self.out / f"{item.id}.{self.options.subtitles}", subtitles(speech.chunks, self.options.subtitles)
                 )
         except OSError as error:
@@ -279,14 +279,3 @@ def joined(parts: Sequence[Speech]) -> Speech:
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     return text if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {text}"
-
-
-def _write_text(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    try:
-        part.unlink(missing_ok=True)
-        with open(part, "x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tts_fm import files
 from tts_fm.batch.journal import Record, Results
 from tts_fm.batch.lists import Item
 from tts_fm.batch.plan import cost, item_digest, rounds, state, voice_digests
@@ -175,11 +176,7 @@ def _append(results: Results, record: Record) -> None:
 
 def _sweep(out: Path, ids: Iterable[str], options: Options) -> None:
     """Remove what killed runs left half-written under the names of these items, and nothing else."""
-    there = {entry.name for entry in os.scandir(out) if entry.name.endswith(".part")}
-    for name in ids:
-        for suffix in (*FORMATS, *KINDS):
-            if f"{name}.{suffix}.part" in there:
-                (out / f"{name}.{suffix}.part").unlink(missing_ok=True)
+    files.remove_parts(out, (f"{name}.{suffix}" for name in ids for suffix in (*FORMATS, *KINDS)))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from tts_fm import files
 from tts_fm.errors import MissingDependency, ModelError
 from tts_fm.settings import Setting, Settings, offered
 
@@ -219,7 +220,7 @@ class Output:
     def write_extra(self, text: str) -> None:
         """Write the second file."""
         assert self.extra is not None
-        write_text(self.extra, text)
+        files.write_text(self.extra, text)
 
 
 def must_be_file(name: str, what: str) -> None:
@@ -240,19 +241,9 @@ def check_writable(path: Path) -> None:
     try:
         if path.exists() and not os.access(path, os.W_OK):
             raise PermissionError(13, "the file is write-protected")
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".tts-fm-", suffix=".part"):
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".tts-fm-", suffix=files.PART):
             pass
         if len(os.fsencode(path.name)) > 250:
             raise OSError(36, "the name is too long")
     except OSError as error:
         raise ValueError(f"cannot write {path}: {error.strerror or error}; choose another place with -o") from None
-
-
-def write_text(path: Path, text: str) -> None:
-    """A text file that appears whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tts_fm import files
 from tts_fm.errors import ModelError
 
 SPLITS = ("train", "valid", "test")
@@ -201,20 +202,13 @@ def write_manifest(path: str | os.PathLike[str], utterances: Iterable[Utterance]
     """Write a manifest in one rename; returns the number of lines. ValueError, and no file, for a wrong utterance or a
     double id.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
     seen: set[str] = set()
-    try:
-        with part.open("w", encoding="utf-8", newline="\n") as file:
-            for utterance in utterances:
-                if utterance.check().id in seen:
-                    raise ValueError(f"id {utterance.id!r} comes twice")
-                seen.add(utterance.id)
-                file.write(json.dumps(utterance.to_dict(), ensure_ascii=False, allow_nan=False) + "\n")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with files.writing(path, parents=True) as part, part.open("x", encoding="utf-8", newline="\n") as file:
+        for utterance in utterances:
+            if utterance.check().id in seen:
+                raise ValueError(f"id {utterance.id!r} comes twice")
+            seen.add(utterance.id)
+            file.write(json.dumps(utterance.to_dict(), ensure_ascii=False, allow_nan=False) + "\n")
     return len(seen)
 
 

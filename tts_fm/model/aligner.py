@@ -9,7 +9,6 @@ symbols. Masked: padding never changes a result. This module does not know text 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tts_fm.errors import ModelError
+from tts_fm.model.folder import CONFIG, WEIGHTS, Field, load, save
 from tts_fm.model.layers import masked
 
 SILENCE = "<sil>"
@@ -106,40 +105,27 @@ class AlignerModel(nn.Module):
         return F.pad(logs, (1, 0), value=BLANK_LOG)
 
 
+FIELDS = {
+    "vocab": Field(str),
+    "dim": Field(int, 1, 8192),
+    "dilations": Field(int, 1, 4096, each=True),
+    "bins": Field(int, 1, 1024),
+    "mel_mean": Field(float, -100, 100),
+    "mel_std": Field(float, 1e-3, 100),
+    "dropout": Field(float, 0, 1),
+}
+
+
 def save_aligner(model: AlignerModel, folder: str | Path, half: bool = True) -> None:
     """Write model.safetensors (float16 unless `half` is False) and config.json (constructor arguments, the vocabulary
     among them).
     """
-    from safetensors.torch import save_file
-
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {name: (value.half() if half else value.float()).contiguous() for name, value in model.state_dict().items()}
-    weights, settings = folder / "model.safetensors", folder / "config.json"
-    part = weights.with_name(weights.name + ".part")
-    save_file(state, str(part))
-    part.replace(weights)
-    part = settings.with_name(settings.name + ".part")
-    part.write_text(json.dumps(model.config, ensure_ascii=False, indent=1), encoding="utf-8")
-    part.replace(settings)
+    save(folder, model.state_dict(), model.config, torch.float16 if half else torch.float32)
 
 
 def load_aligner(folder: str | Path) -> AlignerModel:
     """Read what `save_aligner` wrote, in eval mode, as float32. ModelError for files that are missing, damaged or do
     not fit each other.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    weights, settings = Path(folder) / "model.safetensors", Path(folder) / "config.json"
-    for file in (weights, settings):
-        if not file.is_file():
-            raise ModelError(f"aligner: {file} is missing; a folder with model.safetensors and config.json is needed")
-    try:
-        model = AlignerModel(**json.loads(settings.read_text(encoding="utf-8")))
-        model.load_state_dict({name: value.float() for name, value in load_file(str(weights)).items()})
-    except (SafetensorError, ValueError, TypeError, RuntimeError) as error:
-        raise ModelError(
-            f"aligner: {weights} with {settings.name} cannot be read: {str(error).splitlines()[0]}"
-        ) from error
-    return model.eval()
+    place = Path(folder)
+    return load(AlignerModel, FIELDS, {"dilations": "blocks"}, place / WEIGHTS, place / CONFIG, "aligner")

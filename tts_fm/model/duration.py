@@ -10,7 +10,6 @@ symbols, nor what speaks them.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tts_fm.errors import ModelError
+from tts_fm.model.folder import CONFIG, WEIGHTS, Field, load, save
 from tts_fm.model.layers import ConvNeXtBlock, masked
 
 FRAME_RATE = 24_000 / 256  # mel frames a second
@@ -237,21 +236,25 @@ class DurationModel(nn.Module):
         return (prompt if prompt.shape[1] else prompt.new_zeros(len(ids), 1, bins)).to(dtype), lengths
 
 
+FIELDS = {
+    "vocab": Field(str),
+    "dim": Field(int, 1, 8192),
+    "layers": Field(int, 0, 1000),
+    "style_dim": Field(int, 1, 8192),
+    "prompt_dim": Field(int, 1, 8192),
+    "prompt_layers": Field(int, 0, 1000),
+    "bins": Field(int, 1, 1024),
+    "mel_mean": Field(float, -100, 100),
+    "mel_std": Field(float, 1e-3, 100),
+    "dropout": Field(float, 0, 1),
+}
+
+
 def save_duration_model(model: DurationModel, folder: str | Path, half: bool = True) -> None:
     """Write model.safetensors (float16 unless `half` is False) and config.json (constructor arguments, the vocabulary
     among them).
     """
-    from safetensors.torch import save_file
-
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {name: (value.half() if half else value.float()).contiguous() for name, value in model.state_dict().items()}
-    weights, settings = folder / "model.safetensors", folder / "config.json"
-    save_file(state, str(weights) + ".part")
-    Path(str(weights) + ".part").replace(weights)
-    part = Path(str(settings) + ".part")
-    part.write_text(json.dumps(model.config, ensure_ascii=False, indent=1), encoding="utf-8")
-    part.replace(settings)
+    save(folder, model.state_dict(), model.config, torch.float16 if half else torch.float32)
 
 
 def load_duration_model(path: str | Path, config: str | Path | None = None) -> DurationModel:
@@ -261,25 +264,11 @@ def load_duration_model(path: str | Path, config: str | Path | None = None) -> D
     Weights become float32; the model is in eval mode. Raises ModelError for files that are missing, damaged or do not
     fit each other.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     path = Path(path)
-    weights = path / "model.safetensors" if path.is_dir() else path
-    settings = Path(config) if config is not None else weights.with_name("config.json")
-    for file in (weights, settings):
-        if not file.is_file():
-            raise ModelError(
-                f"duration model: {file} is missing; a folder with model.safetensors and config.json is needed"
-            )
-    try:
-        model = DurationModel(**json.loads(settings.read_text(encoding="utf-8")))
-        model.load_state_dict({name: value.float() for name, value in load_file(str(weights)).items()})
-    except (SafetensorError, ValueError, TypeError, RuntimeError) as error:
-        raise ModelError(
-            f"duration model: {weights} with {settings.name} cannot be read: {str(error).splitlines()[0]}"
-        ) from error
-    return model.eval()
+    weights = path / WEIGHTS if path.is_dir() else path
+    settings = Path(config) if config is not None else weights.with_name(CONFIG)
+    layers = {"layers": "blocks", "prompt_layers": "prompt.blocks"}
+    return load(DurationModel, FIELDS, layers, weights, settings, "duration model")
 
 
 def _kind(symbol: str) -> int:

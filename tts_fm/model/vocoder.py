@@ -9,22 +9,35 @@ and the mel convention). Vocos: Siuzdak 2023, arXiv
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from tts_fm.audio.mel import HOP, MEL_CONVENTION, N_FFT, N_MELS, SAMPLE_RATE
 from tts_fm.errors import ModelError
+from tts_fm.model.folder import (
+    Field,
+    check_fields,
+    check_shapes,
+    members,
+    meta_shapes,
+    read_config,
+    read_pickle,
+    read_shapes,
+    read_tensors,
+    save,
+)
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
 WEIGHTS, CONFIG = "vocoder.safetensors", "vocoder.json"
+WINDOW = "head.istft.window"
+T = TypeVar("T")
 
 
 def check_convention(found: Mapping[str, Any], where: str = "this vocoder") -> None:
@@ -86,8 +99,8 @@ class Vocoder:
         from vocos.heads import ISTFTHead
         from vocos.models import VocosBackbone
 
-        if compute not in ("float32", "bfloat16"):
-            raise ValueError(f"vocoder compute is {compute!r}; float32 or bfloat16 works")
+        if compute not in COMPUTE:
+            raise ValueError(f"vocoder compute is {compute!r}; {' or '.join(COMPUTE)} works")
         width = intermediate or 3 * dim
         self.config = {
             "dim": dim,
@@ -197,13 +210,21 @@ class GriffinLim:
 # --- files
 
 
-def _sizes(state: Mapping[str, Tensor], where: str) -> dict[str, int]:
-    """Sizes read from the shapes of a state dict; ModelError when it is not a Vocos of our form."""
+FIELDS = {
+    "dim": Field(int, 1, 8192),
+    "layers": Field(int, 1, 1000),
+    "intermediate": Field(int, 1, 65536),
+}
+COMPUTE = ("float32", "bfloat16")
+
+
+def _sizes(shapes: Mapping[str, tuple[int, ...]], where: str) -> dict[str, int]:
+    """Sizes read from the shapes of weights; ModelError when they are not those of a Vocos of our form."""
     try:
-        dim, bins, _ = state["backbone.embed.weight"].shape
-        layers = 1 + max(int(k.split(".")[2]) for k in state if k.startswith("backbone.convnext."))
-        intermediate = state["backbone.convnext.0.pwconv1.weight"].shape[0]
-        out = state["head.out.weight"].shape[0]
+        dim, bins, _ = shapes["backbone.embed.weight"]
+        layers = members(shapes, "backbone.convnext")
+        intermediate = shapes["backbone.convnext.0.pwconv1.weight"][0]
+        out = shapes["head.out.weight"][0]
     except (KeyError, ValueError, IndexError) as error:
         raise ModelError(
             f"{where} is not a Vocos vocoder (no {error}); keys backbone.* and head.* are needed"
@@ -215,23 +236,27 @@ def _sizes(state: Mapping[str, Tensor], where: str) -> dict[str, int]:
     return {"dim": dim, "intermediate": intermediate, "layers": layers}
 
 
+def _own(tensors: Mapping[str, T]) -> dict[str, T]:
+    """What is the vocoder's own: no feature extractor, no window, which is computed."""
+    return {k: v for k, v in tensors.items() if not k.startswith("feature_extractor.") and k != WINDOW}
+
+
 def vocoder_from_state(state: Mapping[str, Tensor], compute: str = "float32", where: str = "the state dict") -> Vocoder:
     """Build a Vocoder from `vocos` weights of any float type: sizes from shapes, feature_extractor.* dropped, cast to
-    float32.
+    float32. ModelError for weights of anything else.
     """
     import torch
 
-    state = {k: v for k, v in state.items() if not k.startswith("feature_extractor.")}
-    vocoder = Vocoder(**_sizes(state, where), compute=compute)
-    state["head.istft.window"] = torch.hann_window(N_FFT)  # exact, whatever type the file keeps
-    wanted = vocoder.module.state_dict()
-    missing, extra = sorted(set(wanted) - set(state)), sorted(set(state) - set(wanted))
-    shape = [k for k in wanted if k in state and state[k].shape != wanted[k].shape]
-    if missing or extra or shape:
-        raise ModelError(f"{where} does not fit: missing {missing[:3]}, not known {extra[:3]}, other shape {shape[:3]}")
+    state = _own(state)
+    shapes = {name: tuple(value.shape) for name, value in state.items()}
+    sizes: dict[str, Any] = dict(_sizes(shapes, where))
+    check_shapes(_own(meta_shapes(lambda: Vocoder(**sizes).module)), shapes, where)
     if bad := [k for k, v in state.items() if not torch.isfinite(v).all()]:
         raise ModelError(f"{where} holds NaN or infinite weights in {bad[0]}; take an earlier checkpoint")
-    vocoder.module.load_state_dict({k: v.float() for k, v in state.items()})
+    with torch.random.fork_rng([]):
+        vocoder = Vocoder(**sizes, compute=compute)
+    window = {WINDOW: torch.hann_window(N_FFT)}  # exact, whatever type the file keeps
+    vocoder.module.load_state_dict({k: v.float() for k, v in state.items()} | window)
     return vocoder
 
 
@@ -241,9 +266,6 @@ def load_vocoder(source: str | os.PathLike[str], compute: str | None = None) -> 
     compute: "float32" or "bfloat16" for the backbone, by default what vocoder.json says. A lone file has no convention
     to check; its shapes must fit. ModelError for missing or damaged files, ValueError for another mel convention.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     path = Path(source)
     file = path / WEIGHTS if path.is_dir() else path
     if not file.is_file():
@@ -251,25 +273,25 @@ def load_vocoder(source: str | os.PathLike[str], compute: str | None = None) -> 
     if file.suffix != ".safetensors":
         raise ModelError(f"{file} is not .safetensors; convert it first: tts-fm convert {file} OUT")
     config: dict[str, Any] = {}
+    shapes = _own(read_shapes(file))
     if path.is_dir():
-        try:
-            config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
-            check_convention(config["mel"], str(path))
-        except (OSError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise ModelError(
-                f"{path / CONFIG} cannot be used ({type(error).__name__}: {error}); it needs dim, layers and mel"
-            ) from None
-    try:
-        state = load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{file} is damaged or not safetensors ({error}); fetch it again") from None
-    vocoder = vocoder_from_state(state, compute or config.get("compute", "float32"), str(file))
-    wrong = [k for k in ("dim", "layers", "intermediate") if k in config and config[k] != vocoder.config[k]]
+        config = _checked_config(path / CONFIG, _sizes(shapes, str(file)))
+    return vocoder_from_state(read_tensors(file, float32=False), compute or config.get("compute", "float32"), str(file))
+
+
+def _checked_config(path: Path, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """vocoder.json, whose sizes must be those of the weights; other fields are free."""
+    config = read_config(path)
+    if "mel" not in config:
+        raise ModelError(f"{path} does not say which mel it was made for: mel, dim and layers are needed")
+    check_convention(config["mel"], str(path))
+    check_fields({name: config[name] for name in FIELDS if name in config}, FIELDS, path)
+    if config.get("compute", COMPUTE[0]) not in COMPUTE:
+        raise ModelError(f"{path}: compute is {config['compute']!r}; {' or '.join(COMPUTE)} works")
+    wrong = [name for name in sizes if name in config and config[name] != sizes[name]]
     if wrong:
-        raise ModelError(
-            f"{path}: {CONFIG} says {wrong[0]} {config[wrong[0]]}, the weights have {vocoder.config[wrong[0]]}"
-        )
-    return vocoder
+        raise ModelError(f"{path}: {wrong[0]} is {config[wrong[0]]}, the weights have {sizes[wrong[0]]}")
+    return config
 
 
 def save_vocoder(
@@ -278,32 +300,21 @@ def save_vocoder(
     config: Mapping[str, Any] | None = None,
     dtype: torch.dtype | None = None,
 ) -> Path:
-    """Write vocoder.safetensors and vocoder.json into `folder` (made if missing), each in one rename; returns the
-    folder.
+    """Write vocoder.safetensors and vocoder.json into `folder` (made if missing); returns the folder.
 
     state: `vocos` keys backbone.*, head.*; dtype: how floats are stored (float32; bfloat16 halves the file); config:
     extra fields such as compute, licence, steps; sizes and mel convention are put in from the weights and audio/mel.py.
     """
     import torch
-    from safetensors.torch import save
 
-    folder = Path(folder)
-    keep = {k: v.detach().cpu() for k, v in state.items() if not k.startswith("feature_extractor.")}
-    sizes = _sizes(keep, "the state dict to save")
+    state = _own(state)
+    sizes = _sizes({name: tuple(value.shape) for name, value in state.items()}, "the state dict to save")
     if config and "mel" in config:
         check_convention(config["mel"], "the config to save")
-    tensors = {k: v.to(dtype or torch.float32).contiguous() for k, v in keep.items()}
-    tensors["head.istft.window"] = torch.hann_window(N_FFT)
-    text = json.dumps({**(config or {}), **sizes, "kind": "vocos", "mel": dict(MEL_CONVENTION)}, indent=2) + "\n"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, data in ((WEIGHTS, save(tensors, {"format": "pt"})), (CONFIG, text.encode())):
-        part = folder / f"{name}.part"
-        try:
-            part.write_bytes(data)
-            os.replace(part, folder / name)
-        finally:
-            part.unlink(missing_ok=True)
-    return folder
+    about = {**(config or {}), **sizes, "kind": "vocos", "mel": dict(MEL_CONVENTION)}
+    tensors = {k: v.detach().to("cpu", dtype or torch.float32) for k, v in state.items()}
+    save(folder, tensors | {WINDOW: torch.hann_window(N_FFT)}, about, names=(WEIGHTS, CONFIG))
+    return Path(folder)
 
 
 def convert_vocos(
@@ -312,26 +323,13 @@ def convert_vocos(
     """The published vocos-mel-24khz (pytorch_model.bin, a pickle read with weights_only, or .safetensors) -> our folder
     form.
 
-    ModelError for files that are missing, damaged, or need more than tensors to be read.
+    ModelError for files that are missing, damaged, or hold more than tensors.
     """
-    import pickle
-
-    import torch
-    from safetensors.torch import load_file
-
     path = Path(bin_path)
-    try:
-        state = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-    except FileNotFoundError:
-        raise ModelError(f"no file {path}; give the pytorch_model.bin of vocos-mel-24khz") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise ModelError(f"{path} is damaged, or holds more than tensors, which is not read ({reason})") from None
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise ModelError(f"{path} is not a flat state dict; the pytorch_model.bin of vocos-mel-24khz is needed")
+    if path.suffix == ".safetensors":
+        read_shapes(path)
+        state = read_tensors(path, float32=False)
+    else:
+        state = read_pickle(path)
     vocoder_from_state(state, where=str(path))
     return save_vocoder(out, state, {"source": path.name}, dtype)

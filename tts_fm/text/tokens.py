@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from tts_fm import files
 from tts_fm.errors import MissingDependency, ModelError
 from tts_fm.text.phonemes import ipa_units, phoneme_units
 
@@ -154,10 +155,7 @@ def save_vocab(path: str | os.PathLike[str], vocab: Sequence[str]) -> None:
     twice = [token for token, count in Counter(tokens).items() if count > 1]
     if twice:
         raise ValueError(f"tokens given twice: {', '.join(map(repr, twice[:5]))}; every token needs one id")
-    target = Path(path)
-    part = target.with_name(target.name + ".part")
-    part.write_bytes("".join(token + "\n" for token in tokens).encode("utf-8"))
-    part.replace(target)
+    files.write_text(path, "".join(token + "\n" for token in tokens))
 
 
 def _checked(vocab: Sequence[str]) -> list[str]:

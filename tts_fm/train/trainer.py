@@ -308,8 +308,7 @@ class Trainer:
         state |= {"reader": self.reader.state_dict()} if self.reader is not None else {}
         state = gathered(state) if self.sharded else state
         if self.accelerator.is_main_process:
-            with files.writing(self.last, sync=True) as part:
-                save_state(state | {"guard": self.guard.state(), "losses": self.losses} | self.scale(), part)
+            files.write_state(self.last, state | {"guard": self.guard.state(), "losses": self.losses} | self.scale())
         self.accelerator.wait_for_everyone()
 
     def scale(self) -> dict[str, Any]:
@@ -346,12 +345,6 @@ class Trainer:
     def should_stop(self, until: float) -> bool:
         """Whether any process was asked to stop or has run out of time: all stop at the same step."""
         return self.everywhere(float(bool(self.stop.asked) or time.time() >= until)) > 0
-
-
-def save_state(state: dict[str, Any], path: Path) -> None:
-    """torch.save that says which file could not be written: OSError instead of its RuntimeError."""
-    with open(path, "wb") as file:
-        torch.save(state, file)
 
 
 def accelerator(config: TrainConfig, device: str | None) -> Any:
