@@ -300,7 +300,7 @@ def install(
     old = place.with_name(f".{place.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if place.exists():
-        place.replace(old)
+        files.keep(place, old)
     with files.making_folder(place) as fresh:
         for name, data in found.items():
             (fresh / name).write_bytes(data)

@@ -254,8 +254,7 @@ class VoiceTrainer:
         state: dict[str, Any] = {"config": asdict(self.config), "update": self.update, "log": self.log}
         state |= {"trained": {name: value.detach() for name, value in self.trained.items()}, "average": self.average}
         state |= {"best": self.best, "optimiser": self.optimiser.state_dict()}
-        with files.writing(self.file) as part:
-            torch.save(state, part)
+        files.write_state(self.file, state)
 
     def resume(self) -> None:
         if not self.file.is_file():
