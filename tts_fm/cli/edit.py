@@ -5,20 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from tts_fm.cli.common import (
-    OUTPUT_FORMATS,
-    Output,
-    add_model_options,
-    add_speaking_options,
-    load_tts,
-    must_be_file,
-    new_verb,
-    note,
-    result,
-    result_json,
-    settings_facts,
-    settings_from,
-)
+from tts_fm.cli import common
 from tts_fm.cli.say import ProgressBar
 
 EXAMPLES = """examples:
@@ -29,7 +16,7 @@ EXAMPLES = """examples:
 
 def add_parser(subparsers: Any) -> None:
     """The parser of the verb."""
-    parser = new_verb(subparsers, "edit", "change words in a recording", epilog=EXAMPLES)
+    parser = common.new_verb(subparsers, "edit", "change words in a recording", epilog=EXAMPLES)
     parser.add_argument("recording", metavar="REC", help="up to 30 s of one person speaking. Ask its owner first")
     parser.add_argument("--text", required=True, metavar="OLD", help="exactly what is said in it")
     parser.add_argument(
@@ -44,22 +31,22 @@ def add_parser(subparsers: Any) -> None:
         help="- for standard output (default: edited.wav)",
     )
     parser.add_argument(
-        "--format", choices=OUTPUT_FORMATS, help="default: by the suffix of the output, wav for standard output"
+        "--format", choices=common.OUTPUT_FORMATS, help="default: by the suffix of the output, wav for standard output"
     )
     parser.add_argument("--json", action="store_true", help="print what was done as JSON, instead of the path")
     parser.add_argument(
         "--aligner", metavar="FOLDER", help="what finds the words in the recording (default: the built-in one)"
     )
-    add_speaking_options(parser, "edit")
-    add_model_options(parser)
+    common.add_speaking_options(parser, "edit")
+    common.add_model_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Check everything that can be checked without the models, then load them and edit."""
-    must_be_file(args.recording, "recording")
-    overrides = settings_from(args)
-    output = Output(args.output, args.format)
+    common.must_be_file(args.recording, "recording")
+    overrides = common.settings_from(args)
+    output = common.Output(args.output, args.format)
     if args.json and output.path is None:
         raise ValueError("--json and -o - both want standard output; give -o a file name")
 
@@ -70,31 +57,31 @@ def run(args: argparse.Namespace) -> int:
     wave = load(args.recording, max_seconds=LONGEST)
     from tts_fm.edit.align import Aligner
 
-    aligner, tts = Aligner.load(args.aligner), load_tts(args)
+    aligner, tts = Aligner.load(args.aligner), common.load_tts(args)
     with ProgressBar(args.quiet) as bar:
         edited = edit(
             tts, wave, args.text, args.new, aligner=aligner, settings=Settings(**overrides), on_progress=bar.update
         )
     output.write(edited)
     if args.json:
-        result_json(facts(edited, output))
+        common.result_json(facts(edited, output))
     elif output.path is not None:
-        result(str(output.path))
+        common.result(str(output.path))
     if not args.quiet:
         for span in edited.spans:
-            note(f"{span.start:.2f} to {span.end:.2f} s: {span.old!r} is now {span.new!r}")
+            common.note(f"{span.start:.2f} to {span.end:.2f} s: {span.old!r} is now {span.new!r}")
         for warning in edited.warnings:
-            note(f"warning: {warning}")
+            common.note(f"warning: {warning}")
     return 0
 
 
-def facts(edited: Any, output: Output) -> dict[str, Any]:
+def facts(edited: Any, output: common.Output) -> dict[str, Any]:
     """What --json prints."""
     return {
         "file": str(output.path),
         "seconds": round(edited.seconds, 4),
         "rate": edited.rate,
-        "settings": settings_facts(edited.settings),
+        "settings": common.settings_facts(edited.settings),
         "compute_seconds": round(edited.compute_seconds, 4),
         "changes": [vars(span) for span in edited.spans],
         "words": [vars(word) for word in edited.words],

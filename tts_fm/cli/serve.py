@@ -16,6 +16,15 @@ EXAMPLES = """examples:
   TTS_FM_API_KEY=$(openssl rand -hex 24) tts-fm serve --host 0.0.0.0     (behind a proxy that speaks TLS)
 """
 
+# fields of ServeConfig that are options: type, how the value is shown, what it limits
+LIMITS = (
+    ("max_chars", int, "N", "characters in one request"),
+    ("max_queue", int, "N", "requests that may wait"),
+    ("max_steps", int, "N", "solver steps of a request"),
+    ("batch_frames", int, "N", "frames a batch"),
+    ("timeout", float, "S", "seconds for one request"),
+)
+
 
 def add_parser(subparsers: Any) -> None:
     """The parser of `tts-fm serve`."""
@@ -30,37 +39,10 @@ def add_parser(subparsers: Any) -> None:
         "--allow-host", action="append", metavar="NAME", help="host name that clients may use, besides localhost"
     )
     group = parser.add_argument_group("limits")
-    group.add_argument(
-        "--max-chars",
-        type=int,
-        default=d.max_chars,
-        metavar="N",
-        help=f"characters in one request (default {d.max_chars})",
-    )
-    group.add_argument(
-        "--max-queue",
-        type=int,
-        default=d.max_queue,
-        metavar="N",
-        help=f"requests that may wait (default {d.max_queue})",
-    )
-    group.add_argument(
-        "--max-steps",
-        type=int,
-        default=d.max_steps,
-        metavar="N",
-        help=f"solver steps of a request (default {d.max_steps})",
-    )
-    group.add_argument(
-        "--batch-frames",
-        type=int,
-        default=d.batch_frames,
-        metavar="N",
-        help=f"frames a batch (default {d.batch_frames})",
-    )
-    group.add_argument(
-        "--timeout", type=float, default=d.timeout, metavar="S", help=f"seconds for one request (default {d.timeout:g})"
-    )
+    for name, kind, metavar, what in LIMITS:
+        default = getattr(d, name)
+        option = "--" + name.replace("_", "-")
+        group.add_argument(option, type=kind, default=default, metavar=metavar, help=f"{what} (default {default:g})")
     add_model_options(parser)
     parser.set_defaults(run=run)
 
