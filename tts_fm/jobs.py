@@ -49,21 +49,31 @@ class Chunk:
     index: int
     total: int
     text: str  # normalised
-    wave: np.ndarray  # (S,) float32 in [-1, 1], with the pause that was asked for before it
+    speech: np.ndarray  # (S,) float32 in [-1, 1], without the pause before it
     start: float  # seconds, in the whole
     words: list[Word]  # times in the whole; empty where the model is not aligned
     mel: np.ndarray  # (T, 100) log-mel of the speech
     unknown: dict[str, int]  # symbols of the text that the model does not have, with their counts
     forwards: int = 0  # of the network; a guided step counts as two
+    pause: int = 0  # samples of silence that were asked for before it
+
+    @property
+    def wave(self) -> np.ndarray:
+        """(S,) the pause and the speech; made anew each time, for those who cannot write silence as they go."""
+        return np.concatenate([np.zeros(self.pause, np.float32), self.speech]) if self.pause else self.speech
+
+    @property
+    def samples(self) -> int:
+        return self.pause + len(self.speech)
 
     @property
     def seconds(self) -> float:
-        return len(self.wave) / SAMPLE_RATE
+        return self.samples / SAMPLE_RATE
 
     def emptied(self) -> Chunk:
-        """The chunk without what is large: a wave and a mel of the same length that hold nothing and take no memory."""
+        """The chunk without what is large: speech and mel of the same length that hold nothing and take no memory."""
         zero = np.zeros((), np.float32)
-        return replace(self, wave=np.broadcast_to(zero, self.wave.shape), mel=np.broadcast_to(zero, self.mel.shape))
+        return replace(self, speech=np.broadcast_to(zero, self.speech.shape), mel=np.broadcast_to(zero, self.mel.shape))
 
 
 def moved(chunk: Chunk, start: float) -> Chunk:
@@ -83,7 +93,7 @@ class InOrder:
         self._early[chunk.index] = chunk
         while (ready := self._early.pop(self._next, None)) is not None:
             start = self._samples / SAMPLE_RATE
-            self._next, self._samples = self._next + 1, self._samples + len(ready.wave)
+            self._next, self._samples = self._next + 1, self._samples + ready.samples
             yield moved(ready, start)
 
 

@@ -33,7 +33,7 @@ from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP, SAMPLE_RATE
 from tts_fm.engines import Engine, OnStep
 from tts_fm.jobs import Chunk, InOrder, Job, Timed, chunk_seed, fit_total, grouped
 from tts_fm.settings import Settings
-from tts_fm.text.chunks import ChunkPlan, plan_chunks
+from tts_fm.text.chunks import ChunkPlan, Watch, each_chunk
 from tts_fm.text.word_times import Word, word_times
 from tts_fm.voices import Voice, catalogue, get_voice
 
@@ -162,19 +162,26 @@ class TTS:
 
     # ---- how it is done
 
-    def plan(self, request: Request, number: int = 0) -> list[Job]:
-        """Everything before the flow: voice, chunks, durations. Raises ValueError for bad input."""
+    def plan(self, request: Request, number: int = 0, watch: Watch | None = None) -> list[Job]:
+        """Everything before the flow: voice, chunks, durations. Raises ValueError for bad input, and what `watch`
+        raises.
+        """
         voice = self.voice(request.voice, request.ref_text)
         own = {} if voice.adapter is None else dict(voice.adapter.defaults)
         settings = request.settings.with_defaults(self.defaults | own).check()
         lang = settings.lang or voice.lang or self.engine.lang or "en-us"
         prompt = voice.mel[: len(voice.mel) // self.engine.patch * self.engine.patch]  # (Tp, 100)
-        plans = plan_chunks(request.text, self.engine.tokenizer(lang), lang, settings.chunk_seconds, settings.speed)
-        if self.engine.text == "aligned":
-            timed = [self._aligned(plan, voice, prompt, settings.speed) for plan in plans]
-            prompt = prompt if shown(voice) else prompt[:0]
-        else:
-            timed = [self._by_ratio(plan, prompt, voice, lang, settings.speed) for plan in plans]
+        tokenizer, budget, speed = self.engine.tokenizer(lang), settings.chunk_seconds, settings.speed
+        plans: list[ChunkPlan] = []
+        timed: list[Timed] = []
+        for plan in each_chunk(request.text, tokenizer, lang, budget, speed, watch):
+            plans.append(plan)
+            if self.engine.text == "aligned":
+                timed.append(self._aligned(plan, voice, prompt, speed))
+            else:
+                timed.append(self._by_ratio(plan, prompt, voice, lang, speed))
+        if self.engine.text == "aligned" and not shown(voice):
+            prompt = prompt[:0]
         if settings.duration is not None:
             timed = fit_total(timed, len(prompt), settings.duration - sum(p.pause for p in plans))
         return [
@@ -272,14 +279,14 @@ class TTS:
             wave = limit(wave, SAMPLE_RATE)
         else:
             wave = normalise_loudness(wave, SAMPLE_RATE, settings.loudness)
-        pause = np.zeros(round(job.plan.pause * SAMPLE_RATE), np.float32)
+        pause = round(job.plan.pause * SAMPLE_RATE)
         words: list[Word] = []
         if job.durations is not None:
             # of the silence, then of every unit
-            ends = (np.minimum(np.cumsum(job.durations[1:]) * HOP, len(wave)) + len(pause)) / SAMPLE_RATE
+            ends = (np.minimum(np.cumsum(job.durations[1:]) * HOP, len(wave)) + pause) / SAMPLE_RATE
             words = word_times(job.plan.text, job.plan.units, ends[1:-1].tolist(), job.lang, first=float(ends[0]))
-        whole = np.concatenate([pause, wave])
-        return Chunk(job.index, job.total, job.plan.text, whole, 0.0, words, mel, dict(job.plan.unknown), forwards)
+        unknown = dict(job.plan.unknown)
+        return Chunk(job.index, job.total, job.plan.text, wave, 0.0, words, mel, unknown, forwards, pause)
 
 
 def shown(voice: Voice) -> bool:

@@ -89,8 +89,10 @@ class AudioStream:
                 raise
         return self
 
-    def write(self, wave: np.ndarray) -> None:
-        """(S,) float32 in [-1, 1], behind what was written."""
+    def write(self, wave: np.ndarray, pause: int = 0) -> None:
+        """(S,) float32 in [-1, 1], behind what was written and so many samples of silence."""
+        for start in range(0, pause, BLOCK):
+            self.write(np.zeros(min(BLOCK, pause - start), np.float32))
         with self._named():
             for start in range(0, len(wave), BLOCK):  # libsndfile's Vorbis encoder overflows its stack on long blocks
                 piece = wave[start : start + BLOCK]

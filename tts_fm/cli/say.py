@@ -105,11 +105,11 @@ def speak(tts: TTS, text: str, voice: Voice, overrides: dict[str, Any], output: 
     jobs = tts.plan(Request(text, voice, None, Settings(**overrides)))
     job, spoken = jobs[0], tts.spoken(jobs, on_progress=bar.update)
     first = next(spoken)[1]
-    known = len(first.wave) if len(jobs) == 1 else None
+    known = first.samples if len(jobs) == 1 else None
     chunks = []
     with output.stream(provenance(job.voice.name, job.settings), known) as stream:
         for chunk in itertools.chain([first], (chunk for _, chunk in spoken)):
-            stream.write(chunk.wave)
+            stream.write(chunk.speech, chunk.pause)
             chunks.append(chunk.emptied())
         written = np.broadcast_to(np.float32(0), stream.samples)
     return finish(job, chunks, time.perf_counter() - began, written)

@@ -213,7 +213,7 @@ def chunk_table(take: Take) -> str:
 
 def chunk_mel(chunk: Any) -> np.ndarray:
     """The mel of a chunk with its pause in front, so that the picture's two halves share one time axis: (T, 100)."""
-    frames = round(len(chunk.wave) / 256)
+    frames = round(chunk.samples / 256)
     silent = np.full((max(0, frames - len(chunk.mel)), 100), -11.5, np.float32)
     return np.concatenate([silent, chunk.mel])[:frames] if frames else chunk.mel
 

@@ -17,13 +17,13 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
 from tts_fm import __version__
-from tts_fm.audio.mel import SAMPLE_RATE
 from tts_fm.audio.stream import AT_ONCE
 from tts_fm.errors import MissingDependency
 from tts_fm.serve import schema, streams
 from tts_fm.serve.metrics import Metrics
 from tts_fm.serve.middleware import Guard, error_body
-from tts_fm.serve.worker import PlanSummary, QueueFull, RequestTimeout, Scheduler, ServerStopped
+from tts_fm.serve.tickets import PlanSummary, QueueFull, RequestTimeout, ServerStopped
+from tts_fm.serve.worker import Scheduler
 from tts_fm.synthesis import Request as Spoken
 from tts_fm.synthesis import provenance
 
@@ -131,21 +131,19 @@ class Service:
         line = streams.Line(request.receive)
         try:
             at_once = body.response_format in AT_ONCE
-            line.join(self.scheduler, asked, self.config.timeout, at_once)
+            line.join(self.scheduler, asked, self.config.timeout, at_once, address(request))
             self.metrics.count("characters_total", len(body.input))
             _, plan = await line.next("planned")
             headers = self._headers(body, plan)
             _, first = await line.next("chunk")
             self.metrics.observe("first_audio_seconds", time.monotonic() - began)
             metadata = provenance(asked.voice.name, plan.settings)
-            waves = streams.waves(line, first)
+            chunks = streams.chunks(line, first)
             if at_once and plan.chunks > 1:
-                pieces = streams.pieces(waves, body.response_format, metadata, lambda s: self._done(body, began, s))
+                pieces = streams.pieces(chunks, body.response_format, metadata, lambda s: self._done(body, began, s))
                 return self._stream(pieces, body, headers, line)
-            whole = [wave async for wave in waves]
-            data = await asyncio.to_thread(streams.encode, whole, body.response_format, metadata)
+            data, seconds = await streams.encoded(chunks, body.response_format, metadata)
             line.close()
-            seconds = sum(map(len, whole)) / SAMPLE_RATE
             self._done(body, began, seconds)
         except BaseException as error:
             line.close()
@@ -256,6 +254,12 @@ class Service:
     async def metrics_page(self) -> PlainTextResponse:
         """Figures for Prometheus."""
         return PlainTextResponse(self.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+def address(request: Request) -> str:
+    """Who asks, for sharing the queue: the address, of IPv6 the network that one client has."""
+    host = request.client.host if request.client is not None else ""
+    return ":".join(host.split(":")[:4]) if ":" in host else host
 
 
 async def _whole(data: bytes) -> AsyncIterator[bytes]:

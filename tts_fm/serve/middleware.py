@@ -15,7 +15,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from tts_fm.serve.metrics import Metrics
-from tts_fm.serve.worker import place
+from tts_fm.serve.tickets import place
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

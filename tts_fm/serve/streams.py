@@ -8,16 +8,16 @@ import io
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from starlette.responses import Response
 
 from tts_fm.audio.files import FORMATS
 from tts_fm.audio.mel import SAMPLE_RATE
 from tts_fm.audio.stream import AudioStream, pcm16, wav_header
-from tts_fm.serve.worker import RequestTimeout, Scheduler, Ticket
+from tts_fm.serve.tickets import RequestTimeout, Ticket
+from tts_fm.serve.worker import Scheduler
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -45,9 +45,9 @@ class Line:
         self.ticket: Ticket | None = None
         self._gone = asyncio.ensure_future(self._watch(receive))
 
-    def join(self, scheduler: Scheduler, request: Request, timeout: float, streamed: bool) -> None:
+    def join(self, scheduler: Scheduler, request: Request, timeout: float, streamed: bool, client: str) -> None:
         """Submit the request; raises as Scheduler.submit."""
-        self.ticket = scheduler.submit(request, self._emit, timeout, streamed)
+        self.ticket = scheduler.submit(request, self._emit, timeout, streamed, client)
 
     def _emit(self, kind: str, value: Any) -> None:
         try:
@@ -82,6 +82,8 @@ class Line:
                 get.cancel()
             if kind == "error":
                 raise value
+            if kind == "chunk":
+                self.ticket.taken()
             if wanted in (None, kind):
                 return kind, value
 
@@ -121,25 +123,25 @@ class Stream(Response):
             await self.pieces.aclose()  # type: ignore[attr-defined]
 
 
-async def waves(line: Line, first: Chunk) -> AsyncIterator[np.ndarray]:
-    """The waves of an answer, in order, as they are spoken; `first` is the chunk that was waited for already."""
+async def chunks(line: Line, first: Chunk) -> AsyncIterator[Chunk]:
+    """The chunks of an answer, in order, as they are spoken; `first` was waited for already."""
     kind, chunk = "chunk", first
     while kind == "chunk":
-        yield chunk.wave
+        yield chunk
         kind, chunk = await line.next()
 
 
-def encode(waves: Sequence[np.ndarray], format: str, metadata: dict[str, str]) -> bytes:
-    """A whole file."""
+async def encoded(chunks: AsyncIterator[Chunk], format: str, metadata: dict[str, str]) -> tuple[bytes, float]:
+    """A whole file, encoded while it is spoken, and the seconds that it lasts."""
     file = io.BytesIO()
     with AudioStream(file, format, metadata) as stream:
-        for wave in waves:
-            stream.write(wave)
-    return file.getvalue()
+        async for chunk in chunks:
+            await asyncio.to_thread(stream.write, chunk.speech, chunk.pause)
+    return file.getvalue(), stream.samples / SAMPLE_RATE
 
 
 async def pieces(
-    waves: AsyncIterator[np.ndarray], format: str, metadata: dict[str, str], done: Callable[[float], None]
+    chunks: AsyncIterator[Chunk], format: str, metadata: dict[str, str], done: Callable[[float], None]
 ) -> AsyncIterator[bytes]:
     """WAV or PCM bytes, chunk by chunk. How many samples will come is not known, and the header says so: silence behind
     each chunk is cut only when it is spoken. done(seconds of audio) at the end.
@@ -147,9 +149,11 @@ async def pieces(
     sent = 0
     if format == "wav":
         yield wav_header(None, metadata)
-    async for wave in waves:
-        data = pcm16(wave)
-        sent += len(wave)
+    async for chunk in chunks:
+        sent += chunk.samples
+        for at in range(0, 2 * chunk.pause, BLOCK):
+            yield bytes(min(BLOCK, 2 * chunk.pause - at))
+        data = pcm16(chunk.speech)
         for at in range(0, len(data), BLOCK):
             yield data[at : at + BLOCK]
     done(sent / SAMPLE_RATE)

@@ -3,8 +3,9 @@ chunk by chunk.
 
 Work is cut into chunks of a few seconds of speech. In every round the chunk that has waited longest is spoken, together
 with the chunks of like length that fit beside it into one exact batch (TTS.speak: nobody's audio depends on a
-neighbour's). A request that has just been served goes to the back of the line, so a long text holds nobody up for
-longer than one round, and a short one never starves.
+neighbour's). A request that has just been served goes to the back of the line, and so does its client: a long text
+holds nobody up for longer than one round, and who asks for much gets no more than his turn. What is not read is not
+spoken: a request with AHEAD chunks that its client has not taken waits, and holds nobody's place.
 
 It knows threads, not HTTP: a Ticket is a request's end of the line, and its callback is called from the worker's
 thread.
@@ -18,77 +19,24 @@ import itertools
 import logging
 import threading
 import time
-from collections import deque
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tts_fm.audio.mel import FRAMES_PER_SECOND
 from tts_fm.errors import TtsFmError
 from tts_fm.jobs import Chunk, InOrder, Job, alike
 from tts_fm.serve.metrics import Metrics
-from tts_fm.synthesis import warnings_of
+from tts_fm.serve.tickets import AHEAD, QueueFull, RequestTimeout, ServerStopped, Ticket, longest, place, plan_summary
 
 if TYPE_CHECKING:
-    from tts_fm.settings import Settings
     from tts_fm.synthesis import TTS, Request
 
 log = logging.getLogger(__name__)
-
-
-class QueueFull(TtsFmError):
-    """There is no room for another request; `retry_after` seconds from now there should be."""
-
-    def __init__(self, waiting: int, retry_after: int) -> None:
-        super().__init__(f"{waiting} requests are waiting, which is the limit; try again in about {retry_after} s")
-        self.retry_after = retry_after
-
-
-class RequestTimeout(TtsFmError):
-    """The request took longer than it may."""
-
-
-class ServerStopped(TtsFmError):
-    """The server is shutting down, or its model has failed."""
+DOUBT = 1.5  # how far the estimate of a text's length may be over the limit before it is planned in full
 
 
 class _Abandoned(Exception):
     """Raised inside the solver when nobody waits for the batch any more."""
-
-
-@dataclass(frozen=True)
-class PlanSummary:
-    """What is known of an answer before any of it is spoken."""
-
-    chunks: int
-    settings: Settings  # with the model's defaults filled in
-    warnings: tuple[str, ...]
-
-
-@dataclass(eq=False)
-class Ticket:
-    """One request in the line. `emit(kind, value)` is called in the worker's thread: first ("planned", PlanSummary),
-    then ("chunk", Chunk) for each one, in order, then ("done", None); or, at any point, as the last, ("error",
-    exception)."""
-
-    request: Request
-    streamed: bool  # whether each chunk is waited for; else they may be spoken in any order
-    emit: Callable[[str, Any], None]
-    deadline: float  # time.monotonic()
-    cancelled: bool = False
-    jobs: list[Job] = field(default_factory=list)  # what is left to speak
-    spoken: InOrder = field(default_factory=InOrder)
-    turn: int = 0  # its place in the line; smaller is sooner
-
-    def cancel(self) -> None:
-        """Nobody wants the answer any more; what is being computed for it alone is given up at the solver's next
-        step.
-        """
-        self.cancelled = True
-
-    @property
-    def dead(self) -> bool:
-        return self.cancelled or time.monotonic() > self.deadline
 
 
 class Scheduler:
@@ -110,9 +58,10 @@ class Scheduler:
             batch_frames,
             max_audio_seconds,
         )
-        self._waiting: deque[Ticket] = deque()
+        self._waiting: list[Ticket] = []
         self._active: list[Ticket] = []
         self._turns = itertools.count()
+        self._served: dict[str, int] = {}  # client -> the last turn that was his
         self._wake = threading.Condition()
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -125,19 +74,29 @@ class Scheduler:
     # ---- from other threads
 
     def submit(
-        self, request: Request, emit: Callable[[str, Any], None], timeout: float, streamed: bool = False
+        self,
+        request: Request,
+        emit: Callable[[str, Any], None],
+        timeout: float,
+        streamed: bool = False,
+        client: str = "",
     ) -> Ticket:
-        """Join the line. Raises QueueFull or ServerStopped."""
-        ticket = Ticket(request, streamed, emit, time.monotonic() + timeout)
+        """Join the line. Raises QueueFull or ServerStopped. In a full line the client who has most in it makes room for
+        one who has less.
+        """
+        ticket = Ticket(request, streamed, emit, time.monotonic() + timeout, client, self._nudge)
         with self._wake:
             if self._stopping:
                 raise ServerStopped("the server is shutting down")
             if len(self._waiting) >= self.max_queue:
-                for gone in [t for t in self._waiting if t.cancelled]:
-                    self._waiting.remove(gone)
+                self._waiting = [t for t in self._waiting if not t.cancelled]
             if len(self._waiting) >= self.max_queue:
-                waiting = len(self._waiting)
-                raise QueueFull(waiting, min(60, max(1, round(self._pace * (waiting + len(self._active))))))
+                full = QueueFull(len(self._waiting), self._patience())
+                (greedy, most), *_ = Counter(t.client for t in self._waiting).most_common(1)
+                if sum(t.client == client for t in self._waiting) + 1 >= most:
+                    raise full
+                last = max(k for k, t in enumerate(self._waiting) if t.client == greedy)
+                self._fail(self._waiting.pop(last), full)
             self._waiting.append(ticket)
             if self._thread is None:
                 self.beat = time.monotonic()
@@ -145,6 +104,14 @@ class Scheduler:
                 self._thread.start()
             self._wake.notify()
         return ticket
+
+    def _nudge(self) -> None:
+        with self._wake:
+            self._wake.notify()
+
+    def _patience(self) -> int:
+        """Seconds after which there should be room."""
+        return min(60, max(1, round(self._pace * (len(self._waiting) + len(self._active)))))
 
     def stop(self, timeout: float = 10.0) -> None:
         """End the thread; requests that are still in the line fail with ServerStopped."""
@@ -159,7 +126,7 @@ class Scheduler:
         """False once the thread has ended, or has made no step for five minutes although there is work."""
         if self._stopping or (self._thread is not None and not self._thread.is_alive()):
             return False
-        return not (self._waiting or self._active) or time.monotonic() - self.beat < 300
+        return not self._work() or time.monotonic() - self.beat < 300
 
     @property
     def queued(self) -> int:
@@ -171,14 +138,16 @@ class Scheduler:
         try:
             while True:
                 with self._wake:
-                    while not (self._stopping or self._waiting or self._active):
-                        self._wake.wait()
+                    while not (self._stopping or self._work()):
+                        self._wake.wait(0.5 if self._active else None)  # of these, deadlines must be seen
+                        if self._active:
+                            break
                     if self._stopping:
                         break
                 self.beat = time.monotonic()
                 self._admit()
                 self._sweep()
-                if self._active:
+                if any(ticket.ready for ticket in self._active):
                     self._round()
         finally:
             with self._wake:
@@ -189,24 +158,24 @@ class Scheduler:
             for ticket in left:
                 self._fail(ticket, ServerStopped("the server is shutting down"))
 
+    def _work(self) -> bool:
+        return bool(self._waiting) or any(ticket.ready for ticket in self._active)
+
     def _admit(self) -> None:
         """Plan waiting requests until one batch is full; the rest can wait, and cost nothing while it does."""
-        while len(self._active) < self.max_active and sum(t.jobs[0].frames for t in self._active) < self.batch_frames:
-            with self._wake:
-                if not self._waiting:
-                    return
-                ticket = self._waiting.popleft()
+        while (ticket := self._next()) is not None:
             if ticket.dead:
                 self._expire(ticket)
                 continue
             try:
-                ticket.jobs = self.tts.plan(ticket.request)
-                seconds = longest(ticket.jobs)
-                if seconds > self.max_audio_seconds:
-                    raise ValueError(
-                        f"this would be {seconds:.0f} s of audio; the limit is {self.max_audio_seconds:.0f} s: send "
-                        "less text"
-                    )
+                ticket.jobs = self.tts.plan(ticket.request, watch=self._limit(ticket))
+                self._check_length(longest(ticket.jobs))
+            except _Abandoned:
+                if not ticket.dead:
+                    self._fail(ticket, ServerStopped("the server is shutting down"))
+                    return
+                self._expire(ticket)
+                continue
             except Exception as error:  # noqa: BLE001 - one bad request must not end the thread
                 self._fail(ticket, error)
                 continue
@@ -214,10 +183,47 @@ class Scheduler:
             self._active.append(ticket)
             ticket.emit("planned", plan_summary(ticket.jobs))
 
+    def _next(self) -> Ticket | None:
+        """Take the next request from the line: of the client who has least under way. None where there is none, or no
+        room; a client who has nothing under way always finds room.
+        """
+        ready = [t for t in self._active if t.ready]
+        under_way = Counter(t.client for t in ready)
+        full = len(ready) >= self.max_active or sum(t.jobs[0].frames for t in ready) >= self.batch_frames
+        with self._wake:
+            chosen = min(self._waiting, key=lambda t: under_way[t.client], default=None)
+            if chosen is None or (full and (under_way[chosen.client] or len(ready) >= 2 * self.max_active)):
+                return None
+            self._waiting.remove(chosen)
+            return chosen
+
+    def _limit(self, ticket: Ticket) -> Callable[[float], None]:
+        """What stops the planning of a text that nobody waits for any more, or that is far too long."""
+
+        def watch(seconds: float) -> None:
+            self.beat = time.monotonic()
+            if self._stopping or ticket.dead:
+                raise _Abandoned
+            self._check_length(seconds / DOUBT)
+
+        return watch
+
+    def _check_length(self, seconds: float) -> None:
+        if seconds > self.max_audio_seconds:
+            raise ValueError(
+                f"this would be {seconds:.0f} s of audio; the limit is {self.max_audio_seconds:.0f} s: send less text"
+            )
+
     def _sweep(self) -> None:
+        """Drop the dead, and beyond a limit those who do not read what was spoken for them, the eldest first."""
+        idle = sorted((t for t in self._active if t.jobs and not t.ready), key=lambda t: t.turn)
+        for ticket in idle[: max(0, len(idle) - self.max_queue)]:
+            self._drop(ticket, RequestTimeout("the answer was not read, and others wait"))
         for ticket in [t for t in self._active if t.dead]:
             self._active.remove(ticket)
             self._expire(ticket)
+        clients = {t.client for t in self._active}
+        self._served = {client: turn for client, turn in self._served.items() if client in clients}
 
     def _round(self) -> None:
         """Speak one batch and hand it out."""
@@ -243,10 +249,10 @@ class Scheduler:
         return_memory()
 
     def _choose(self) -> list[tuple[Ticket, Job]]:
-        """The next chunk of whoever has waited longest, and those that make one batch with it, in the order of the
-        line.
+        """The next chunk of whoever has waited longest, of the client who has, and those that make one batch with it,
+        in the order of the line.
         """
-        line = sorted(self._active, key=lambda t: t.turn)
+        line = sorted((t for t in self._active if t.ready), key=lambda t: (self._served.get(t.client, -1), t.turn))
         first = line[0].jobs[0]
         group, taken = [(line[0], first)], {(id(line[0]), first.index)}
         for rank in range(max(len(t.jobs) for t in line)):
@@ -255,6 +261,8 @@ class Scheduler:
                     continue
                 job = ticket.jobs[rank]
                 if not alike(job, first):
+                    continue
+                if ticket.unread + rank >= AHEAD:
                     continue
                 if ticket.streamed and rank and (id(ticket), job.index - 1) not in taken:
                     continue  # what is heard first comes first
@@ -289,10 +297,11 @@ class Scheduler:
         # nobody asks for it here, and it is as large as the audio
         chunk.mel = chunk.mel[:0].copy()
         ticket.jobs = [other for other in ticket.jobs if other is not job]
-        ticket.turn = next(self._turns)
+        ticket.turn = self._served[ticket.client] = next(self._turns)
         self.metrics.count("audio_seconds_total", chunk.seconds)
         try:
             for ready in ticket.spoken.put(chunk):
+                ticket.unread += 1
                 ticket.emit("chunk", ready)
             if not ticket.jobs:
                 self._active.remove(ticket)
@@ -337,22 +346,3 @@ def return_memory() -> None:
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def longest(jobs: list[Job]) -> float:
-    """Seconds that these chunks last at most, pauses included: silence behind a chunk is cut."""
-    return sum((job.frames - len(job.prompt)) / FRAMES_PER_SECOND + job.plan.pause for job in jobs)
-
-
-def plan_summary(jobs: list[Job]) -> PlanSummary:
-    """What is known of the answer once it is planned."""
-    unknown = [symbol for job in jobs for symbol in job.plan.unknown]
-    return PlanSummary(len(jobs), jobs[0].settings, tuple(warnings_of(jobs[0].voice, unknown)))
-
-
-def place(error: BaseException) -> str:
-    """Where an error was raised, "file:line"."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return "?" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"

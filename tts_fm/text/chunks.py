@@ -7,8 +7,9 @@ the budget.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from tts_fm.text.markup import Break, Ipa, Text, parse_markup
@@ -18,9 +19,11 @@ from tts_fm.text.split import pack, sentences
 from tts_fm.text.tokens import PhonemeTokenizer, Tokenizer
 
 LONGEST_TEXT = 100_000  # characters in one request
+LONGEST_SPOKEN = 400_000  # characters of a text that is read out: "7" has five
 CHARS_PER_SECOND = 14.0  # of English read aloud; only used to pack sentences into chunks
 SHORTEST_PAUSE = 0.4  # seconds between two blocks that are spoken apart; less comes with a full stop anyway
 SLOT = 0xF0000  # private-use characters that stand for the marks of a text, while it is normalised and split
+Watch = Callable[[float], object]  # (seconds of audio planned so far); may raise to stop
 _PRIVATE = re.compile("[\ue000-\uf8ff\U000f0000-\U0010ffff]")
 
 
@@ -41,30 +44,60 @@ def plan_chunks(
     """Chunks of at most about `budget` seconds, in order. Raises ValueError when the text is too long or has nothing to
     say.
     """
+    return list(each_chunk(text, tokenizer, lang, budget, speed))
+
+
+def each_chunk(
+    text: str,
+    tokenizer: Tokenizer,
+    lang: str,
+    budget: float = 12.0,
+    speed: float = 1.0,
+    watch: Watch | None = None,
+) -> Iterator[ChunkPlan]:
+    """`plan_chunks`, one by one. watch(seconds) is called before the work for each, with about the audio that there
+    will be up to its end; it may raise to stop.
+    """
     if len(text) > LONGEST_TEXT:
         raise ValueError(
             f"the text has {len(text):,} characters; the limit is {LONGEST_TEXT:,}: split it, or use tts-fm batch"
         )
-    plans: list[ChunkPlan] = []
-    pause = 0.0
+
+    grown = len(unicodedata.normalize("NFKC", text))  # U+FDFA is one character that is read as eighteen
+    if grown > LONGEST_SPOKEN:
+        raise ValueError(f"written out, the text has {grown:,} characters; the limit is {LONGEST_SPOKEN:,}: split it")
+    if watch is not None:
+        watch(grown / CHARS_PER_SECOND / speed / 4)  # at least, since spaces and marks are not spoken
+
+    def seconds(spoken: str) -> float:
+        return (0.3 + len(spoken) / CHARS_PER_SECOND) / speed
+
+    pause = audio = 0.0
+    length, some = 0, False
     marks: list[Ipa | Break] = []
     for run in _runs(text, lang, marks):
         if isinstance(run, float):
             pause += run
             continue
-        for chunk in pack(sentences(run), budget, lambda t: (0.3 + len(t) / CHARS_PER_SECOND) / speed):
+        length += len(run)
+        if length > LONGEST_SPOKEN:
+            raise ValueError(f"read out, the text has more than {LONGEST_SPOKEN:,} characters, the limit; split it")
+        if watch is not None:
+            watch(audio + pause + len(run) / CHARS_PER_SECOND / speed)
+        for chunk in pack(sentences(run), budget, seconds):
+            if watch is not None:
+                watch(audio + pause + seconds(chunk))
             plan = _plan(chunk, marks, tokenizer, pause)
             if plan is not None:
-                plans.append(plan)
-                pause = 0.0
-    if not plans:
+                yield plan
+                some, pause, audio = True, 0.0, audio + pause + seconds(chunk)
+    if not some:
         shown = text.strip()[:40]
         raise ValueError(
             "the text is empty; give at least one word"
             if not shown
             else f"nothing in {shown!r} can be spoken; give at least one word"
         )
-    return plans
 
 
 def _runs(text: str, lang: str, marks: list[Ipa | Break]) -> Iterator[str | float]:
