@@ -6,9 +6,13 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["TTS", "__version__", "load_flow_model"]
+__all__ = ["TTS", "__version__", "adapt_voice", "load_flow_model"]
 
-_HOMES = {"load_flow_model": "tts_fm.checkpoint", "TTS": "tts_fm.synthesis"}  # public name -> the room it lives in
+_HOMES = {
+    "load_flow_model": "tts_fm.checkpoint",
+    "TTS": "tts_fm.synthesis",
+    "adapt_voice": "tts_fm.adapt.run",
+}  # public name -> the room it lives in
 
 
 def __getattr__(name: str) -> Any:

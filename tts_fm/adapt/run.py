@@ -49,7 +49,7 @@ Tell = Callable[[str, int, int, float | None], None]  # (what is done, how far, 
 
 
 @dataclass(frozen=True)
-class Wish:
+class AdaptOptions:
     """What is asked of an adaptation besides the recordings."""
 
     name: str | None = None  # of the voice; None = that of its folder
@@ -61,7 +61,7 @@ class Wish:
     licence: str | None = None
     seed: int = 0
 
-    def check(self) -> Wish:
+    def check(self) -> AdaptOptions:
         """Raise ValueError for what cannot be; returns self."""
         if self.lang not in (None, "en-us", "en-gb"):
             raise ValueError(f"lang is {self.lang!r}; en-us and en-gb work")
@@ -78,7 +78,7 @@ class Wish:
 def adapt_voice(
     recordings: str | os.PathLike[str] | Sequence[Recording],
     out: str | os.PathLike[str],
-    wish: Wish | None = None,
+    options: AdaptOptions | None = None,
     model: str | os.PathLike[str] | None = None,
     asr: str | None = None,
     on_progress: Tell | None = None,
@@ -92,7 +92,7 @@ def adapt_voice(
     on_prepared: hears what was kept and dropped, before training; with dry_run that is the end, and nothing is written.
     ValueError for recordings that nothing can be learnt from, ModelError for a model that cannot be adapted.
     """
-    wish = (wish or Wish()).check()
+    options = (options or AdaptOptions()).check()
     tell = on_progress or (lambda *_: None)
     base = BUILTIN if model is None else find_model(model)
     if not base.is_dir() or not (base / "duration").is_dir():
@@ -102,27 +102,31 @@ def adapt_voice(
     found = find_recordings(recordings) if isinstance(recordings, str | os.PathLike) else list(recordings)
     place = Path(out)
     if dry_run:
-        prepared = _prepare(found, base, wish, asr, tell)
+        prepared = _prepare(found, base, options, asr, tell)
         if on_prepared is not None:
             on_prepared(prepared)
         return {}
     if place.exists() and not place.is_dir():
         raise ValueError(f"{place} is a file; name a folder for the voice")
     with locked(place / WORK):
-        key = _key(found, base, wish)
+        key = _key(found, base, options)
         kept = _restored(place / WORK, key)
-        prepared = kept or _prepare(found, base, wish, asr, tell)
+        prepared = kept or _prepare(found, base, options, asr, tell)
         if kept is None:
             _keep(place / WORK, key, prepared)
         if on_prepared is not None:
             on_prepared(prepared)
-        info = _learn(prepared, place, base, wish, tell)
+        info = _learn(prepared, place, base, options, tell)
         shutil.rmtree(place / WORK, ignore_errors=True)
     return info
 
 
-def sharpen(name: str, minutes: float | None = None, on_progress: Tell | None = None) -> dict[str, Any]:
-    """Adapt to the prompt of a stored voice of the user, and let the voice speak with it from then on."""
+def sharpen(
+    name: str, minutes: float | None = None, on_progress: Tell | None = None, prompted: bool = True
+) -> dict[str, Any]:
+    """Adapt to the prompt of a stored voice of the user, and let the voice speak with it from then on. ValueError where
+    there is no such voice, or too little can be heard in it.
+    """
     from tts_fm.voices import add_adapted, catalogue, user_folder
 
     known = catalogue().get(name)
@@ -131,7 +135,8 @@ def sharpen(name: str, minutes: float | None = None, on_progress: Tell | None = 
     folder, entry = known
     work = folder / f".{name}-sharpen"
     one = [Recording(folder / f"{name}.flac", entry.get("text"))]
-    info = adapt_voice(one, work, Wish(name=name, lang=entry.get("lang"), minutes=minutes), on_progress=on_progress)
+    options = AdaptOptions(name=name, lang=entry.get("lang"), minutes=minutes, prompted=prompted)
+    info = adapt_voice(one, work, options, on_progress=on_progress)
     add_adapted(name, work)
     shutil.rmtree(work, ignore_errors=True)
     return info
@@ -140,7 +145,7 @@ def sharpen(name: str, minutes: float | None = None, on_progress: Tell | None = 
 # ---- preparation, and where it is kept
 
 
-def _prepare(found: Sequence[Recording], base: Path, wish: Wish, asr: str | None, tell: Tell) -> Prepared:
+def _prepare(found: Sequence[Recording], base: Path, options: AdaptOptions, asr: str | None, tell: Tell) -> Prepared:
     from tts_fm.text.tokens import load_vocab
 
     def hear() -> Transcribe:
@@ -152,7 +157,7 @@ def _prepare(found: Sequence[Recording], base: Path, wish: Wish, asr: str | None
         tell(what, number, total, None)
 
     vocab = load_vocab(base / "vocab.txt")
-    return prepare(found, vocab, Aligner.load(), wish.lang, hear, speaker_encoder, steps)
+    return prepare(found, vocab, Aligner.load(), options.lang, hear, speaker_encoder, steps)
 
 
 def speaker_encoder() -> Embed:
@@ -162,10 +167,10 @@ def speaker_encoder() -> Embed:
     return SpeakerEncoder().embed
 
 
-def _key(found: Sequence[Recording], base: Path, wish: Wish) -> str:
+def _key(found: Sequence[Recording], base: Path, options: AdaptOptions) -> str:
     """What the work depends on; with another key it begins anew."""
     sounds = [[str(r.path.resolve()), r.path.stat().st_size, r.path.stat().st_mtime_ns, r.text] for r in found]
-    chosen = [wish.lang, wish.minutes, wish.updates, wish.seed]
+    chosen = [options.lang, options.minutes, options.updates, options.seed]
     return hashlib.sha256(json.dumps([1, sounds, base_digest(base), chosen]).encode()).hexdigest()
 
 
@@ -236,18 +241,18 @@ def locked(work: Path) -> Iterator[None]:
 # ---- learning
 
 
-def _learn(prepared: Prepared, place: Path, base: Path, wish: Wish, tell: Tell) -> dict[str, Any]:
+def _learn(prepared: Prepared, place: Path, base: Path, options: AdaptOptions, tell: Tell) -> dict[str, Any]:
     began = time.perf_counter()
-    name = wish.name or place.resolve().name
+    name = options.name or place.resolve().name
     clips, held = _split(prepared)
     prompt = prepared.prompt()
     seconds = min(LONGEST_SOUND, prepared.seconds)
-    config = AdaptConfig(updates=wish.updates or updates_for(seconds), seed=wish.seed)
+    config = AdaptConfig(updates=options.updates or updates_for(seconds), seed=options.seed)
     flow = load_flow_model(base)
     others = _others(flow.vocab)
     parts: Parts = [clip.item for clip in clips], others, [clip.item for clip in held]
-    if wish.minutes is not None:
-        config = replace(config, updates=_affordable(base, parts, config, 60 * wish.minutes, place / WORK))
+    if options.minutes is not None:
+        config = replace(config, updates=_affordable(base, parts, config, 60 * options.minutes, place / WORK))
     trainer = VoiceTrainer(flow, *parts, config, place / WORK)
     learnt = trainer.run(lambda done, total, _, left: tell("training", done, total, left))
     changes = {f"flow/{key}": value.float().cpu().numpy() for key, value in learnt.items()}
@@ -257,7 +262,7 @@ def _learn(prepared: Prepared, place: Path, base: Path, wish: Wish, tell: Tell) 
         parts[2],
         prompt.item.mel,
         pace_updates(seconds),
-        wish.seed,
+        options.seed,
         lambda done, total: tell("learning the pace", done, total, None),
     )
     changes |= {f"duration/{key}": value.float().cpu().numpy() for key, value in paces.items()}
@@ -267,10 +272,10 @@ def _learn(prepared: Prepared, place: Path, base: Path, wish: Wish, tell: Tell) 
     info: dict[str, Any] = {
         "name": name, "lang": prepared.lang, "text": prompt.piece.text,
         "base": {"name": "builtin" if base == BUILTIN else base.resolve().name, "digest": base_digest(base)},
-        "scale": config.alpha / config.rank, "prompted": wish.prompted,
+        "scale": config.alpha / config.rank, "prompted": options.prompted,
         "minutes": round(prepared.seconds / 60, 2), "clips": len(prepared.clips), "updates": trainer.update,
         "figures": figures,
-        "licence": wish.licence, "consent": wish.consent,
+        "licence": options.licence, "consent": options.consent,
     }  # fmt: skip
     reference = check_reference(prompt.piece.wave)
     write_voice(place, info, changes, reference.wave, SAMPLE_RATE)

@@ -203,7 +203,9 @@ class VoiceTrainer:
         """One update; returns its loss. Raises NotLearning when that is not finite."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.rate(self.update)
-        loss = self.loss(self.batches.batch(self.update), self.config.seed, self.update)
+        with torch.random.fork_rng([]):  # dropout draws from torch's own generator
+            torch.manual_seed(self.config.seed * 1_000_003 + self.update)
+            loss = self.loss(self.batches.batch(self.update), self.config.seed, self.update)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(list(self.trained.values()), self.config.clip)

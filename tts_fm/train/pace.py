@@ -50,7 +50,9 @@ def learn_pace(
         for group in optimiser.param_groups:
             group["lr"] = RATE * min(1.0, (update + 1) / WARMUP, 2 * (1 - update / updates))
         ids, frames, prompts, lengths = batch(own, prompt, np.random.default_rng((seed, 2, update)))
-        loss = duration_loss(model(ids, prompts, lengths).float(), frames, ids)
+        with torch.random.fork_rng([]):  # dropout draws from torch's own generator
+            torch.manual_seed(seed * 1_000_003 + update)
+            loss = duration_loss(model(ids, prompts, lengths).float(), frames, ids)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(list(model.parameters()), 1.0)
