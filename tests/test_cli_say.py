@@ -79,7 +79,7 @@ def test_all_options_reach_the_model(fake) -> None:
     assert [asked[k] for k in ("steps", "cfg", "method", "sway", "seed", "speed")] == [4, 2.0, "heun", -0.5, 7, 1.5]
     assert [asked[k] for k in ("duration", "lang", "loudness")] == [2.0, "en-gb", -20.0]
     loaded = fake.loads[-1]
-    assert (loaded["model"], loaded["device"], str(loaded["dtype"])) == ("m", "cpu", "torch.bfloat16")
+    assert (loaded["model"], loaded["device"], loaded["dtype"]) == ("m", "cpu", "bfloat16")
     assert (loaded["variant"], loaded["vocab"]) == ("e2", "v.txt")
 
 

@@ -9,11 +9,10 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tts_fm.errors import ModelError
-from tts_fm.model.duration import DurationModel, byte_ratio_frames, load_duration_model, save_duration_model, scale_to
+from tts_fm.model.duration import DurationModel, load_duration_model, save_duration_model
+from tts_fm.text.pace import byte_ratio_frames
 
 VOCAB = ["<unk>", "<sil>", " ", ",", ".", "a", "b", "t͡ʃ", "uː", "ʔ", "ˈ", "ˌ"]
 ID = {symbol: i for i, symbol in enumerate(VOCAB)}
@@ -118,25 +117,6 @@ def test_speed_divides() -> None:
     for bad in (0.0, -1.0, math.nan, math.inf):
         with pytest.raises(ValueError, match="speed"):
             model.durations(ids, speed=bad)
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.floats(0, 200, width=32), min_size=1, max_size=12), st.floats(1, 5000))
-def test_scale_to_hits_the_total_in_proportion(frames: list[float], total: float) -> None:
-    before = torch.tensor([[*frames, 1.0, 3.0]])
-    after = scale_to(before, total)
-    assert after.sum().item() == pytest.approx(total, rel=1e-4)
-    assert (after[0, -1] / after[0, -2]).item() == pytest.approx(3.0, rel=1e-4)
-
-
-def test_scale_to_each_item_and_bad_totals() -> None:
-    frames = torch.tensor([[1.0, 3.0, 0.0], [2.0, 2.0, 2.0]])
-    torch.testing.assert_close(
-        scale_to(frames, torch.tensor([8.0, 3.0])), torch.tensor([[2.0, 6.0, 0.0], [1.0, 1.0, 1.0]])
-    )
-    for bad in (-1.0, math.nan):
-        with pytest.raises(ValueError):
-            scale_to(frames, bad)
 
 
 def test_wrong_inputs_say_what_is_wrong() -> None:

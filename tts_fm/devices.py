@@ -1,5 +1,5 @@
 """Where and in which numbers things are computed: the one place that chooses a device, a type, the precision of float32
-products, and how tensors get to a device.
+products, how tensors get to a device, and how many threads the libraries under us start.
 
 bfloat16 is chosen where the hardware multiplies it in matrix units (GPUs since Ampere, CPUs with AVX-512 BF16 or AMX);
 else float16 on GPUs that have it, for speaking only; else float32. torch is imported when a function is called. Nothing
@@ -10,12 +10,25 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tts_fm.errors import MissingDependency
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+# Libraries start a thread for every core and let it spin at each barrier; when another program uses one of the cores,
+# all wait for it, and speech takes up to 16 times as long. Threads that sleep lose nothing on a quiet machine.
+QUIET = {
+    "OMP_WAIT_POLICY": "PASSIVE",  # torch
+    "KMP_BLOCKTIME": "0",  # torch with Intel's OpenMP
+    "OPENBLAS_NUM_THREADS": "1",  # numpy: its products are small, a second thread would only be waited for
+}
 
 
 def pick(name: str | torch.device | None = None) -> torch.device:
@@ -38,6 +51,22 @@ def pick(name: str | torch.device | None = None) -> torch.device:
     if device.type == "meta":
         raise ValueError("the device 'meta' computes nothing; cpu works everywhere")
     return device
+
+
+def name_of(name: str | None = None) -> str:
+    """`pick` by name, without torch where the CPU is asked for, or where nothing is and the machine has no GPU."""
+    name = name or os.environ.get("TTS_FM_DEVICE") or "auto"
+    if name == "cpu" or (name == "auto" and not (may_have_gpu() and find_spec("torch"))):
+        return "cpu"
+    if find_spec("torch") is None:
+        raise MissingDependency(f'the device {name} needs torch, which is not installed: pip install "tts-fm[torch]"')
+    return str(pick(name))
+
+
+def may_have_gpu() -> bool:
+    """Whether there is a driver of a GPU that torch could use, as files tell."""
+    drivers = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd", "C:/Windows/System32/nvcuda.dll")
+    return any(Path(driver).exists() for driver in drivers)
 
 
 def has_bf16(device: str | torch.device) -> bool:
@@ -177,3 +206,37 @@ def describe(device: str | torch.device) -> str:
         memory = torch.cuda.get_device_properties(device).total_memory / 2**30
         return f"{torch.cuda.get_device_name(device)}, {memory:.0f} GiB"
     return str(device)
+
+
+def be_quiet() -> None:
+    """Set the environment for this process, before numpy and torch are imported; what the user has set stays."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: $OMP_NUM_THREADS, or those of its affinity and its control group."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdigit() and int(asked) > 0:
+        return int(asked)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            cores = min(cores, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):
+        pass
+    return cores
+
+
+def sums_of_products_fit() -> bool:
+    """Whether this CPU adds products of 8 bit numbers in 32 bits. x86 without VNNI adds pairs of them in 16 bits and
+    cuts off what is above; there weights are quantised to 7 bits, whose pairs always fit: 2 * 255 * 63 < 2^15.
+    """
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return True
+    try:
+        flags = Path("/proc/cpuinfo").read_text().partition("\nflags")[2].partition("\n")[0].split()
+    except OSError:
+        return False
+    return any(flag in flags for flag in ("avx512_vnni", "avx_vnni"))

@@ -31,9 +31,11 @@ from tts_fm.audio.levels import limit, normalise_loudness
 from tts_fm.audio.match import matched
 from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP, SAMPLE_RATE
 from tts_fm.engines import Engine, OnStep
+from tts_fm.engines.load import load_engine
 from tts_fm.jobs import Chunk, InOrder, Job, Timed, chunk_seed, fit_total, grouped
 from tts_fm.settings import Settings
 from tts_fm.text.chunks import ChunkPlan, Watch, each_chunk
+from tts_fm.text.pace import byte_ratio_frames
 from tts_fm.text.word_times import Word, word_times
 from tts_fm.voices import Voice, catalogue, get_voice
 
@@ -91,14 +93,23 @@ class TTS:
         self._adapted: OrderedDict[str, Engine] = OrderedDict()  # those of adapted voices, by digest
 
     @classmethod
-    def load(cls, model: str | Path | None = None, device: str = "cpu", dtype: Any = None, **how: Any) -> TTS:
+    def load(
+        cls,
+        model: str | Path | None = None,
+        device: str = "cpu",
+        dtype: Any = None,
+        engine: str = "auto",
+        **how: Any,
+    ) -> TTS:
         """The built-in model (None), a model folder, or published weights (`variant=`, `vocab=` as for
-        load_flow_model). dtype: of the flow network, a torch.dtype; None = what is quickest here. Raises ModelError.
+        load_flow_model).
+
+        engine: "onnx" runs a folder's graphs on the CPU without torch, "torch" its networks on any device, "auto"
+        (default) the quicker one that there is; see engines.load.load_engine, also for dtype. Raises ModelError.
         """
         from tts_fm.checkpoint import find_model
-        from tts_fm.engines.torch import TorchEngine
 
-        return cls(TorchEngine.load(BUILTIN if model is None else find_model(model), device, dtype, **how))
+        return cls(load_engine(BUILTIN if model is None else find_model(model), engine, device, dtype, **how))
 
     def voices(self) -> list[str]:
         """Names of the stored voices, the default first."""
@@ -217,8 +228,6 @@ class TTS:
         """F5's rule: as many frames for a byte of text as the prompt has; the transcript of the prompt is part of the
         text.
         """
-        from tts_fm.model.duration import byte_ratio_frames
-
         if not voice.text:
             raise ValueError("this model needs to know what the reference says: give its transcript (--ref-text)")
         ref_text = voice.text if voice.text.endswith(". ") else voice.text.rstrip().rstrip(".") + ". "

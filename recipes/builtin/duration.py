@@ -28,7 +28,8 @@ from flow import SILENCE, UNIT_FRAMES, make_vocab
 from loop import add_options, train
 from torch import Tensor
 
-from tts_fm.model.duration import FRAME_RATE, DurationModel, load_duration_model, save_duration_model
+from tts_fm.audio.mel import FRAMES_PER_SECOND
+from tts_fm.model.duration import DurationModel, load_duration_model, save_duration_model
 
 log = logging.getLogger("duration")
 Rows = list[dict]
@@ -68,7 +69,7 @@ class Clips:
         at = int(rng.integers(-size // 2, len(self.order) - size // 2))
         chosen = self.order[np.clip(np.arange(at, at + size), 0, len(self.order) - 1)]
         ids, frames, prompts = [], [], []
-        crop = int(rng.uniform(1, 6) * FRAME_RATE)  # one for the batch: little padding
+        crop = int(rng.uniform(1, 6) * FRAMES_PER_SECOND)  # one for the batch: little padding
         for i in chosen:
             source = self.other(i, rng) if rng.random() < 0.5 else int(i)
             mel = self.prompt(source, crop, rng)
@@ -151,7 +152,9 @@ def measure(model: DurationModel, clips: Clips) -> dict[str, float]:
             for i in chosen:
                 origin = source(i)
                 prompts.append(
-                    np.zeros((0, 100), np.float32) if origin is None else clips.prompt(origin, int(5 * FRAME_RATE), rng)
+                    np.zeros((0, 100), np.float32)
+                    if origin is None
+                    else clips.prompt(origin, int(5 * FRAMES_PER_SECOND), rng)
                 )
                 true.append(
                     clips.frames[i]
@@ -160,7 +163,7 @@ def measure(model: DurationModel, clips: Clips) -> dict[str, float]:
             ids, _, mel, lengths = pad([clips.ids[i] for i in chosen], true, prompts)
             for said, wanted in zip(model.durations(ids, mel, lengths=lengths).numpy(), true, strict=True):
                 said = said[: len(wanted)]
-                errors.append(np.abs(said - wanted).mean() / FRAME_RATE * 1000)
+                errors.append(np.abs(said - wanted).mean() / FRAMES_PER_SECOND * 1000)
                 totals.append(said.sum() / wanted.sum() - 1)
                 paces.append(np.log([said[1:-1].mean(), wanted[1:-1].mean()]))
         keep = pure if name == "other_clip" else np.ones(count, bool)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from tts_fm.audio.mel import N_MELS as N_MELS
     from tts_fm.audio.mel import SAMPLE_RATE as SAMPLE_RATE
     from tts_fm.audio.mel import as_wave as as_wave
+    from tts_fm.audio.mel import from_spectrum as from_spectrum
     from tts_fm.audio.mel import log_mel as log_mel
     from tts_fm.audio.prompt import CHARS_PER_SECOND as CHARS_PER_SECOND
     from tts_fm.audio.prompt import TARGET_LUFS as TARGET_LUFS
@@ -53,7 +54,8 @@ NAMES = {
     "joints": "Place splice",
     "levels": "limit loudness normalise_loudness true_peak",
     "match": "TOGETHER by_covariance loud matched",
-    "mel": "FRAMES_PER_SECOND HOP MEL_CONVENTION MEL_FLOOR MIN_SAMPLES N_FFT N_MELS SAMPLE_RATE as_wave log_mel",
+    "mel": "FRAMES_PER_SECOND HOP MEL_CONVENTION MEL_FLOOR MIN_SAMPLES N_FFT N_MELS SAMPLE_RATE as_wave from_spectrum "
+    "log_mel",
     "prompt": "CHARS_PER_SECOND TARGET_LUFS check_reference",
 }
 __getattr__, __dir__, __all__ = offer(__name__, NAMES)

@@ -17,6 +17,7 @@ SAMPLE_RATE = 24_000  # Hz
 N_FFT = 1024  # samples in an analysis window (= win_length)
 HOP = 256  # samples between frames
 N_MELS = 100
+LOUDEST = 100.0  # magnitudes above this are cut before they become a wave
 MEL_FLOOR = 1e-5  # magnitudes below this are clamped before the logarithm
 FRAMES_PER_SECOND = SAMPLE_RATE / HOP  # 93.75
 MIN_SAMPLES = N_FFT // 2 + 1  # the shortest wave that log_mel can reflect at its edges
@@ -64,6 +65,25 @@ def log_mel(wave: np.ndarray) -> np.ndarray:
         spectrum = np.fft.rfft(frames[start : start + _PIECE] * hann_window())
         np.matmul(np.abs(spectrum).astype(np.float32), mel_filters(), out=mel[start : start + _PIECE])
     return np.log(np.maximum(mel, MEL_FLOOR))
+
+
+def from_spectrum(spectrum: np.ndarray) -> np.ndarray:
+    """The wave of a short-time spectrum as a Vocos head gives it: logarithm of the magnitude, then phase, (T, 1026) ->
+    ((T - 1) * 256,) float32. Frames are added where they overlap, divided by the sum of squared windows, and what lies
+    before the middle of the first and behind that of the last is cut off, as torch.istft does with center=True."""
+    bins, window, pieces = N_FFT // 2 + 1, hann_window(), N_FFT // HOP
+    magnitude = np.minimum(np.exp(spectrum[:, :bins]), LOUDEST)
+    waves = np.empty(magnitude.shape, np.complex64)
+    waves.real, waves.imag = magnitude * np.cos(spectrum[:, bins:]), magnitude * np.sin(spectrum[:, bins:])
+    frames = np.fft.irfft(waves, N_FFT).astype(np.float32) * window  # (T, 1024)
+    count = len(frames)
+    out, weight = np.zeros((count + pieces - 1, HOP), np.float32), np.zeros((count + pieces - 1, HOP), np.float32)
+    for j in range(pieces):
+        part = slice(j * HOP, (j + 1) * HOP)
+        out[j : j + count] += frames[:, part]
+        weight[j : j + count] += window[part] ** 2
+    middle = slice(N_FFT // 2, N_FFT // 2 + (count - 1) * HOP)
+    return out.ravel()[middle] / weight.ravel()[middle]
 
 
 def as_wave(wave: Any, what: str = "the wave") -> np.ndarray:

@@ -287,7 +287,7 @@ def _ray(todo: Todo, spec: WorkerSpec, stop: threading.Event) -> Iterator[Record
     try:
         import ray
     except ImportError:
-        raise MissingDependency("--engine ray needs Ray: pip install ray") from None
+        raise MissingDependency('--runner ray needs Ray: pip install "tts-fm[ray]"') from None
     if not ray.is_initialized():
         ray.init(log_to_driver=False)
     make = ray.remote(num_cpus=1)(RayWorker).remote

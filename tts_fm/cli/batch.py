@@ -103,7 +103,7 @@ def add_parser(subparsers: Any) -> None:
         "(default: on a CPU one a core for long lists, else 1)",
     )
     group.add_argument(
-        "--engine", choices=("local", "ray"), default="local", help="ray: workers on a Ray cluster that shares DIR"
+        "--runner", choices=("local", "ray"), default="local", help="ray: workers on a Ray cluster that shares DIR"
     )
     add_speaking_options(parser)
     add_model_options(parser)
@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
     if args.voice is not None and args.ref_audio is not None:
         raise ValueError("both --voice and --ref-audio are given; give one of them")
     options = Options(
-        args.format, args.subtitles, args.batch, args.shard, 1 if args.workers is None else args.workers, args.engine,
+        args.format, args.subtitles, args.batch, args.shard, 1 if args.workers is None else args.workers, args.runner,
         args.overwrite,
         args.retry_failed, 1 if args.fail_fast else args.max_failures, args.verify,
     ).check()  # fmt: skip
@@ -143,7 +143,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         result_json({"items": len(listing.items)}) if args.json else result(f"{len(listing.items)} items, no faults")
         return 0
-    if args.workers is None and args.engine == "local":
+    if args.workers is None and args.runner == "local":
         options = replace(options, workers=workers_for(listing.items, options, device_from(args)))
     return speak(args, listing.items, options)
 
@@ -168,7 +168,9 @@ def speak(args: argparse.Namespace, items: list[Any], options: Options) -> int:
     from tts_fm.batch.plan import model_digest
     from tts_fm.batch.run import run_batch
 
-    digest = model_digest(args.model or os.environ.get("TTS_FM_MODEL") or None, f"{args.variant} {args.dtype}")
+    digest = model_digest(
+        args.model or os.environ.get("TTS_FM_MODEL") or None, f"{args.variant} {args.dtype} {args.engine}"
+    )
     stop = threading.Event()
     before = _catch(stop, args.quiet)
     show = Display(args.quiet)

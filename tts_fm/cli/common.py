@@ -17,14 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tts_fm import files
-from tts_fm.errors import MissingDependency, ModelError
+from tts_fm.errors import ModelError
 from tts_fm.settings import Setting, Settings, offered
 
 if TYPE_CHECKING:
     from tts_fm.audio.stream import AudioStream
     from tts_fm.synthesis import TTS
 
-DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = ("int8", "float32", "bfloat16", "float16")
+ENGINES = ("auto", "onnx", "torch")
 OUTPUT_FORMATS = ("wav", "flac", "mp3", "opus", "ogg", "pcm")
 
 
@@ -67,7 +68,7 @@ def new_verb(subparsers: Any, name: str, help: str, epilog: str | None = None) -
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """--model, --variant, --vocab, --device, --dtype."""
+    """--model, --variant, --vocab, --device, --engine, --dtype."""
     group = parser.add_argument_group("model")
     where = "folder, .safetensors file or hf://owner/repo/file (default: $TTS_FM_MODEL, or the built-in one)"
     group.add_argument("-m", "--model", metavar="M", help=where)
@@ -76,7 +77,10 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--device", metavar="D", help="cpu, cuda, cuda:1, mps (default: $TTS_FM_DEVICE, or a GPU if there is one)"
     )
-    group.add_argument("--dtype", choices=DTYPES, help="precision of the network (default: the model's)")
+    group.add_argument(
+        "--engine", choices=ENGINES, default="auto", help="what computes: onnx (CPUs, no torch), torch (default: auto)"
+    )
+    group.add_argument("--dtype", choices=DTYPES, help="precision of the network: int8 of onnx only (default: auto)")
 
 
 def add_speaking_options(parser: argparse.ArgumentParser, place: str = "cli") -> None:
@@ -113,21 +117,20 @@ def settings_facts(settings: Settings) -> dict[str, Any]:
 
 
 def load_tts(args: argparse.Namespace) -> TTS:
-    """The model that the model options ask for. ModelError, or MissingDependency when torch does not load."""
-    try:
-        import torch
-
-        from tts_fm import TTS
-    except (ImportError, OSError, RuntimeError) as error:  # torch and torchaudio that do not match raise all three
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise MissingDependency(f"torch or torchaudio does not load: {first}; tts-fm doctor says more") from error
+    """The model that the model options ask for. ModelError; MissingDependency for a library that does not load."""
     how: dict[str, Any] = {
         name: getattr(args, name) for name in ("variant", "vocab") if getattr(args, name) is not None
     }
-    if args.dtype is not None:
-        how["dtype"] = getattr(torch, args.dtype)
     try:
-        return TTS.load(args.model or os.environ.get("TTS_FM_MODEL") or None, device=device_from(args), **how)
+        from tts_fm import TTS
+
+        return TTS.load(
+            args.model or os.environ.get("TTS_FM_MODEL") or None,
+            device=device_from(args),
+            dtype=args.dtype,
+            engine=args.engine,
+            **how,
+        )
     except FileNotFoundError as error:
         raise ModelError(
             f"the model has no file {error.filename or error}; tts-fm doctor checks this install"
@@ -136,17 +139,9 @@ def load_tts(args: argparse.Namespace) -> TTS:
 
 def device_from(args: argparse.Namespace) -> str:
     """--device, $TTS_FM_DEVICE, or a GPU if there is one. ValueError for a device that is not here."""
-    import torch
+    from tts_fm.devices import name_of
 
-    name = args.device or os.environ.get("TTS_FM_DEVICE") or "auto"
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0]
-        raise ValueError(f"the device {name!r} cannot be used ({first}); cpu works everywhere") from None
-    return str(name)
+    return name_of(args.device)
 
 
 class Output:

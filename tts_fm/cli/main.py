@@ -22,6 +22,7 @@ from importlib.util import find_spec
 
 from tts_fm import __version__
 from tts_fm.cli.common import Parser, note
+from tts_fm.devices import be_quiet
 from tts_fm.errors import TtsFmError
 
 # verb -> (its module, one line of help). A verb whose module is not part of this install is not shown.
@@ -36,6 +37,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "models": ("tts_fm.cli.models", "list the built-in and the downloaded models"),
     "eval": ("tts_fm.cli.eval", "measure a voice on a list: WER, speaker similarity, DNSMOS, real-time factor"),
     "align": ("tts_fm.cli.align", "put phone and word times into a manifest"),
+    "export": ("tts_fm.cli.export", "write a model as graphs that run without torch"),
     "convert": ("tts_fm.cli.convert", "turn published .pt or vocoder weights into safetensors"),
     "demo": ("tts_fm.cli.demo", "open the demo in a browser"),
     "serve": ("tts_fm.cli.serve", "run an OpenAI-compatible speech server"),
@@ -56,6 +58,7 @@ def present_verbs() -> dict[str, tuple[str, str]]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (default: this process's) and return its exit code."""
     verbose = 0
+    be_quiet()
     try:
         args = parse(with_dashes(sys.argv[1:] if argv is None else argv))
         verbose = getattr(args, "verbose", 0)

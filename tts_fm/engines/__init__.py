@@ -1,6 +1,7 @@
 """What a voice needs from its networks, with numpy arrays in and out: durations, flow, vocoder.
 
-An engine holds one model and computes with one library: torch.py with PyTorch on any device. Everything above this
+An engine holds one model and computes with one library: torch.py with PyTorch on any device, onnx.py with onnxruntime
+on CPUs; load.py chooses. graphs.py and export.py make what onnx.py runs. Everything above this
 package (synthesis, edit, batch, server, demo) sees an Engine and arrays, never tensors. An engine knows ids and mels;
 it does not know texts, voices, chunks or requests. T mel frames with the prompt's, Tp of the prompt alone, N symbols.
 """

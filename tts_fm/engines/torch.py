@@ -123,6 +123,14 @@ class TorchEngine:
         )
 
 
+def dtype_named(name: str) -> torch.dtype:
+    """The floating type of that name. ValueError for any other."""
+    found = getattr(torch, name, None)
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ValueError(f"torch computes in float32, bfloat16 or float16, not in {name!r}")
+    return found
+
+
 def quick_bf16() -> bool:
     """Whether this CPU multiplies bfloat16 in hardware (AVX-512 BF16 or AMX)."""
     features: dict = getattr(torch.cpu, "get_capabilities", dict)()

@@ -19,12 +19,9 @@ if TYPE_CHECKING:
     from tts_fm.model.dit import DiT as DiT
     from tts_fm.model.dit import Modulation as Modulation
     from tts_fm.model.dit import position_mask as position_mask
-    from tts_fm.model.duration import FRAME_RATE as FRAME_RATE
     from tts_fm.model.duration import DurationModel as DurationModel
-    from tts_fm.model.duration import byte_ratio_frames as byte_ratio_frames
     from tts_fm.model.duration import load_duration_model as load_duration_model
     from tts_fm.model.duration import save_duration_model as save_duration_model
-    from tts_fm.model.duration import scale_to as scale_to
     from tts_fm.model.flow_model import FlowModel as FlowModel
     from tts_fm.model.layers import Attention as Attention
     from tts_fm.model.layers import FeedForward as FeedForward
@@ -51,7 +48,7 @@ if TYPE_CHECKING:
 NAMES = {
     "aligner": "AlignerModel BLANK_LOG SILENCE load_aligner save_aligner",
     "dit": "Block DiT Modulation position_mask",
-    "duration": "DurationModel FRAME_RATE byte_ratio_frames load_duration_model save_duration_model scale_to",
+    "duration": "DurationModel load_duration_model save_duration_model",
     "flow_model": "FlowModel",
     "layers": "Attention FeedForward GlobalResponseNorm TimeEmbedding rotary_angles rotate",
     "published": "check_variant e2 f5_v0 f5_v1 published_config",

@@ -1,5 +1,4 @@
-"""How long speech lasts: the byte-ratio rule of F5-TTS, and a small network that gives every symbol its frames at the
-pace of a prompt.
+"""How long speech lasts: a small network that gives every symbol its frames at the pace of a prompt.
 
 The network reads symbols (ConvNeXt V2 blocks) and a prompt mel (strided convolution, ConvNeXt blocks, mean and
 deviation over time = style) and regresses log(1 + frames), as FastSpeech 2 does for phones (Ren 2020, arXiv
@@ -10,7 +9,6 @@ symbols, nor what speaks them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,48 +19,10 @@ from torch import Tensor, nn
 
 from tts_fm.model.folder import CONFIG, WEIGHTS, Field, load, save
 from tts_fm.model.layers import ConvNeXtBlock, masked
+from tts_fm.text.pace import spoken_frames
 
-FRAME_RATE = 24_000 / 256  # mel frames a second
-STRESS, SILENCE = "ˈˌ", "<sil>"
 BANDS = 20  # of mel bins, in `movement`
-PHONE_FLOOR = 1.5  # frames: shorter phones are not heard
-PHONE_CAP, PAUSE_CAP = 0.5 * FRAME_RATE, 1.5 * FRAME_RATE
 _LONGEST = 6.0  # largest log(1 + frames) the network can say: 4.3 s
-_PHONE, _STRESS, _PAUSE, _FREE = range(4)
-
-
-def byte_ratio_frames(ref_frames: int, ref_text: str, text: str, speed: float = 1.0, compat: bool = True) -> int:
-    """Frames of `text` if it is spoken with as many frames per UTF-8 byte as the reference (the rule of F5-TTS,
-    utils_infer.py).
-
-    ref_frames: frames of the reference, in F5 samples // 256. ref_text: its transcript exactly as the network is given
-    it; F5 ends it in ". " and adds one more space, and these bytes count. speed: 2.0 halves the result. The result
-    excludes the reference: F5's `duration` is ref_frames + result. compat: texts under 10 bytes are given speed 0.3
-    whatever was asked, as F5 does; False leaves `speed` alone. Raises ValueError for an empty reference (text or
-    frames) and for a speed that is not a positive number.
-    """
-    if ref_frames < 1:
-        raise ValueError(f"the reference has {ref_frames} frames; the byte-ratio rule needs at least one")
-    if not ref_text:
-        raise ValueError("the byte-ratio rule needs the transcript of the reference; give it, or a fixed duration")
-    _check_speed(speed)
-    size = len(text.encode("utf-8", "surrogatepass"))
-    if compat and size < 10:
-        speed = 0.3
-    # this order of operations is F5's
-    return int(ref_frames / len(ref_text.encode("utf-8", "surrogatepass")) * size / speed)
-
-
-def scale_to(durations: Tensor, frames: float | Tensor) -> Tensor:
-    """Stretch or squeeze every item to a total of `frames` (a number, or (B,)), pauses and phones in proportion: (B, N)
-    -> (B, N).
-
-    An item whose durations are all zero stays zero. Raises ValueError for totals that are negative or not finite.
-    """
-    total = torch.as_tensor(frames, dtype=durations.dtype, device=durations.device).expand(len(durations))
-    if not bool((torch.isfinite(total) & (total >= 0)).all()):
-        raise ValueError(f"a total of frames must be finite and at least 0, got {total.tolist()}")
-    return durations * (total / durations.sum(1).clamp(min=1e-6))[:, None]
 
 
 def movement(mel: Tensor, real: Tensor) -> Tensor:
@@ -129,11 +89,8 @@ class PromptEncoder(nn.Module):
 class DurationModel(nn.Module):
     """Symbols and a prompt to frames per symbol. 0.7M parameters at the default sizes.
 
-    vocab: the symbols, id = place in the list; what is a phone, a stress mark or a pause is read off them. dropout acts
-    in training only.
+    vocab: the symbols, id = place in the list. dropout acts in training only.
     """
-
-    kinds: Tensor  # (V,) phone, stress mark, pause or free
 
     def __init__(
         self,
@@ -170,7 +127,6 @@ class DurationModel(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, 1)
         nn.init.constant_(self.head.bias, 1.6)  # starts near 5 frames a symbol
-        self.register_buffer("kinds", torch.tensor([_kind(symbol) for symbol in self.vocab]), persistent=False)
 
     def forward(self, ids: Tensor, prompt: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
         """What the network itself says, without floors or caps.
@@ -180,8 +136,11 @@ class DurationModel(nn.Module):
         Raises ValueError for shapes and ids that do not fit.
         """
         prompt, lengths = self._checked(ids, prompt, lengths)
+        return self.at_pace(ids, self.prompt(prompt, lengths))
+
+    def at_pace(self, ids: Tensor, style: Tensor) -> Tensor:
+        """`forward`, unchecked, from the style of a prompt (B, S), as PromptEncoder gives it."""
         mask = ids >= 0
-        style = self.prompt(prompt, lengths)  # (B, S)
         hidden = masked(self.embed(ids.clamp(min=0)), mask)  # (B, N, D)
         for block, shift in zip(self.blocks, self.styles, strict=True):
             hidden = masked(self.dropout(block(hidden + shift(style)[:, None], mask)), mask)
@@ -192,29 +151,18 @@ class DurationModel(nn.Module):
     def durations(
         self, ids: Tensor, prompt: Tensor | None = None, speed: float | Tensor = 1.0, lengths: Tensor | None = None
     ) -> Tensor:
-        """Frames to speak with: `forward` (whose arguments these are), capped, divided by `speed` (a number, or (B,)),
-        and with a floor.
+        """Frames to speak with: `forward` (whose arguments these are), within the bounds of text.pace.spoken_frames,
+        divided by `speed` (a number, or (B,)).
 
-        Caps, before speed: 0.5 s for a phone or stress mark, 1.5 s for a pause: space, punctuation, silence, and a
-        phone right before punctuation or silence, which in the corpus holds the pause. Floor, after speed: 1.5 frames
-        for a phone. (B, N), zero at padding. Call `eval()` first after training. Raises ValueError as `forward` does,
-        and for a speed that is not a positive number.
+        (B, N), zero at padding. Call `eval()` first after training. Raises ValueError as `forward` does, and for a
+        speed that is not a positive number.
         """
-        for value in speed.flatten().tolist() if isinstance(speed, Tensor) else [speed]:
-            _check_speed(value)
-        frames = self(ids, prompt, lengths)
-        kinds = self.kinds[ids.clamp(min=0)].masked_fill(ids < 0, _FREE)  # (B, N)
-        after = F.pad(ids, (0, 1), value=-1)[:, 1:]
-        stop = (after < 0) | ((self.kinds[after.clamp(min=0)] == _PAUSE) & ~self._is_space(after))
-        cap = torch.where((kinds == _PAUSE) | ((kinds == _PHONE) & stop), PAUSE_CAP, PHONE_CAP)
-        frames = torch.where(kinds == _FREE, frames, torch.minimum(frames, cap))
-        rate = torch.as_tensor(speed, dtype=frames.dtype, device=frames.device).expand(len(ids))[:, None]
-        frames = frames / rate
-        return torch.where(kinds == _PHONE, frames.clamp(min=PHONE_FLOOR), frames)
-
-    def _is_space(self, ids: Tensor) -> Tensor:
-        space = [i for i, symbol in enumerate(self.vocab) if symbol.isspace()]
-        return torch.isin(ids, torch.tensor(space, dtype=ids.dtype, device=ids.device))
+        speeds = torch.as_tensor(speed).expand(len(ids)).tolist()
+        said, result = self(ids, prompt, lengths).cpu().numpy(), torch.zeros(ids.shape)
+        for b, row in enumerate(ids.tolist()):
+            symbols = [self.vocab[i] for i in row if i >= 0]
+            result[b, : len(symbols)] = torch.from_numpy(spoken_frames(said[b, : len(symbols)], symbols, speeds[b]))
+        return result.to(ids.device)
 
     def _checked(self, ids: Tensor, prompt: Tensor | None, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         if ids.ndim != 2 or ids.is_floating_point():
@@ -269,23 +217,3 @@ def load_duration_model(path: str | Path, config: str | Path | None = None) -> D
     settings = Path(config) if config is not None else weights.with_name(CONFIG)
     layers = {"layers": "blocks", "prompt_layers": "prompt.blocks"}
     return load(DurationModel, FIELDS, layers, weights, settings, "duration model")
-
-
-def _kind(symbol: str) -> int:
-    """A stress mark, a phone (it has a letter), a pause (silence, space, punctuation), or another special symbol such
-    as <unk>.
-    """
-    if symbol == SILENCE:
-        return _PAUSE
-    if symbol.startswith("<") and symbol.endswith(">") and len(symbol) > 2:
-        return _FREE
-    if symbol in STRESS:
-        return _STRESS
-    return _PHONE if any(char.isalpha() for char in symbol) else _PAUSE
-
-
-def _check_speed(speed: float) -> None:
-    if not (math.isfinite(speed) and speed > 0):
-        raise ValueError(
-            f"speed must be a positive number, got {speed}; 1.0 is the pace of the reference, 2.0 twice as fast"
-        )

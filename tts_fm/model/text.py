@@ -102,8 +102,8 @@ def aligned_index(durations: Tensor, length: int, patch: int) -> tuple[Tensor, T
     last symbol show the last one.
     """
     ends = durations.float().cumsum(1)  # (B, N)
-    centre = ((torch.arange(length, device=durations.device) + 0.5) * patch).expand(len(ends), -1).contiguous()
-    index = torch.searchsorted(ends, centre, right=True)
+    centre = ((torch.arange(length, device=durations.device) + 0.5) * patch).expand(len(ends), -1)
+    index = (ends[:, None, :] <= centre[:, :, None]).sum(2)  # searchsorted has no form in graphs
     last = (durations > 0).float().mul(torch.arange(1, durations.shape[1] + 1, device=durations.device)).amax(
         1
     ).long() - 1

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tts_fm.text.markup import Text as Text
     from tts_fm.text.markup import parse_markup as parse_markup
     from tts_fm.text.markup import plain_text as plain_text
+    from tts_fm.text.pace import byte_ratio_frames as byte_ratio_frames
     from tts_fm.text.phonemes import TIE as TIE
     from tts_fm.text.phonemes import espeak_version as espeak_version
     from tts_fm.text.phonemes import ipa_units as ipa_units
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 NAMES = {
     "chunks": "ChunkPlan plan_chunks",
     "markup": "Break Ipa Text parse_markup plain_text",
+    "pace": "byte_ratio_frames",
     "phonemes": "TIE espeak_version ipa_units languages phoneme_units phoneme_units_many split_units",
     "plain": "Block PAUSES pause_between read_plain",
     "spell": "cardinal ordinal year",

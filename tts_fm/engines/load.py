@@ -1,0 +1,44 @@
+"""Which engine a model gets: onnxruntime's on CPUs where the model has graphs, PyTorch's for all the rest."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from tts_fm.engines import Engine
+from tts_fm.errors import MissingDependency
+
+ENGINES = ("auto", "onnx", "torch")
+
+
+def load_engine(folder: Path, engine: str = "auto", device: str = "cpu", dtype: Any = None, **how: Any) -> Engine:
+    """The engine for a model folder, or for published weights, which only torch reads.
+
+    engine: "onnx", "torch", or "auto": onnx where the device is the CPU, the folder has graphs and nothing was asked
+    for that only torch has. dtype: None = what is quickest here; onnx: "int8" or "float32"; torch: the name of a
+    floating type, or a torch.dtype. how: as for load_flow_model; torch only. Raises ValueError for an engine or dtype
+    that does not exist, ModelError for graphs or weights that are missing or damaged, MissingDependency without torch.
+    """
+    from tts_fm.engines.onnx import KINDS, OnnxEngine
+    from tts_fm.engines.sessions import has_graphs
+
+    if engine not in ENGINES:
+        raise ValueError(f"there is no engine {engine!r}; one of {', '.join(ENGINES)}")
+    name = None if dtype is None else str(dtype).removeprefix("torch.")
+    if engine == "auto":
+        light = device == "cpu" and not how and name in (None, *KINDS) and has_graphs(folder)
+        engine = "onnx" if light or name == "int8" else "torch"
+    if engine == "onnx":
+        if device != "cpu":
+            raise ValueError(f"the onnx engine runs on cpu, not on {device}; engine torch does")
+        if how:
+            raise ValueError(f"{', '.join(how)} is for published weights, which only the torch engine reads")
+        return OnnxEngine(folder, name)
+    if name == "int8":
+        raise ValueError("the torch engine has no int8; float32, bfloat16 or float16 works, or engine onnx")
+    if find_spec("torch") is None:
+        raise MissingDependency('this needs torch, which is not installed: pip install "tts-fm[torch]"')
+    from tts_fm.engines.torch import TorchEngine, dtype_named
+
+    return TorchEngine.load(folder, device, None if name is None else dtype_named(name), **how)
