@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from batch_toys import TEXTS, contents, items, never, place, records, tts, unbroken
 
+from tts_fm import files
 from tts_fm.audio.files import read_audio
 from tts_fm.batch.lists import read_list
 from tts_fm.batch.plan import rounds
@@ -48,23 +49,42 @@ def test_rerun_does_nothing(items, unbroken):
     assert before == {p: p.stat().st_mtime_ns for p in before}
 
 
+def die_at(count: int) -> None:
+    """From now on this process dies by kill -9 when something is written, renamed or recorded for the count-th time."""
+    left = [count]
+
+    def counted(real):
+        def call(*args, **how):
+            left[0] -= 1
+            if left[0] <= 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args, **how)
+
+        return call
+
+    os.replace, os.write, files.write_bytes = map(counted, (os.replace, os.write, files.write_bytes))
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a forked child")
 def test_killed_at_any_moment(place, tts, items, unbroken):
-    """Three kills -9 at random moments, leftovers of half-written files, then one run to the end: the same folder bit
-    for bit.
+    """Three kills -9, each at a write or rename chosen by a seed, leftovers of half-written files, then one run to the
+    end: the same folder bit for bit.
     """
-    out, options, draw = place / "killed", Options(batch=3, format="flac", subtitles="srt"), random.Random()
+    out, options, draw = place / "killed", Options(batch=3, format="flac", subtitles="srt"), random.Random(11)
+    done = []
     for _ in range(3):
         child = os.fork()
         if child == 0:
             try:
+                die_at(draw.randrange(2, 25))
                 run_batch(items, out, lambda: tts, options, "m")
             finally:
                 os._exit(0)
-        wait = draw.uniform(0, 0.6)
-        time.sleep(wait)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        draw.random()  # the child's draw is its own
+        _, status = os.waitpid(child, 0)
+        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL  # it died on its way
+        done.append(len(records(out)) if (out / "results.jsonl").exists() else 0)
+    assert done == sorted(done) and 0 < done[-1] < 12
     for name in ("item0.flac.part", "item1.srt.part", "results.jsonl.part"):
         (out / name).write_bytes(b"half")
     with open(out / "results.jsonl", "ab") as file:

@@ -138,6 +138,23 @@ def test_convert_turns_a_pickle_into_safetensors(fake, tmp_path, capsys) -> None
     assert cli.main(["convert", "m.pt", "m.bin"]) == 2
 
 
+def test_convert_keeps_a_vocoder_that_is_there(fake, tmp_path, capsys) -> None:
+    import torch
+
+    from tts_fm.model.vocoder import Vocoder
+
+    for number in (1, 2):
+        torch.save(Vocoder(8 * number, 1).module.state_dict(), tmp_path / f"{number}.bin")
+    assert cli.main(["convert", "--vocoder", "1.bin", "out"]) == 0
+    before = (tmp_path / "out" / "vocoder.safetensors").read_bytes()
+    capsys.readouterr()
+    assert cli.main(["convert", "--vocoder", "2.bin", "out"]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert (tmp_path / "out" / "vocoder.safetensors").read_bytes() == before
+    assert cli.main(["convert", "--vocoder", "--overwrite", "2.bin", "out"]) == 0
+    assert (tmp_path / "out" / "vocoder.safetensors").read_bytes() != before
+
+
 def test_eval_prints_the_table_and_fails_with_3(fake, tmp_path, monkeypatch, capsys) -> None:
     from tts_fm.evaluate import report as evaluate
 

@@ -7,8 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from properties import given, st
 
 from tts_fm.data.manifest import Utterance, from_row, read_manifest, statistics, write_manifest
 from tts_fm.errors import ModelError

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from properties import given, st
 
 from tts_fm.text.markup import Break, Ipa, Text, parse_markup, plain_text
 

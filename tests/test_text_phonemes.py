@@ -11,12 +11,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from properties import given, settings, st
 
 pytest.importorskip("phonemizer")
 pytest.importorskip("espeakng_loader")
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tts_fm.errors import MissingDependency
 from tts_fm.text import phonemes

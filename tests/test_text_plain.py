@@ -5,8 +5,7 @@ from __future__ import annotations
 import textwrap
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from properties import given, settings, st
 
 from tts_fm.text.headings import head_of, looks_like_title, number_of
 from tts_fm.text.plain import PAUSES, count_words, join_lines, pause_between, read_plain

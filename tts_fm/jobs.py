@@ -56,6 +56,7 @@ class Chunk:
     unknown: dict[str, int]  # symbols of the text that the model does not have, with their counts
     forwards: int = 0  # of the network; a guided step counts as two
     pause: int = 0  # samples of silence that were asked for before it
+    compute_seconds: float = 0.0  # its share of the time that its batch took, and the time that it took alone
 
     @property
     def wave(self) -> np.ndarray:

@@ -162,14 +162,19 @@ class TTS:
 
         batch_frames: mel frames, prompts and padding included, in one forward.
         """
-        began = time.perf_counter()
-        jobs = [job for number, request in enumerate(requests) for job in self.plan(request, number)]
+        jobs: list[Job] = []
+        planned: list[float] = []  # seconds
+        for number, request in enumerate(requests):
+            began = time.perf_counter()
+            jobs += self.plan(request, number)
+            planned.append(time.perf_counter() - began)
         done: dict[int, list[Chunk]] = defaultdict(list)
         for job, chunk in self.spoken(jobs, batch_frames, on_progress):
             done[job.request].append(chunk)
             if len(done[job.request]) == job.total:
-                yield job.request, finish(job, done.pop(job.request), time.perf_counter() - began)
-                began = time.perf_counter()
+                chunks = done.pop(job.request)
+                seconds = planned[job.request] + sum(chunk.compute_seconds for chunk in chunks)
+                yield job.request, finish(job, chunks, seconds)
 
     # ---- how it is done
 
@@ -265,10 +270,13 @@ class TTS:
         for batch in batches:
             asked: list[float] = []
             report = reporter(shifted(on_progress, len(chunks), len(jobs)), on_step, batch, asked)
+            began = time.perf_counter()
             mels = self.engine_of(batch[0].voice).sample(batch, settings, report)
-            forwards = settings.forwards(asked)
+            forwards, share = settings.forwards(asked), (time.perf_counter() - began) / len(batch)
             for job, mel in zip(batch, mels, strict=True):
-                chunks[id(job)] = self._chunk(job, mel[len(job.prompt) :], forwards)
+                began = time.perf_counter()
+                chunk = self._chunk(job, mel[len(job.prompt) :], forwards)
+                chunks[id(job)] = replace(chunk, compute_seconds=share + time.perf_counter() - began)
         return [chunks[id(job)] for job in jobs]
 
     def _chunk(self, job: Job, mel: np.ndarray, forwards: int) -> Chunk:

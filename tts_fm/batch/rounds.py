@@ -6,7 +6,6 @@ Knows nothing about lists, resuming or processes (run.py); it is what runs insid
 from __future__ import annotations
 
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -83,7 +82,6 @@ class Worker:
         """Speak all items together, write those that are wanted, and give a record (without hashes) for each of these,
         as they finish.
         """
-        began, seconds = time.perf_counter(), 0.0
         for item, spoken in self.speak(items):
             if item.id not in wanted:
                 continue
@@ -101,7 +99,6 @@ class Worker:
                     raise spoken
                 speech, checked = self.verified(item, spoken)
                 path = self.write(item, speech)
-                seconds += speech.seconds
                 record |= {
                     "status": "ok",
                     "file": path.name,
@@ -110,7 +107,7 @@ class Worker:
                     **checked,
                 }
                 record |= {
-                    "rtf": round((time.perf_counter() - began) / seconds, 4),
+                    "rtf": round(speech.compute_seconds / max(speech.seconds, 1e-9), 4),
                     "chunks": len(speech.chunks),
                     "voice": speech.voice,
                 }
@@ -273,7 +270,14 @@ def joined(parts: Sequence[Speech]) -> Speech:
         chunks += [replace(moved(chunk, start), start=chunk.start + start) for chunk in part.chunks]
         start += part.seconds
     names = list(dict.fromkeys(part.voice for part in parts))
-    return replace(parts[0], wave=np.concatenate([part.wave for part in parts]), voice=", ".join(names), chunks=chunks)
+    return replace(
+        parts[0],
+        wave=np.concatenate([part.wave for part in parts]),
+        voice=", ".join(names),
+        chunks=chunks,
+        compute_seconds=sum(part.compute_seconds for part in parts),
+        forwards=sum(part.forwards for part in parts),
+    )
 
 
 def _one_line(error: Exception) -> str:

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     source = resolve(args.source)
     if not args.vocoder and target.suffix != ".safetensors":
         raise ValueError(f"OUT must end in .safetensors, got {target}; with --vocoder it is a folder")
-    there = target / "model.safetensors" if args.vocoder else target
+    there = target / "vocoder.safetensors" if args.vocoder else target
     if there.exists() and not args.overwrite:
         raise ValueError(f"{there} exists; --overwrite replaces it")
     if args.vocoder:
