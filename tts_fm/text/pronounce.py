@@ -1,0 +1,124 @@
+"""Phone units of normalised text as it should sound: espeak's reading, with heteronyms, spelled letters and foreign
+words put right.
+
+espeak reads the whole stretch, so that words keep their sentence stress; then the units of a heteronym are exchanged
+for those of the reading that its neighbours ask for. A foreign word is read by the rules of its language and brought
+into the sounds that the voice knows. This module knows phones and no normalisation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Sequence
+from functools import lru_cache
+
+from tts_fm.text.foreign import Foreign, nearest_units, split_foreign, transliterated
+from tts_fm.text.heteronyms import SAID_AS, readings
+from tts_fm.text.phonemes import phoneme_units
+from tts_fm.text.symbols import is_pause, is_stress
+
+_LETTER_A = re.compile(
+    r"(?<![\w'-])A(?='s\b| [A-Z](?![\w])(?:'s)?| and [A-Z]\b(?!\w))|(?<=\b[A-Z] )A(?![\w])|(?<=\b[A-Z] and )A(?![\w])"
+)
+
+
+def spoken_units(text: str, lang: str, known: Container[str] | None = None) -> tuple[list[str], list[Foreign]]:
+    """Units of `text` in the accent `lang`, and its foreign words. known: units of the voice (None: any)."""
+    units: list[str] = []
+    strangers: list[Foreign] = []
+    for part in split_foreign(text, lang):
+        if isinstance(part, Foreign):
+            strangers.append(part)
+            found = _foreign_units(part, lang)
+            said = nearest_units(found, known) if known is not None else found
+        else:
+            lead, tail = part[:1].isspace() and bool(units), part[-1:].isspace()
+            inner = _own_units(part.strip(), lang)
+            said = [*[" "] * lead, *inner, *[" "] * (tail and bool(inner))]
+        units += said
+    while units and units[-1] == " ":
+        units.pop()
+    return units, strangers
+
+
+def _foreign_units(part: Foreign, lang: str) -> list[str]:
+    if not part.lang:
+        return phoneme_units(transliterated(part.word).lower(), lang)
+    found = phoneme_units(part.word, part.lang)
+    spelled = (
+        sum(unit == "ˈ" for unit in found) > 2 * len(part.word.split()) + 1
+    )  # names of letters, each with a stress
+    return phoneme_units(transliterated(part.word).lower(), lang) if spelled else found
+
+
+def _own_units(text: str, lang: str) -> list[str]:
+    if lang.lower().startswith("en"):
+        text = _LETTER_A.sub("Eigh", text)  # espeak would say the article
+        return _with_readings(phoneme_units(text, lang), text, lang)
+    return phoneme_units(text, lang)
+
+
+def _with_readings(units: list[str], text: str, lang: str) -> list[str]:
+    """Exchange the units of heteronyms that have a reading."""
+    wanted = readings(text)
+    if not any(reading for _, reading in wanted):
+        return units
+    groups = _groups(units)
+    at = 0
+    for word, reading in wanted:
+        options = _options(word, lang)
+        place = next((k for k in range(at, len(groups)) if _bare(groups[k]) in options), None)
+        if place is None:
+            continue
+        at = place + 1
+        if reading:
+            groups[place] = _exchanged(groups[place], _reading(word, reading, lang))
+    return [unit for k, group in enumerate(groups) for unit in ([" "] * (k > 0) + group)]
+
+
+def _groups(units: Sequence[str]) -> list[list[str]]:
+    groups: list[list[str]] = [[]]
+    for unit in units:
+        if unit == " ":
+            groups.append([])
+        else:
+            groups[-1].append(unit)
+    return groups
+
+
+def _bare(group: Sequence[str]) -> tuple[str, ...]:
+    return tuple(unit for unit in group if not is_stress(unit) and not is_pause(unit))
+
+
+def _exchanged(group: list[str], said: Sequence[str]) -> list[str]:
+    """The new reading between the marks around the old one; without its stress where the old had none."""
+    inside = [k for k, unit in enumerate(group) if not is_pause(unit) or is_stress(unit)]
+    stressed = any(is_stress(unit) for unit in group)
+    new = [unit for unit in said if stressed or not is_stress(unit)]
+    return [*group[: inside[0]], *new, *group[inside[-1] + 1 :]]
+
+
+@lru_cache(maxsize=1000)
+def _options(word: str, lang: str) -> frozenset[tuple[str, ...]]:
+    """All that espeak may have said for `word`."""
+    plain = [
+        _last(phoneme_units(phrase, lang)) for phrase in (word, f"I will {word}", f"the {word}", f"they {word} it")
+    ]
+    plain.append(_groups(phoneme_units(f"they {word} it", lang))[1])
+    named = [_reading(word, reading, lang) for name, reading in SAID_AS if name == word]
+    return frozenset(_bare(units) for units in [*plain, *named])
+
+
+@lru_cache(maxsize=1000)
+def _reading(word: str, reading: str, lang: str) -> tuple[str, ...]:
+    said = SAID_AS[word, reading]
+    if said.startswith("/"):
+        from tts_fm.text.phonemes import split_units
+
+        us, *gb = said.strip("/").split("/")
+        return tuple(split_units(gb[0] if gb and lang.lower() not in ("en", "en-us") else us))
+    return tuple(_last(phoneme_units(said, lang)))
+
+
+def _last(units: Sequence[str]) -> list[str]:
+    return _groups(units)[-1]

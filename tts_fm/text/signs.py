@@ -1,0 +1,107 @@
+"""Signs that stand between words, said in words: & @ % + = § -> and the operators of mathematics and of code.
+
+`speak_operators` comes before numbers are read (>= <= != == && || ** ^n, minus between numbers); `speak_signs`
+after, and turns dashes into commas. Marks that only set type (* _ ~ ^) are silent.
+"""
+
+from __future__ import annotations
+
+import re
+
+_SIGNS = {
+    "&": "and", "@": "at", "%": "percent", "‰": "per mille", "+": "plus", "=": "equals", "§": "section",
+    "¶": "paragraph",
+    "×": "times", "÷": "divided by", "±": "plus or minus", "∓": "minus or plus", "≈": "approximately",
+    "≠": "is not equal to",
+    "≤": "less than or equal to", "≥": "greater than or equal to", "∞": "infinity", "√": "square root of",
+    "∛": "cube root of",
+    "∑": "the sum of", "∏": "the product of", "∫": "the integral of", "∂": "partial", "∇": "nabla", "∆": "delta",
+    "°": "degrees",
+    "∝": "is proportional to", "≡": "is equivalent to", "≪": "is much less than", "≫": "is much greater than",
+    "∀": "for all",
+    "∃": "there exists", "∈": "in", "∉": "not in", "⊂": "is a subset of", "⊆": "is a subset of", "∪": "union",
+    "∩": "intersection",
+    "∧": "and", "∨": "or", "¬": "not", "∅": "the empty set", "∴": "therefore", "∵": "because", "∼": "about",
+    "⊥": "perpendicular to",
+    "∥": "parallel to", "∠": "angle", "⇔": "if and only if", "↔": "if and only if", "⋅": "times", "∘": "of",
+    "$": "dollar", "£": "pound", "€": "euro", "¥": "yen", "¢": "cent", "₹": "rupee", "₿": "bitcoin", "−": "minus",
+    "Ω": "ohm",
+    "₺": "lira", "₪": "shekel", "₴": "hryvnia", "₽": "ruble", "₩": "won", "₫": "dong", "₱": "peso", "₦": "naira",
+    "฿": "baht",
+    "₸": "tenge", "\\": "backslash", "♯": "sharp", "♭": "flat", "♀": "female", "♂": "male", "†": " ", "‡": " ",
+}  # fmt: skip
+_SIGN = re.compile("|".join(map(re.escape, _SIGNS)))
+_GREEK = dict(
+    zip(
+        "αβγδεζηθικλμνξοπρστυφχψωςϕϵ",
+        "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon "
+        "phi chi psi "
+        "omega sigma phi epsilon".split(),
+        strict=True,
+    )
+)
+_GREEK_LETTER = re.compile(r"(?<![\u0370-\u03ff\u1f00-\u1fff])[\u0391-\u03c9ϕϵ](?![\u0370-\u03ff\u1f00-\u1fff])")
+_TERM = r"[\w)°!\]]"
+_OPERATORS = [
+    (re.compile(r" ?(?:>=|≥|⩾) ?"), " greater than or equal to "),
+    (re.compile(r" ?(?:<=|≤|⩽)(?!>) ?"), " less than or equal to "),
+    (re.compile(r" ?(?:!==?|≠|<>)(?=[ \w\"'(.-]) ?(?=\S)"), " is not equal to "),
+    (re.compile(r"(?<=[\w)\]\"']) ?={2,3} ?(?=[\w(\"'-])"), " equals "),
+    (re.compile(r" ?&& ?"), " and "),
+    (re.compile(r"(?<=[ (])!(?=[a-z(])"), "not "),
+    (re.compile(r"(?<=[\w)]) ?\|\| ?(?=[\w(!])"), " or "),
+    (re.compile(r"(?<=[\w)]) ?\*\* ?(?=[\w(-])"), "^"),
+    (re.compile(r"(?<=[0-9a-zA-Z)])\^\(?(?P<n>[a-zA-Z])\)?(?!\w)"), r" to the \g<n> "),
+    (re.compile(r"(?<=[0-9a-zA-Z)])\^\((?P<n>[^()\n]{1,40})\)"), r" to the power of \g<n> "),
+    (re.compile(r"(?<=[a-zA-Z)])\^(?P<n>\+|-)(?!\w)"), r" \g<n> "),
+    (re.compile(r"(?<=[0-9]) / (?=[0-9])|(?<=[\w)]) ÷ (?=[\w(])|(?<=\b[a-z]) ?/ ?(?=[a-z] ?=)"), " divided by "),
+    (re.compile(r"(?<=[0-9])-(?=[0-9]{1,9}(?:\.[0-9]{1,9})? ?=)"), " minus "),
+    (
+        re.compile(
+            r"(?<=\b[a-zA-Z]) [-−] (?=[a-zA-Z0-9](?:[ )=,.]|$))|(?<=\b[a-zA-Z] )[-−](?= [0-9])"
+            r"|(?<=[0-9] )[-−](?= [a-zA-Z](?:[ )=,.]|$))"
+        ),
+        " minus ",
+    ),
+    (re.compile(r"(?<=\w) ?<{2} ?(?=\w)"), " is much less than "),
+    (re.compile(r"(?<!\w)<(?=[$£€]?\.?[0-9])"), " less than "),
+    (re.compile(r"(?<![-=\w])>(?=[$£€]?\.?[0-9])"), " more than "),
+    (re.compile(r"(?<!\w)#(?=[0-9])"), "number "),
+    (re.compile(r"(?<=\b[0-9])!(?= ?=)|(?<=\bn)!(?= ?[=/)])"), " factorial "),
+]
+_RULES = [
+    (re.compile(r"\bC\+\+"), "C plus plus"),
+    (re.compile(r"\b([A-G])#(?!\w)"), r"\1 sharp"),
+    (re.compile(r"§§ ?"), "sections "),
+    (re.compile(r"(?<!\w)[:;]['-]?[)(DP](?!\w)"), " "),
+    (re.compile(r"(?<= )/ "), ", "),
+    (re.compile(r"#(?=[^\W_])"), " hashtag "),
+    (re.compile(r"#"), " hash "),
+    (re.compile(r"&c\.?(?!\w)"), "et cetera"),
+    (re.compile(r"\*{1,3}|(?<!\w)_{1,3}|_{1,3}(?!\w)|~~"), " "),
+    (re.compile(r"<-{1,4}>?|(?<!-)-{1,4}>|(?<!=)={1,4}>|[→⇒⟶]"), ", "),
+    (re.compile(r"~ ?(?=\w)"), " about "),
+    (re.compile(r"(?<=\w) < (?=\w)"), " less than "),
+    (re.compile(r"(?<=\w) > (?=\w)"), " greater than "),
+    (re.compile(r"[<>|/_^~]"), " "),
+    (re.compile(r" ?—+ ?| ?–+ ?| ?-{2,} ?| -(?= )|(?<=\w)- | -(?=\w)"), ", "),
+    (re.compile(r"[•‣·]"), ", "),
+]
+
+
+def speak_operators(text: str) -> str:
+    """`text` with operators of two signs, powers and comparisons in words. Linear in time."""
+    if not re.search(r"[<>=&|*^/#!÷≥≤≠−-]", text):
+        return text
+    for pattern, said in _OPERATORS:
+        text = pattern.sub(said, text)
+    return text
+
+
+def speak_signs(text: str) -> str:
+    """`text` without signs: said, turned into a comma, or silent. Linear in time."""
+    for pattern, said in _RULES:
+        text = pattern.sub(said, text)
+    if not text.isascii():
+        text = _GREEK_LETTER.sub(lambda match: f" {_GREEK.get(match.group().lower(), match.group())} ", text)
+    return _SIGN.sub(lambda match: f" {_SIGNS[match.group()]} ", text)
