@@ -16,6 +16,7 @@ from tts_fm.audio.mel import FRAMES_PER_SECOND, SAMPLE_RATE
 from tts_fm.engines import Utterance
 from tts_fm.settings import Settings
 from tts_fm.text.chunks import ChunkPlan
+from tts_fm.text.foreign import Foreign
 from tts_fm.text.word_times import Word
 from tts_fm.voices import Voice
 
@@ -56,6 +57,7 @@ class Chunk:
     unknown: dict[str, int]  # symbols of the text that the model does not have, with their counts
     forwards: int = 0  # of the network; a guided step counts as two
     pause: int = 0  # samples of silence that were asked for before it
+    foreign: tuple[Foreign, ...] = ()  # words in other letters
     compute_seconds: float = 0.0  # its share of the time that its batch took, and the time that it took alone
 
     @property

@@ -35,6 +35,7 @@ from tts_fm.engines.load import load_engine
 from tts_fm.jobs import Chunk, InOrder, Job, Timed, chunk_seed, fit_total, grouped
 from tts_fm.settings import Settings
 from tts_fm.text.chunks import ChunkPlan, Watch, each_chunk
+from tts_fm.text.foreign import Foreign, foreign_notes
 from tts_fm.text.pace import byte_ratio_frames
 from tts_fm.text.word_times import Word, word_times
 from tts_fm.voices import Voice, catalogue, get_voice
@@ -303,7 +304,8 @@ class TTS:
             ends = (np.minimum(np.cumsum(job.durations[1:]) * HOP, len(wave)) + pause) / SAMPLE_RATE
             words = word_times(job.plan.text, job.plan.units, ends[1:-1].tolist(), job.lang, first=float(ends[0]))
         unknown = dict(job.plan.unknown)
-        return Chunk(job.index, job.total, job.plan.text, wave, 0.0, words, mel, unknown, forwards, pause)
+        foreign = job.plan.foreign
+        return Chunk(job.index, job.total, job.plan.text, wave, 0.0, words, mel, unknown, forwards, pause, foreign)
 
 
 def shown(voice: Voice) -> bool:
@@ -318,13 +320,16 @@ def finish(job: Job, chunks: list[Chunk], seconds: float, wave: np.ndarray | Non
     wave = np.concatenate([chunk.wave for chunk in chunks]) if wave is None else wave
     forwards = sum(chunk.forwards for chunk in chunks)
     unknown = [symbol for chunk in chunks for symbol in chunk.unknown]
-    return Speech(wave, job.voice.name, job.settings, chunks, seconds, forwards, warnings_of(job.voice, unknown))
+    warnings = warnings_of(job.voice, unknown, [word for chunk in chunks for word in chunk.foreign])
+    return Speech(wave, job.voice.name, job.settings, chunks, seconds, forwards, warnings)
 
 
-def warnings_of(voice: Voice, unknown: Sequence[str]) -> list[str]:
-    """What the user should know of speech in this voice, with these symbols that the model does not have."""
+def warnings_of(voice: Voice, unknown: Sequence[str], foreign: Sequence[Foreign] = ()) -> list[str]:
+    """What the user should know of speech in this voice, with these symbols that the model does not have and these
+    words in other letters.
+    """
     left_out = [f"the model does not know {' '.join(sorted(set(unknown)))}; left out"] if unknown else []
-    return [*voice.warnings, *left_out]
+    return [*voice.warnings, *left_out, *foreign_notes(foreign)]
 
 
 def provenance(voice: str, settings: Settings) -> dict[str, str]:

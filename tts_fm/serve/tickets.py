@@ -91,7 +91,8 @@ def longest(jobs: list[Job]) -> float:
 def plan_summary(jobs: list[Job]) -> PlanSummary:
     """What is known of the answer once it is planned."""
     unknown = [symbol for job in jobs for symbol in job.plan.unknown]
-    return PlanSummary(len(jobs), jobs[0].settings, tuple(warnings_of(jobs[0].voice, unknown)))
+    foreign = [word for job in jobs for word in job.plan.foreign]
+    return PlanSummary(len(jobs), jobs[0].settings, tuple(warnings_of(jobs[0].voice, unknown, foreign)))
 
 
 def place(error: BaseException) -> str:

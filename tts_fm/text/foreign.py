@@ -55,6 +55,15 @@ class Foreign(NamedTuple):
         return _NAMES.get(self.lang, self.lang)
 
 
+def foreign_notes(words: Iterable[Foreign]) -> list[str]:
+    """One line for the user about foreign words; none where there are none."""
+    said = [f"{word.word[:40]} ({word.said_as})" for word in dict.fromkeys(words)]
+    if not said:
+        return []
+    shown = ", ".join(said[:6]) + (f" and {len(said) - 6} more" if len(said) > 6 else "")
+    return [f"words in other letters are said as near as this voice can: {shown}"]
+
+
 def split_foreign(text: str, lang: str) -> list[str | Foreign]:
     """`text`, to be said in `lang`, as stretches of its own language and foreign words (neighbours of one language are
     one). Nothing is lost."""

@@ -33,7 +33,7 @@ KINDS = ("heading", "paragraph", "item", "verse", "scene")
 NARROWEST, WIDEST = 30, 120  # columns that wrapped text has
 _BULLET = re.compile(r"(?:[-*+•‣·◦▪]|--|[–—](?= ))\s+(?=\S)")
 _NUMBERED = re.compile(r"(?:\(?[0-9]{1,3}[.)]|\(?[a-zA-Z][.)]|\([ivx]{1,5}\))\s+(?=\S)")
-_RULE = re.compile(r"(?:[*·•~#_=—–⁂❦☙❧◆◇○●§+.⁎∗-]\s*){1,60}")
+_RULE = re.compile(r"(?:[*·•~#_=—–⁂❦☙❧◆◇○●.⁎∗-]\s*){1,60}|(?:[§+]\s*){2,60}")
 _HAS_WORD = re.compile(r"[^\W_]\S*$|^\S*[^\W_]")
 _ENDS = re.compile(r"[.!?…:;。！？][\"'”’»)\]_*]{0,3}$")
 _OPENING = "\"'“‘«([{¿¡_*-–— "
