@@ -217,7 +217,7 @@ def _members(file: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
                 )
             tar.members.clear()  # type: ignore[attr-defined]  # else the headers of all members stay in memory
         padding = 0  # read on to the end of the compressed stream, where its checksum is
-        while block := tar.fileobj.read(BLOCK):  # type: ignore[union-attr]
+        while block := tar.fileobj.read(BLOCK):
             padding += len(block)
             if padding > MOST_PADDING:
                 raise ModelError(f"{file} goes on behind its end; it is not what it should be")

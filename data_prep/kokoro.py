@@ -253,10 +253,10 @@ def prepare_kokoro(
         raise ValueError(
             f"{failed} of {len(plan)} clips failed, more than the {most_dropped:.1%} allowed; no manifest was written"
         )
-    made = [done[clip.id] for clip in plan if clip.id in done]
-    write_manifest(out / "manifest.jsonl", made)
-    log.info("%s: %d clips, %.2f h", out / "manifest.jsonl", len(made), sum(u.seconds for u in made) / 3600)
-    return made
+    whole = [done[clip.id] for clip in plan if clip.id in done]
+    write_manifest(out / "manifest.jsonl", whole)
+    log.info("%s: %d clips, %.2f h", out / "manifest.jsonl", len(whole), sum(u.seconds for u in whole) / 3600)
+    return whole
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -117,7 +117,7 @@ def from_cut(cut: Any, text_field: str | None = None, lang: str = "en-us", audio
         text=" ".join(text.split()),
         speaker=said.speaker or "unknown",
         seconds=round(seconds, 6),
-        split=split,
+        split=str(split),
         lang=spoken,
         about=dict(custom.get("about") or {}),
         **times,

@@ -95,7 +95,8 @@ def find(
         raise ValueError(
             f"{corpus} holds no part of LibriTTS ({', '.join(PARTS)}); give the folder that holds LibriTTS/"
         )
-    candidates, dropped = [], Dropped()
+    candidates: list[Candidate] = []
+    dropped = Dropped()
     ending = ".original.txt" if original else ".normalized.txt"
     for part in wanted:
         before, split = len(candidates), SPLITS[part.split("-")[0]]

@@ -20,6 +20,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from tts_fm import files
 from tts_fm.data.manifest import Utterance, statistics, write_manifest
@@ -107,7 +108,7 @@ def judge(candidate: Candidate, limits: Limits) -> Judged:
     ):
         if wrong:
             return None, reason, f"{candidate.audio}: {seconds:.2f} s, {rate} Hz"
-    fields = {
+    fields: dict[str, Any] = {
         "id": candidate.id,
         "audio": candidate.audio,
         "speaker": candidate.speaker,
@@ -323,7 +324,7 @@ def add_prepare_options(parser: argparse.ArgumentParser, longest: float = 30.0) 
     )
 
 
-def prepare_options(args: argparse.Namespace, **limits: int | None) -> dict:
+def prepare_options(args: argparse.Namespace, **limits: Any) -> dict[str, Any]:
     """The keyword arguments of `prepare` that the options of `add_prepare_options` stand for."""
     chosen = Limits(shortest=args.shortest, longest=args.longest, decode=not args.headers_only, **limits)
     return {"limits": chosen, "most_dropped": args.most_dropped, "jobs": args.jobs, "engine": args.engine}

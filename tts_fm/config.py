@@ -163,7 +163,7 @@ def check_ranges(config: Any, ranges: Ranges) -> None:
     """Raise ValueError, naming field, value and what works, for a field of the wrong type or out of its range."""
     for field in dataclasses.fields(config):
         value, name = getattr(config, field.name), f"{type(config).__name__}.{field.name}"
-        wanted = type(field.default)
+        wanted: type = type(field.default)
         if wanted is bool:
             if not isinstance(value, bool):
                 raise ValueError(f"{name} must be true or false, got {value!r}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,7 @@ class Job(Utterance):
     total: int = 1  # chunks of the request
 
     @property
-    def batch_key(self) -> tuple:
+    def batch_key(self) -> tuple[Any, ...]:
         """What the jobs of one batch share: solver settings, padded shape, weights."""
         adapter = self.voice.adapter
         return self.settings.solver_key(), self.shape, "" if adapter is None else adapter.digest

@@ -16,6 +16,7 @@ import shutil
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def user_folder() -> Path:
     return (Path(home) if home else Path.home() / ".local" / "share" / "tts_fm") / "voices"
 
 
-def catalogue() -> dict[str, tuple[Path, dict]]:
+def catalogue() -> dict[str, tuple[Path, dict[str, Any]]]:
     """Every known voice: name -> (folder, entry). A user's voice hides a built-in one of the same name."""
     known = {}
     for folder in (BUILTIN, user_folder()):

@@ -26,6 +26,7 @@ import time
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -91,14 +92,16 @@ def speak_lists(lists: Path, out: Path, rest: list[str]) -> int:
     from tts_fm.cli import batch
     from tts_fm.cli import main as cli
 
+    names = vars(batch)
+    real: Any = names["load_tts"]
+    held: list[argparse.Namespace] = []
     load = cache(lambda: real(held[0]))
-    real, held = batch.load_tts, []
 
     def once(args: argparse.Namespace) -> object:
         held.append(args)
         return load()
 
-    batch.load_tts = once
+    names["load_tts"] = once
     worst = 0
     for form, format in FORMATS.items():
         (source,) = [

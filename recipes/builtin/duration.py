@@ -156,10 +156,8 @@ def measure(model: DurationModel, clips: Clips) -> dict[str, float]:
                     if origin is None
                     else clips.prompt(origin, int(5 * FRAMES_PER_SECOND), rng)
                 )
-                true.append(
-                    clips.frames[i]
-                    * (clips.rows[i]["speed"] / clips.rows[origin]["speed"] if name == "other_clip" else 1.0)
-                )
+                other = clips.rows[i if origin is None or name != "other_clip" else origin]
+                true.append(clips.frames[i] * (clips.rows[i]["speed"] / other["speed"]))
             ids, _, mel, lengths = pad([clips.ids[i] for i in chosen], true, prompts)
             for said, wanted in zip(model.durations(ids, mel, lengths=lengths).numpy(), true, strict=True):
                 said = said[: len(wanted)]

@@ -15,6 +15,7 @@ import math
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,7 @@ class Corpus:
         if prompt is None:
             return item
         before = self.utterance(prompt).mel
-        ids, durations = np.array([self.unknown, *item.ids]), np.array([len(before), *item.durations])
+        ids, durations = np.concatenate([[self.unknown], item.ids]), np.concatenate([[len(before)], item.durations])
         return TrainItem(np.concatenate([before, item.mel]), ids, durations, prompt=len(before))
 
     def utterance(self, number: int) -> TrainItem:
@@ -139,7 +140,9 @@ def main() -> None:
         equalise=args.equalise,
     )
     if args.as_spoken:
-        spoken = dict(prompt_first=0.8, prompt_text_drop=0.9, turned=0.75, revoice=0.5, drop_audio=0.05, drop_both=0.05)
+        spoken: dict[str, Any] = dict(
+            prompt_first=0.8, prompt_text_drop=0.9, turned=0.75, revoice=0.5, drop_audio=0.05, drop_both=0.05
+        )
         config = dataclasses.replace(config, **spoken)
     model_settings = model_config(len(vocab))
     settings = {"model": dataclasses.asdict(model_settings), "train": dataclasses.asdict(config), "vocab": vocab}

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,7 +58,8 @@ def train(
         torch.set_rng_state(state.get("rng", torch.get_rng_state()))
         step, used = state["step"], state["used"]
         log.info("going on from step %d", step)
-    began, recent = time.time() - used, []
+    began = time.time() - used
+    recent: list[Any] = []
     while True:
         used = time.time() - began
         done = max(step / args.steps, used / (60 * args.minutes))

@@ -28,7 +28,8 @@ from torch import Tensor
 
 from tts_fm.checkpoint import load_flow_model, save_flow_model
 from tts_fm.flow.straighten import along, lesson_loss, reflow, rollout_loss, split, u_shaped, walk
-from tts_fm.model.flow_model import Condition, FlowModel
+from tts_fm.model.condition import Condition
+from tts_fm.model.flow_model import FlowModel
 from tts_fm.synthesis import BUILTIN
 
 EDGES = (512, 768, 1024)  # frames that items are padded to

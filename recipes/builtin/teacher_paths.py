@@ -25,11 +25,12 @@ from torch import Tensor
 from tts_fm.audio.mel import FRAMES_PER_SECOND, SAMPLE_RATE, log_mel
 from tts_fm.audio.prompt import check_reference
 from tts_fm.checkpoint import load_flow_model
+from tts_fm.engines.torch import quick_bf16
 from tts_fm.flow.coupling import seeded_pairs
 from tts_fm.flow.times import f5_grid
 from tts_fm.model.duration import DurationModel, load_duration_model
 from tts_fm.model.flow_model import FlowModel
-from tts_fm.synthesis import BUILTIN, EDGE_SILENCE, LEAD, quick_bf16
+from tts_fm.synthesis import BUILTIN, EDGE_SILENCE, LEAD
 
 LONGEST = 1024  # frames of prompt and speech
 
@@ -83,7 +84,7 @@ def draw_condition(
             wave = check_reference(wave, rate=SAMPLE_RATE).wave
         except ValueError:  # next to no speech in it
             continue
-        prompt = log_mel(torch.from_numpy(wave)[None])[0]
+        prompt = torch.from_numpy(log_mel(wave))
         prompt = prompt[: len(prompt) // 2 * 2]
         ids = [vocab["<sil>"], *(vocab[unit] for unit in spoken["units"]), vocab["<sil>"]]
         frames = durations.durations(torch.tensor([ids]), prompt[None])[0].tolist()

@@ -19,6 +19,7 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -239,7 +240,7 @@ def main() -> None:
         ema, step = state["ema"], state["step"]
 
     def save() -> None:
-        parts = {"model": model, "adversary": adversary, "g_opt": g_opt, "d_opt": d_opt}
+        parts: dict[str, Any] = {"model": model, "adversary": adversary, "g_opt": g_opt, "d_opt": d_opt}
         files.write_state(last, {key: part.state_dict() for key, part in parts.items()} | {"ema": ema, "step": step})
 
     log, begin, clock = (args.out / "log.jsonl").open("a"), time.time(), time.time()

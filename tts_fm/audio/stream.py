@@ -64,7 +64,7 @@ class AudioStream:
         if format not in FORMATS:
             raise ValueError(f"unknown audio format {format!r}; one of {', '.join(FORMATS)} works")
         self.format, self.metadata, self.expected, self.rate = format, metadata or {}, samples, rate
-        self.path = None if hasattr(target, "write") else Path(target)  # type: ignore[arg-type]
+        self.path = None if hasattr(target, "write") else Path(target)
         self.part = None if self.path is None else files.part_of(self.path)
         self._target: Any = target if self.path is None else None
         self._file: Any = None  # what bytes go to

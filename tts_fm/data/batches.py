@@ -37,8 +37,10 @@ class TrainItem:
 class Items(Protocol):
     """What the trainer reads: lengths up front, items on demand."""
 
-    frames: Sequence[int]
-    unknown: int | None  # the symbol that stands for "speech without a transcript"; None where the text form has none
+    @property
+    def frames(self) -> Sequence[int]: ...
+    @property
+    def unknown(self) -> int | None: ...  # the symbol for "speech without a transcript"; None where there is none
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> TrainItem: ...

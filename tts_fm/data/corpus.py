@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -67,7 +68,7 @@ class ManifestItems:
         utterances: Sequence[Utterance],
         folder: str | os.PathLike[str],
         vocab: Sequence[str],
-        tokenizer: dict | None = None,
+        tokenizer: dict[str, Any] | None = None,
         aligned: bool = False,
         patch: int = 1,
     ) -> None:

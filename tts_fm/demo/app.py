@@ -78,7 +78,7 @@ def build(service: Service) -> gr.Blocks:
     return page.queue(max_size=service.limits.queue, default_concurrency_limit=1)
 
 
-def launch_options(service: Service) -> dict:
+def launch_options(service: Service) -> dict[str, Any]:
     """What every launch of the page has in common."""
     return {
         "max_file_size": service.limits.upload_bytes,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from PIL import ImageDraw
     from PIL.Image import Image
 
     from tts_fm.text.word_times import Word
@@ -59,7 +60,7 @@ def speech_picture(
     return picture
 
 
-def _draw_wave(draw, wave: np.ndarray, width: int, height: int) -> None:
+def _draw_wave(draw: ImageDraw.ImageDraw, wave: np.ndarray, width: int, height: int) -> None:
     """The extremes of every pixel column."""
     middle = height / 2
     draw.line([(0, middle), (width, middle)], fill=GRID)
@@ -72,7 +73,9 @@ def _draw_wave(draw, wave: np.ndarray, width: int, height: int) -> None:
             draw.line([(x, middle - float(part.max()) * middle), (x, middle - float(part.min()) * middle)], fill=WAVE)
 
 
-def _draw_axis(draw, seconds: float, words: Sequence[Word], width: int, top: int, height: int) -> None:
+def _draw_axis(
+    draw: ImageDraw.ImageDraw, seconds: float, words: Sequence[Word], width: int, top: int, height: int
+) -> None:
     """Ticks with seconds, and those words that have room."""
     from PIL import ImageFont
 

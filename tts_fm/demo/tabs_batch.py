@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,18 @@ import gradio as gr
 from tts_fm.demo.commands import LIST_TYPES, read_turns
 from tts_fm.demo.figures import table
 from tts_fm.demo.service import Service, until_stopped
-from tts_fm.demo.widgets import CONSENT, Meter, go_and_stop, good, sampling_inputs, status, voice_inputs, who, wire
+from tts_fm.demo.widgets import (
+    CONSENT,
+    Meter,
+    Updates,
+    go_and_stop,
+    good,
+    sampling_inputs,
+    status,
+    voice_inputs,
+    who,
+    wire,
+)
 from tts_fm.settings import offered
 from tts_fm.text.subtitles import subtitles
 
@@ -65,7 +75,7 @@ def handler(service: Service) -> Any:
         values: dict[str, Any],
         request: gr.Request,
         progress: Any = gr.Progress(),  # noqa: B008
-    ) -> Iterator[tuple]:
+    ) -> Updates:
         with service.running(who(request, "batch"), Meter(progress)) as run:
             if not upload:
                 raise ValueError("there is no list yet: upload a .txt file with a line for each utterance")

@@ -4,7 +4,6 @@ steps to listen to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
@@ -16,6 +15,7 @@ from tts_fm.demo.service import Moment, Service, Take, until_stopped
 from tts_fm.demo.widgets import (
     CONSENT,
     Meter,
+    Updates,
     go_and_stop,
     good,
     picture,
@@ -134,7 +134,7 @@ def handlers(service: Service) -> tuple[Any, Any, Any, Any]:
         values: dict[str, Any],
         request: gr.Request,
         progress: Any = gr.Progress(),  # noqa: B008
-    ) -> Iterator[tuple]:
+    ) -> Updates:
         with service.running(who(request, "clone"), Meter(progress)) as run:
             chosen = service.settings(**values)
             asked = service.request(text, service.voice(voice, recording, transcript), chosen)
@@ -146,13 +146,13 @@ def handlers(service: Service) -> tuple[Any, Any, Any, Any]:
             line = command_line(text, voice, chosen, transcript if voice == OWN else None, service.shown_model)
             yield show(service, take, line, note)
 
-    def repeat(take: Take | None, number: float, request: gr.Request, progress: Any = gr.Progress()) -> Iterator[tuple]:  # noqa: B008
+    def repeat(take: Take | None, number: float, request: gr.Request, progress: Any = gr.Progress()) -> Updates:  # noqa: B008
         with service.running(who(request, "more"), Meter(progress)) as run:
             seed = service.again(take, number, run)
             assert take is not None
             yield show(service, take, None, f"Chunk {int(number)} was spoken again with seed {seed}. ")
 
-    def hear(take: Take | None, number: float, request: gr.Request, progress: Any = gr.Progress()) -> Iterator[tuple]:  # noqa: B008
+    def hear(take: Take | None, number: float, request: gr.Request, progress: Any = gr.Progress()) -> Updates:  # noqa: B008
         with service.running(who(request, "more"), Meter(progress)) as run:
             found = service.moments(take, number, run)
         names = [moment_name(m, found) for m in found]
@@ -172,7 +172,7 @@ def handlers(service: Service) -> tuple[Any, Any, Any, Any]:
     return speak, repeat, hear, pick
 
 
-def show(service: Service, take: Take, command: str | None, note: str) -> tuple:
+def show(service: Service, take: Take, command: str | None, note: str) -> tuple[Any, ...]:
     """All outputs of a finished take."""
     speech = service.finish(take)
     folder = service.place()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
@@ -14,6 +13,7 @@ from tts_fm.demo.service import Service
 from tts_fm.demo.widgets import (
     CONSENT,
     Meter,
+    Updates,
     go_and_stop,
     good,
     picture,
@@ -83,7 +83,7 @@ def handler(service: Service) -> Any:
         values: dict[str, Any],
         request: gr.Request,
         progress: Any = gr.Progress(),  # noqa: B008
-    ) -> Iterator[tuple]:
+    ) -> Updates:
         with service.running(who(request, "edit"), Meter(progress)) as run:
             chosen = service.settings(**values)
             edited = service.edit(recording, text, new_text, chosen, run)
@@ -92,7 +92,7 @@ def handler(service: Service) -> Any:
     return change
 
 
-def show(service: Service, edited: Edited, recording: str, command: str) -> tuple:
+def show(service: Service, edited: Edited, recording: str, command: str) -> tuple[Any, ...]:
     """All outputs of a finished edit."""
     path = service.place() / "edited.wav"
     edited.save(path)

@@ -4,7 +4,6 @@ recordings.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +14,18 @@ from tts_fm.audio.mel import SAMPLE_RATE
 from tts_fm.demo.commands import OWN, Turn, parse_script
 from tts_fm.demo.figures import table
 from tts_fm.demo.service import Service, until_stopped
-from tts_fm.demo.widgets import CONSENT, Meter, go_and_stop, good, recording_input, sampling_inputs, status, who, wire
+from tts_fm.demo.widgets import (
+    CONSENT,
+    Meter,
+    Updates,
+    go_and_stop,
+    good,
+    recording_input,
+    sampling_inputs,
+    status,
+    who,
+    wire,
+)
 from tts_fm.jobs import moved
 from tts_fm.synthesis import Speech
 from tts_fm.text.subtitles import subtitles as subtitle_text
@@ -100,7 +110,7 @@ def handler(service: Service) -> Any:
         values: dict[str, Any],
         request: gr.Request,
         progress: Any = gr.Progress(),  # noqa: B008
-    ) -> Iterator[tuple]:
+    ) -> Updates:
         with service.running(who(request, "script"), Meter(progress)) as run:
             chosen = service.settings(**values)
             if chosen.duration is not None:
@@ -143,7 +153,7 @@ def voice_of(service: Service, name: str | None, given: dict[str, tuple[str | No
     return service.voice(name or names[0])
 
 
-def show(service: Service, turns: list[Turn], done: dict[int, Speech], pause: float) -> tuple:
+def show(service: Service, turns: list[Turn], done: dict[int, Speech], pause: float) -> tuple[Any, ...]:
     """Join the turns that are done, in order."""
     waves, rows, chunks, at, notes = [], [], [], 0.0, set()
     for number in sorted(done):

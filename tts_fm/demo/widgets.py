@@ -17,6 +17,7 @@ from tts_fm.demo.service import LIMITS, Cancelled, Service
 from tts_fm.errors import TtsFmError
 from tts_fm.settings import Setting, Settings, as_text, offered
 
+Updates = Iterator[tuple[Any, ...]]  # values for all outputs of a page, again and again
 CONSENT = (
     "Clone only your own voice, or that of somebody who agreed. Say that it is generated wherever you use it: every "
     "file carries a note "
@@ -154,7 +155,7 @@ def wire(
     tab: str,
     triggers: list[Any],
     stop: gr.Button | None,
-    work: Callable[..., Iterator[tuple]],
+    work: Callable[..., Updates],
     inputs: list[Any],
     outputs: list[Any],
     shown_on: Any,
@@ -191,7 +192,7 @@ def wire(
         stop.click(halt, None, line, queue=False, api_visibility="private", show_progress="hidden")
 
 
-def guarded(work: Callable[..., Iterator[tuple]], outputs: int, tab: str) -> Callable[..., Iterator[tuple]]:
+def guarded(work: Callable[..., Updates], outputs: int, tab: str) -> Callable[..., Updates]:
     """Work whose first output is the status line: what went wrong is told there and in a message, and nothing else
     changes.
 
@@ -202,7 +203,7 @@ def guarded(work: Callable[..., Iterator[tuple]], outputs: int, tab: str) -> Cal
     at = next((i for i, parameter in enumerate(own) if parameter.name == "values"), None)
     names = [] if at is None else setting_names(tab)
 
-    def run(*args: Any) -> Iterator[tuple]:
+    def run(*args: Any) -> Updates:
         rest = [gr.skip()] * (outputs - 1)
         if at is not None:
             values = dict(zip(names, args[at : at + len(names)], strict=True))

@@ -183,7 +183,7 @@ class Times(nn.Module):
         self.net = net
 
     def forward(self, t: Tensor, until: Tensor | None = None) -> Any:
-        found = self.net.modulations(t) if until is None else self.net.modulations(t, until)  # type: ignore[call-arg]
+        found = self.net.modulations(t) if until is None else self.net.modulations(t, until)
         if isinstance(self.net, UNetT):
             return found[0]
         *blocks, end = found

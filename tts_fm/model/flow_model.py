@@ -117,7 +117,7 @@ class FlowModel(nn.Module):
         how = dict(path=self.path, times=times, coupling=coupling, weighting=weighting)
         return cfm_loss(velocity, x1, hidden & mask, generator, **how)  # type: ignore[arg-type]
 
-    def forward(self, *args, **kwargs) -> Loss:
+    def forward(self, *args: Any, **kwargs: Any) -> Loss:
         """`loss`: what a distributed wrapper calls."""
         return self.loss(*args, **kwargs)
 
@@ -159,7 +159,7 @@ class FlowModel(nn.Module):
         cond: Tensor | None = None,
         text: Text | None = None,
         frames: int | Sequence[int] | Tensor | None = None,
-        **options,
+        **options: Any,
     ) -> Tensor:
         """Speak: solve from noise to mel. See sample.sample for every option."""
         from tts_fm.model.sample import sample

@@ -9,7 +9,7 @@ rotary angles and time embeddings are float32 whatever the dtype of the model.
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -108,7 +108,7 @@ class Part(nn.Module):
 
     def forward(self, *inputs: Any) -> Tensor:
         if self.recompute and torch.is_grad_enabled():
-            return cast(Tensor, checkpoint(self.compute, *inputs, use_reentrant=False))
+            return checkpoint(self.compute, *inputs, use_reentrant=False)
         return self.compute(*inputs)
 
 

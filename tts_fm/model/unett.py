@@ -8,7 +8,7 @@ which of the two it holds.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -53,7 +53,7 @@ class Layer(nn.ModuleList):
 
     def forward(self, h: Tensor, early: Tensor | None, angles: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
         """h (B, P, D) and, in the second half, what entered the matching layer of the first -> (B, P, D)."""
-        skip, attn_norm, attn, ff_norm, ff = cast(list[Any], list(self))
+        skip, attn_norm, attn, ff_norm, ff = list(self)
         if early is not None:
             h = skip(torch.cat([h, early], dim=-1))
         h = h + attn(attn_norm(h), angles, mask)

@@ -131,7 +131,7 @@ class Trainer:
             stack.enter_context(self.alone())
             self.log = stack.enter_context(RunLog(self.folder, main, config.tensorboard))
             for part in (self.stop.listening(), bar, self.workers_end(), devices.precision(self.device, tf32=True)):
-                stack.enter_context(part)  # type: ignore[arg-type]
+                stack.enter_context(part)
             if config.deterministic:
                 stack.enter_context(devices.repeatable(self.device))
             self.batches = self.loader.stream(self.numbers(), config.workers, pin=self.device.type == "cuda")
