@@ -10,10 +10,9 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-import uvicorn
 from tiny_model import tiny_tts_folder
 
-from tts_fm.serve.run import ServeConfig, create_app, listen
+from tts_fm.serve.run import ServeConfig, create_app, listen, server
 from tts_fm.synthesis import TTS
 from tts_fm.voices import add_voice
 
@@ -59,7 +58,7 @@ class Running:
         self.scheduler, self.metrics = self.app.state.scheduler, self.app.state.metrics
         self.sock = listen(self.config)
         self.url = f"http://127.0.0.1:{self.sock.getsockname()[1]}"
-        self.server = uvicorn.Server(uvicorn.Config(self.app, log_config=None, access_log=False))
+        self.server = server(self.app)
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.sock]}, daemon=True)
 
     def __enter__(self):

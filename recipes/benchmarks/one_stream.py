@@ -132,21 +132,19 @@ def header(wav: bytes) -> str:
 @contextmanager
 def served(tts: TTS) -> Iterator[httpx.Client]:
     """A client of a server on a free port of this machine."""
-    import uvicorn
-
     from tts_fm.serve.config import ServeConfig
-    from tts_fm.serve.run import create_app, listen
+    from tts_fm.serve.run import create_app, listen, server
 
     config = ServeConfig(port=0)
     sock = listen(config)
-    server = uvicorn.Server(uvicorn.Config(create_app(tts, config), log_config=None, access_log=False))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
+    running = server(create_app(tts, config))
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [sock]}, daemon=True)
     thread.start()
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{sock.getsockname()[1]}", timeout=600) as client:
             yield client
     finally:
-        server.should_exit = True
+        running.should_exit = True
         thread.join(20)
         sock.close()
 

@@ -90,7 +90,14 @@ def build(tts: TTS, config: ServeConfig) -> FastAPI:
         title="tts_fm", version=__version__, description=about, lifespan=lifespan, docs_url=None, redoc_url=None
     )
     app.state.scheduler, app.state.metrics = scheduler, metrics
-    app.add_middleware(Guard, metrics=metrics, key=config.api_key, hosts=config.hosts, max_body=largest_body(config))
+    app.add_middleware(
+        Guard,
+        metrics=metrics,
+        key=config.api_key,
+        hosts=config.hosts,
+        max_body=largest_body(config),
+        max_requests=8 * config.max_queue + 64,
+    )
     _handle_errors(app)
     service = Service(tts, config, scheduler, metrics)
     only: dict[int | str, dict[str, Any]] = {code: ERRORS[code] for code in (401, 403)}
@@ -221,6 +228,8 @@ class Service:
             return Refusal(503, str(error), code="stopping", headers={"retry-after": "10"})
         if isinstance(error, ValueError):
             return Refusal(400, str(error), "input", "invalid_input")
+        if isinstance(error, asyncio.CancelledError):
+            return Refusal(503, "the server is shutting down", code="stopping", headers={"retry-after": "10"})
         if isinstance(error, streams.Gone):
             return Refusal(499, "the client went away")
         return None

@@ -41,13 +41,20 @@ def error_body(status: int, message: str, param: str | None = None, code: str | 
 
 class Guard:
     """See the module docstring. key: what `Authorization: Bearer` must carry, None = open; hosts: allowed Host names,
-    None = any.
+    None = any; max_requests: that are answered at once.
     """
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, key: str | None, hosts: tuple[str, ...] | None, max_body: int
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        key: str | None,
+        hosts: tuple[str, ...] | None,
+        max_body: int,
+        max_requests: int = 1024,
     ) -> None:
         self.app, self.metrics, self.hosts, self.max_body = app, metrics, hosts, max_body
+        self.max_requests, self._under_way = max_requests, 0
         self.key = None if key is None else hashlib.sha256(key.encode()).digest()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,7 +106,16 @@ class Guard:
             if body is None:
                 return
             receive = _replay(body, receive)
-        await self.app(scope, receive, send)
+        if self._under_way >= self.max_requests and scope["path"] not in OPEN:
+            await self._refuse(
+                send, 503, "too many requests at once; try again", code="overloaded", headers=[(b"retry-after", b"2")]
+            )
+            return
+        self._under_way += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self._under_way -= 1
 
     def _has_key(self, header: bytes) -> bool:
         scheme, _, given = header.partition(b" ")

@@ -25,6 +25,7 @@ from tts_fm.serve.config import ServeConfig
 from tts_fm.settings import Settings
 
 if TYPE_CHECKING:
+    import uvicorn
     from fastapi import FastAPI
 
     from tts_fm.synthesis import TTS
@@ -54,8 +55,6 @@ def serve(tts: TTS, config: ServeConfig, sock: socket.socket, tell: Callable[[st
     the address.
     """
     app = create_app(tts, config)
-    import uvicorn
-
     if config.public and config.api_key is None:
         log.warning(
             "anyone who can reach %s can use this server: set an API key (TTS_FM_API_KEY), or listen on 127.0.0.1",
@@ -64,16 +63,24 @@ def serve(tts: TTS, config: ServeConfig, sock: socket.socket, tell: Callable[[st
     host, port = sock.getsockname()[:2]
     if tell is not None:
         tell(f"listening on http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)")
-    options: dict[str, Any] = {
-        "log_config": None, "access_log": False, "server_header": False, "proxy_headers": False, "ws": "none",
-        "backlog": 256,
-        "timeout_graceful_shutdown": 30, "timeout_keep_alive": 30, "limit_concurrency": 8 * config.max_queue + 64,
-    }  # fmt: skip
     warm_up(app)
     try:
-        uvicorn.Server(uvicorn.Config(app, **options)).run(sockets=[sock])
+        server(app).run(sockets=[sock])
     finally:
         app.state.scheduler.stop()
+
+
+def server(app: FastAPI) -> uvicorn.Server:
+    """What answers for an application of create_app; see serve/connections.py."""
+    import uvicorn
+
+    from tts_fm.serve.connections import Door, Server
+
+    options: dict[str, Any] = {
+        "log_config": None, "access_log": False, "server_header": False, "proxy_headers": False, "ws": "none",
+        "backlog": 1024, "http": Door, "timeout_graceful_shutdown": 30, "timeout_keep_alive": 30,
+    }  # fmt: skip
+    return Server(uvicorn.Config(app, **options))
 
 
 def warm_up(app: FastAPI) -> None:
