@@ -9,6 +9,7 @@ clients that never finish their headers, or bodies, cannot keep out those who do
 from __future__ import annotations
 
 import asyncio
+import socket
 from types import FrameType
 from typing import Any
 
@@ -90,9 +91,8 @@ class Door(H11Protocol):
     def _probe(self) -> None:
         """A provisional answer: a client that waits ignores it, one that has gone makes the connection break."""
         if self._answering and not self.cycle.response_started and not self.transport.is_closing():
-            self.transport.write(
-                self.conn.send(h11.InformationalResponse(status_code=102, headers=[], reason=b"Processing")) or b""
-            )
+            sign = h11.InformationalResponse(status_code=102, headers=[], reason=b"Processing")
+            self.transport.write(self.conn.send(sign) or b"")
             self.loop.call_later(PROBE_SECONDS, self._probe)
 
 
@@ -104,3 +104,8 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self.force_exit = self.should_exit
         self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if self.force_exit:  # uvicorn leaves it out then, and complains that it was left out
+            await self.lifespan.shutdown()

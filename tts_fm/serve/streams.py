@@ -114,6 +114,8 @@ class Stream(Response):
             async for piece in self.pieces:
                 await patient({"type": "http.response.body", "body": piece, "more_body": True})
             await patient({"type": "http.response.body", "body": b"", "more_body": False})
+        except asyncio.CancelledError:
+            log.info("a stream was broken off, because the server ends")
         except (Gone, OSError, TimeoutError):
             log.info("a client went away before the end of its stream")
         except Exception as error:  # noqa: BLE001 - the status is sent already
