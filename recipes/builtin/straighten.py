@@ -149,6 +149,30 @@ def measure(model: FlowModel, batches: Batches, grid: Tensor, counts: tuple[int,
     return {k: round(model.config.mel_std * float(np.mean(v)) ** 0.5, 4) for k, v in found.items() if v}
 
 
+class Average:
+    """The trained weights, averaged over the steps; kept in a file beside last.pt."""
+
+    def __init__(self, model: FlowModel, decay: float, file: Path) -> None:
+        self.model, self.decay, self.file, self.count = model, decay, file, 0
+        self.weights = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+        if file.exists():
+            state = torch.load(file, weights_only=True)
+            self.weights, self.count = state["weights"], state["count"]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        decay = min(self.decay, (1 + self.count) / (10 + self.count))
+        for name, p in self.model.named_parameters():
+            if p.requires_grad:
+                self.weights[name].lerp_(p, 1 - decay)
+        self.count += 1
+
+    def save(self) -> None:
+        part = self.file.with_suffix(".part")
+        torch.save({"weights": self.weights, "count": self.count}, part)
+        part.replace(self.file)
+
+
 def parse_shares(text: str) -> dict[str, float]:
     return {part.split(":")[0]: float(part.split(":")[1]) for part in text.split(",")}
 
@@ -161,6 +185,7 @@ def main() -> None:
     parser.add_argument("--batch-frames", type=int, default=3072)
     parser.add_argument("--shares", type=parse_shares, default="1:0.2,2:0.5,4:0.15,any:0.15")
     parser.add_argument("--huber", type=float, default=0.0)
+    parser.add_argument("--ema", type=float, default=0.99, help="decay of the averaged weights, which are exported")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--eager", action="store_true", help="do not compile")
     args = parser.parse_args()
@@ -183,17 +208,27 @@ def main() -> None:
             shutil.copytree(args.teacher / part, folder / part, dirs_exist_ok=True)
     extra = {k: v for k, v in teacher.settings.items() if k not in ("model", "tokenizer", "sigma_min", "path")}
 
+    average = Average(model, args.ema, args.out / "average.pt")
+
+    def averaged() -> FlowModel:
+        copy = student_of(teacher)
+        copy.load_state_dict(model.state_dict() | average.weights)
+        return copy
+
     def save() -> None:
-        save_flow_model(folder, model, dtype=torch.float16, extra=extra)
+        average.save()
+        save_flow_model(folder, averaged(), dtype=torch.float16, extra=extra)
 
     def figures() -> dict[str, float]:
-        plain = student_of(teacher)
-        plain.load_state_dict(model.state_dict())
-        return measure(plain, valid, paths.grid, counts)
+        return measure(averaged(), valid, paths.grid, counts)
+
+    def lesson(step: int) -> Tensor:
+        average.update()  # with what the step before has left
+        return lessons(step)
 
     trained = [p for p in model.parameters() if p.requires_grad]
     logging.info("%d of %d parameters are trained", count(trained), count(model.parameters()))
-    loop.train(model, lessons, save, figures, args)
+    loop.train(model, lesson, save, figures, args)
 
 
 def count(parameters) -> int:
