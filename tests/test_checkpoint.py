@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -17,7 +18,8 @@ from tiny_model import tiny_flow
 
 from tts_fm.checkpoint import convert_pt, load_flow_model, save_flow_model
 from tts_fm.errors import ModelError
-from tts_fm.flow import OTPath, VEPath
+from tts_fm.files import digest
+from tts_fm.flow import FittedSolver, OTPath, VEPath, write_solvers
 
 GOLDEN = Path(__file__).parent / "golden"
 F5_VOCAB = json.loads((GOLDEN / "text.json").read_text())["vocab"]
@@ -224,3 +226,17 @@ def test_the_path_is_stored_and_read(tmp_path):
     # files from before there were paths
     break_config(tmp_path / "model", lambda s: (s["model"].pop("path"), s.update(sigma_min=1e-4)))
     assert load_flow_model(tmp_path / "model").path == OTPath(1e-4)
+
+
+def test_solvers_beside_the_weights_are_read_for_these_weights_only(tmp_path):
+    folder = tmp_path / "model"
+    save_flow_model(folder, tiny_flow())
+    about = {"model": digest(folder / "model.safetensors"), "cfg": 0.0}
+    solver = dataclasses.replace(FittedSolver.euler([0.0, 0.25, 1.0]), about=about)
+    (folder / "solver.json").write_text(write_solvers({2: solver}))
+    assert load_flow_model(folder).solvers == {2: solver}
+    other = dataclasses.replace(solver, about=about | {"model": "0" * 64})
+    for text, says in ((write_solvers({2: other}), "was fitted for model '000"), ("{}", "no fitted solvers")):
+        (folder / "solver.json").write_text(text)
+        with pytest.raises(ModelError, match=f"solver.json.*{says}"):
+            load_flow_model(folder)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from test_model_batch import tiny
+from tiny_model import tiny_flow
 
-from tts_fm.flow import f5_grid
+from tts_fm.flow import FittedSolver, f5_grid
 
 IDS = torch.tensor([[1, 4, 2, 7]])
 
@@ -153,3 +156,44 @@ def test_bad_input(model, cond, options, says):
 def test_aligned_needs_durations(cond):
     with pytest.raises(ValueError, match="durations"):
         tiny(text="aligned").sample(cond, IDS, 20, steps=1)
+
+
+def test_a_fitted_solver_speaks_like_the_solver_it_is(model, cond):
+    grid = f5_grid(3, -1.0)
+    model.solvers = {3: dataclasses.replace(FittedSolver.euler(grid), about={"cfg": 0.0})}
+    try:
+        fitted = model.sample(cond, IDS, 20, steps=3, method="fitted", cfg=0.0)
+        assert torch.equal(fitted, model.sample(cond, IDS, 20, steps=3, cfg=0.0))
+        with pytest.raises(ValueError, match="works with steps 3 of this model, not 4"):
+            model.sample(cond, IDS, 20, steps=4, method="fitted", cfg=0.0)
+        with pytest.raises(ValueError, match=r"fitted for cfg 0\.0, not 1\.5"):
+            model.sample(cond, IDS, 20, steps=3, method="fitted", cfg=1.5)
+    finally:
+        model.solvers = {}
+    with pytest.raises(ValueError, match=r"no solver was fitted.*solver\.json"):
+        model.sample(cond, IDS, 20, steps=3, method="fitted", cfg=0.0)
+
+
+def test_three_scales_are_joint_guidance(model, cond, monkeypatch):
+    """With the last two at 0 it is plain guidance, at four branches a step."""
+    steps = counted(monkeypatch, model.net, "forward")
+    joint = model.sample(cond, IDS, 20, steps=2, cfg=(1.5, 0.0, 0.0))
+    assert [len(call[0]) for call in steps] == [4, 4]
+    assert (joint - model.sample(cond, IDS, 20, steps=2, cfg=1.5)).abs().max() < 1e-3
+    assert (joint - model.sample(cond, IDS, 20, steps=2, cfg=(1.5, 1.0, 0.0))).abs().max() > 1e-2
+
+
+def test_a_voice_that_is_guided_first_only(model, cond, monkeypatch):
+    steps = counted(monkeypatch, model.net, "forward")
+    model.sample(cond, IDS, 20, grid=[0.0, 0.1, 0.5, 1.0], cfg=(1.0, 1.0), audio_interval=(0.0, 0.08))
+    assert [len(call[0]) for call in steps] == [2, 2, 2]  # full and null, then full and no_text
+
+
+@pytest.mark.parametrize("path", ["vp", "ve(0.05, 20)", "cosine"])
+def test_every_path_speaks_within_its_end(cond, path, monkeypatch):
+    model = tiny_flow(path=path).eval()
+    asked = counted(monkeypatch, model, "field")
+    times = torch.tensor([[10.0, 6.0, 2.0, 2.0]])
+    mel = model.sample(cond, IDS, 20, steps=4, cfg=0.0, durations=times, grid=[0.0, 0.5, 0.99, 0.999, 1.0])
+    assert torch.isfinite(mel).all()
+    assert max(float(call[1].max()) for call in asked) <= 0.999 * model.path.end + 1e-6

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from tts_fm.flow.fitted import FittedSolver
     from tts_fm.model.flow_model import FlowModel
 
 T = TypeVar("T")
@@ -40,6 +41,7 @@ PICKLES = (".pt", ".pth", ".ckpt")
 REMOTE = ("hf://", "http://", "https://")
 BLOCKS = {"dit": "transformer_blocks", "unett": "layers"}  # what the weights call them
 MODEL, CONFIG, VOCAB = "model.safetensors", "config.json", "vocab.txt"
+SOLVER = "solver.json"  # solvers that were fitted to this very model; a folder may do without
 # may be in a folder
 PARTS = ("vocoder/vocoder.safetensors", "vocoder/vocoder.json", "duration/model.safetensors", "duration/config.json")
 
@@ -168,7 +170,24 @@ def _load_folder(folder: Path, variant: str | None, vocab: Sequence[str] | str |
             f"the vocabulary has {len(symbols)} symbols but {folder / CONFIG} says that the model was built for "
             f"{config.vocab}"
         )
-    return _built(config, symbols, settings, shapes, folder / MODEL)
+    model = _built(config, symbols, settings, shapes, folder / MODEL)
+    model.solvers = fitted_solvers(folder)
+    return model
+
+
+def fitted_solvers(folder: Path) -> dict[int, FittedSolver]:
+    """The solvers in a model folder, by number of evaluations. ModelError where they were fitted to other weights."""
+    from tts_fm.flow.fitted import read_solvers
+
+    if not (folder / SOLVER).is_file():
+        return {}
+    try:
+        solvers = read_solvers((folder / SOLVER).read_text("utf-8"))
+        for solver in solvers.values():
+            solver.check_for(model=files.digest(folder / MODEL))
+    except (ValueError, OSError) as error:
+        raise ModelError(f"{folder / SOLVER}: {error}") from None
+    return solvers
 
 
 def _load_published(path: Path, variant: str | None, vocab: Sequence[str] | str | os.PathLike[str] | None) -> FlowModel:

@@ -21,10 +21,11 @@ from importlib.util import find_spec
 from typing import Any
 
 from tts_fm.errors import MissingDependency
-from tts_fm.flow.tables import ADAPTIVE, TABLES, f5_points
+from tts_fm.flow.tables import ADAPTIVE, FITTED, TABLES, f5_points
 
 # forwards of the velocity in one step; None = the solver chooses its steps itself
 METHODS: dict[str, int | None] = {name: len(table.weights) for name, table in TABLES.items()} | dict.fromkeys(ADAPTIVE)
+METHODS[FITTED] = 1
 EVERYWHERE = ("cli", "list", "server", "demo")  # and always Python
 KINDS = {int: "a whole number", float: "a number"}
 
@@ -246,6 +247,8 @@ class Settings:
             raise ValueError(f"cfg_interval is from, to: the second must not be smaller, got {low:g},{high:g}")
         if self.cfg_audio is not None and self.cfg_rescale:
             raise ValueError("cfg_rescale works with cfg alone; leave cfg_audio or cfg_rescale out")
+        if self.method == FITTED and self.grid is not None:
+            raise ValueError("method fitted has its own times; leave grid out")
         if self.method in ADAPTIVE and find_spec("torchdiffeq") is None:
             raise MissingDependency(f"method {self.method} needs: pip install 'tts-fm[ode]'; rk4 does without")
         return self
@@ -275,7 +278,7 @@ class Settings:
         if self.method in ADAPTIVE:
             return sum(map(self._branches, asked))
         grid = [_float32(t) for t in (self.grid or f5_points(self.steps or 1, self.sway))]
-        nodes = TABLES[self.method].nodes
+        nodes = TABLES["euler" if self.method == FITTED else self.method].nodes
         return sum(
             self._branches(_float32(start + node * (end - start)))
             for start, end in zip(grid, grid[1:], strict=False)

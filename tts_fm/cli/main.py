@@ -38,6 +38,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "eval": ("tts_fm.cli.eval", "measure a voice on a list: WER, speaker similarity, DNSMOS, real-time factor"),
     "align": ("tts_fm.cli.align", "put phone and word times into a manifest"),
     "export": ("tts_fm.cli.export", "write a model as graphs that run without torch"),
+    "score": ("tts_fm.cli.score", "find wrong transcripts: how well each text fits its recording"),
     "convert": ("tts_fm.cli.convert", "turn published .pt or vocoder weights into safetensors"),
     "demo": ("tts_fm.cli.demo", "open the demo in a browser"),
     "serve": ("tts_fm.cli.serve", "run an OpenAI-compatible speech server"),

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from .fitted import FittedSolver as FittedSolver
     from .fitted import RowFit as RowFit
     from .fitted import fit_rows as fit_rows
+    from .fitted import read_solvers as read_solvers
     from .fitted import refine as refine
+    from .fitted import write_solvers as write_solvers
     from .guidance import ClassifierGuidance as ClassifierGuidance
     from .guidance import cfg as cfg
     from .guidance import guided as guided
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
 
 NAMES = {
     "coupling": "couple independent minibatch_ot seeded_pairs",
-    "fitted": "FittedSolver RowFit fit_rows refine",
+    "fitted": "FittedSolver RowFit fit_rows read_solvers refine write_solvers",
     "guidance": "ClassifierGuidance cfg guided guided_joint guided_split",
     "likelihood": "flow_error log_likelihood",
     "loss": "Loss cfm_loss",

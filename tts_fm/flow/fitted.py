@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from .solvers import OnStep, Settled, Velocity, checked_grid
-from .tables import TABLES
+from .tables import FITTED, TABLES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -149,6 +149,31 @@ class FittedSolver:
                     f"this solver was fitted for {key} {self.about.get(key)!r}, not {value!r}; fit another, or use a "
                     "method that knows no model"
                 )
+
+
+def read_solvers(text: str) -> dict[int, FittedSolver]:
+    """A list of solvers as `write_solvers` makes it, by number of evaluations; ValueError for anything else."""
+    try:
+        solvers = [FittedSolver.from_json(json.dumps(each)) for each in json.loads(text)["solvers"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"these are no fitted solvers: {error}") from None
+    return {len(solver): solver for solver in solvers}
+
+
+def write_solvers(solvers: Mapping[int, FittedSolver]) -> str:
+    """Text that `read_solvers` reads."""
+    return json.dumps({"solvers": [json.loads(solvers[n].to_json()) for n in sorted(solvers)]}, indent=1) + "\n"
+
+
+def chosen(solvers: Mapping[int, FittedSolver], steps: int, **wanted: Any) -> FittedSolver:
+    """The solver of so many evaluations, fitted for `wanted`; ValueError says which there are."""
+    if not solvers:
+        raise ValueError(f"no solver was fitted to this model: method {FITTED} needs a solver.json beside it")
+    if steps not in solvers:
+        known = ", ".join(map(str, sorted(solvers)))
+        raise ValueError(f"method {FITTED} works with steps {known} of this model, not {steps}")
+    solvers[steps].check_for(**wanted)
+    return solvers[steps]
 
 
 def fit_rows(

@@ -18,6 +18,7 @@ from .path import OTPath, Path, Velocity
 from .solvers import solve
 from .tables import ADAPTIVE
 
+OnStep = Callable[[int, Tensor, Tensor], object]
 LARGEST_EXACT = 512  # coordinates of an item up to which the exact divergence is offered
 
 
@@ -30,6 +31,7 @@ def log_likelihood(
     mask: Tensor | None = None,
     exact: bool = False,
     seed: int | Sequence[int] = 0,
+    on_step: OnStep | None = None,
 ) -> Tensor:
     """log p(x1) under the flow of `velocity`: (B, T, D) -> (B,) nats over the real frames, in at least float32.
 
@@ -39,8 +41,9 @@ def log_likelihood(
     other frames stand still at their value in x1 and have no part in prior or divergence. exact: the trace by one
     backward pass for each of up to 512 coordinates; else Hutchinson's estimate. seed: one number, or one an item, of
     the signs e; the same for an item whatever its padding and neighbours, so that differences between two conditions
-    share e. ValueError: a guided field (its solution is no density of the model), an adaptive solver (its error norm
-    would mix items and padding), exact for too many coordinates.
+    share e. on_step(i, x (B, T, D), t (B,)): the states, from the data back to the noise. ValueError: a guided field
+    (its solution is no density of the model), an adaptive solver (its error norm would mix items and padding), exact
+    for too many coordinates.
     """
     path = path or OTPath()
     if getattr(velocity, "guided", False):
@@ -70,7 +73,13 @@ def log_likelihood(
         return -path.end * torch.cat([v.detach().flatten(1), divergence.detach()[:, None]], dim=1)
 
     state = torch.cat([x1.flatten(1), x1.new_zeros(len(x1), 1)], dim=1)
-    state = solve(backward, state, torch.linspace(0, 1, steps + 1), method)
+
+    def seen(i: int, state: Tensor, s: Tensor, _: Tensor) -> None:
+        if on_step is not None:
+            on_step(i, state[:, :-1].reshape(x1.shape), path.end * (1 - s))
+
+    state = solve(backward, state, torch.linspace(0, 1, steps + 1), method, seen)
+    seen(steps, state, torch.ones(len(x1)), state)
     return prior(state[:, :-1].reshape(x1.shape), path, real) + state[:, -1]
 
 

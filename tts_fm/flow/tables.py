@@ -31,6 +31,7 @@ TABLES: dict[str, Table] = {
     "rk4_classic": Table((0.0, 0.5, 0.5, 1.0), ((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), (1 / 6, 1 / 3, 1 / 3, 1 / 6)),
 }
 ADAPTIVE = ("dopri5",)  # solvers that choose their own steps
+FITTED = "fitted"  # a solver that was fitted to the model (fitted.py), one evaluation a step
 
 # Empirically pruned knots in 1/32 by number of steps (Fast F5-TTS, arXiv 2505.19931); other step counts have no table.
 EPSS_KNOTS: dict[int, tuple[int, ...]] = {

@@ -44,6 +44,7 @@ class Sampled(Protocol):
     net: Any
     path: Any
     config: Any
+    solvers: Any
 
     @property
     def device(self) -> torch.device: ...

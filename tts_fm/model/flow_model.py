@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from tts_fm.audio.mel import N_MELS
 from tts_fm.config import ModelConfig
+from tts_fm.flow.fitted import FittedSolver
 from tts_fm.flow.loss import Loss, cfm_loss
 from tts_fm.flow.path import make_path
 from tts_fm.model.condition import Condition, Text
@@ -44,6 +45,7 @@ class FlowModel(nn.Module):
             raise ValueError(f"unknown backbone {config.backbone!r}; one of {', '.join(NETWORKS)}")
         self.config, self.vocab, self.path = config, vocab, make_path(config.path)
         self.tokenizer_settings = {"name": "char"} if tokenizer is None else tokenizer
+        self.solvers: dict[int, FittedSolver] = {}  # fitted to these weights, by number of evaluations
         self.settings: dict[str, Any] = {}  # what the checkpoint's config.json held
         self.net: DiT | UNetT = NETWORKS[config.backbone](config)
 

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from tts_fm.audio.mel import N_MELS
 from tts_fm.flow.coupling import seeded_pairs
+from tts_fm.flow.fitted import chosen
 from tts_fm.flow.guidance import Scale, guided, guided_joint, guided_split
 from tts_fm.flow.solvers import asked_times, solve
+from tts_fm.flow.tables import FITTED
 from tts_fm.flow.times import f5_grid
 from tts_fm.model.condition import Condition, Sampled, Text
 
@@ -58,9 +60,10 @@ def sample(
     prompt's text first. frames: length of prompt and new speech together, for all or one an item; None = as long as
     cond. prompt_frames: the same for prompts of unlike length. given: (B, T) bool, which frames of cond are given, when
     it is not just the start (editing). steps, sway: F5's grid with EPSS where it has a table; grid: your own times
-    instead. method: see flow.solve; one step an interval. cfg: w in v + w (v - v_null), 0 is off; a pair is (text
-    scale, audio scale), three are those of flow.guided_joint. cfg_interval, cfg_rescale: as in flow.guided;
-    audio_interval: as in guided_split. noise: (B, T, 100) or (T, 100); else drawn for
+    instead. method: see flow.solve, or "fitted": the solver fitted to this model for so many steps. cfg: w in
+    v + w (v - v_null), 0 is off; a pair is (text scale, audio scale), three are those of flow.guided_joint.
+    cfg_interval, cfg_rescale: as in flow.guided; audio_interval: as in guided_split. noise: (B, T, 100) or (T, 100);
+    else drawn for
     each item on its own from seeds (default 0), or from generator in order. temperature: factor on the noise, as in
     Matcha-TTS (arXiv 2309.03199): below 1 smoother, less varied. pad_to: frames to pad all items to (default: the
     longest); an item that is always padded alike is the same to the last bit in bf16 too. durations: (B, N) mel frames
@@ -83,7 +86,11 @@ def sample(
         given = torch.arange(longest)[None] < prompts[:, None]
     mel, given = model.prompt(cond, batch, longest, given)
     times = torch.as_tensor(f5_grid(steps, sway) if grid is None else grid) * model.path.end
-    asked, ends = asked_times(times, method), None
+    fitted = None
+    if method == FITTED:
+        fitted = chosen(model.solvers, steps, cfg=0.0 if not _strong(cfg) else cfg)
+    asked = torch.tensor(fitted.times).tolist() if fitted else asked_times(times, method)
+    ends = None
     if model.config.span:
         if method != "euler" or _strong(cfg):
             raise ValueError("this voice is a few-step student: it takes Euler steps without guidance (cfg 0)")
@@ -108,7 +115,8 @@ def sample(
         field = guided_split(branches.three, cfg[0], cfg[1], cfg_interval, audio_interval)
     else:
         field = guided(branches.two, cfg, cfg_interval, cfg_rescale, mask)
-    return finish(solve(field, x0, times, method, report if on_step is not None else None, mask=mask))
+    on = report if on_step is not None else None
+    return finish(fitted.solve(field, x0, on) if fitted else solve(field, x0, times, method, on, mask=mask))
 
 
 class Branches:
