@@ -82,6 +82,7 @@ def torch_model(args: argparse.Namespace) -> FlowModel:
     """The flow model of the options, as torch computes it: gradients pass through it."""
     from tts_fm.engines.torch import TorchEngine
 
+    args.engine = "torch"
     engine = load_tts(args).engine
     if not isinstance(engine, TorchEngine):
         raise ValueError("scoring needs the torch engine")
