@@ -20,9 +20,10 @@ from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP
 from tts_fm.cli.main import main
 from tts_fm.data.corpus import ManifestItems, make_vocab
 from tts_fm.data.manifest import read_manifest
-from tts_fm.edit.align import BUILTIN, EDGE, FLOOR, STATES, Aligner, is_pause, quiet_frames, whole_words
+from tts_fm.edit.align import BUILTIN, EDGE, FLOOR, STATES, Aligner, quiet_frames, whole_words
 from tts_fm.errors import ModelError
 from tts_fm.model.aligner import BLANK_LOG, AlignerModel, load_aligner, save_aligner
+from tts_fm.text.symbols import is_pause
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "tests" / "data" / "aligned"

@@ -209,6 +209,11 @@ class Settings:
         12.0, "longest stretch that is spoken in one go; shorter is heard sooner", label="Longest chunk", low=2,
         high=25, unit="seconds", edits=False, slider=(2, 25, 0.5), metavar="SECONDS",
     )  # fmt: skip
+    normalise: str = entry(
+        "on", "whether numbers, dates, abbreviations and signs are written out before they are spoken",
+        label="Write out numbers", choices={"on": "on", "off": "off: the text is spoken as it is"}, edits=False,
+        metavar="on|off",
+    )  # fmt: skip
     item: str = entry("", "an id that is mixed into the seed, so that the items of a list differ", places=())
 
     def __post_init__(self) -> None:

@@ -37,6 +37,7 @@ from tts_fm.settings import Settings
 from tts_fm.text.chunks import ChunkPlan, Watch, each_chunk
 from tts_fm.text.foreign import Foreign, foreign_notes
 from tts_fm.text.pace import byte_ratio_frames
+from tts_fm.text.symbols import SILENCE, UNKNOWN
 from tts_fm.text.word_times import Word, word_times
 from tts_fm.voices import Voice, catalogue, get_voice
 
@@ -191,7 +192,7 @@ class TTS:
         tokenizer, budget, speed = self.engine.tokenizer(lang), settings.chunk_seconds, settings.speed
         plans: list[ChunkPlan] = []
         timed: list[Timed] = []
-        for plan in each_chunk(request.text, tokenizer, lang, budget, speed, watch):
+        for plan in each_chunk(request.text, tokenizer, lang, budget, speed, watch, settings.normalise == "on"):
             plans.append(plan)
             if self.engine.text == "aligned":
                 timed.append(self._aligned(plan, voice, prompt, speed))
@@ -223,7 +224,7 @@ class TTS:
 
     def _aligned(self, plan: ChunkPlan, voice: Voice, prompt: np.ndarray, speed: float) -> Timed:
         """Symbols with their frames: one "unknown" symbol under the prompt, silence, the text, silence."""
-        unknown, silence = self.engine.vocab.index("<unk>"), self.engine.vocab.index("<sil>")
+        unknown, silence = self.engine.vocab.index(UNKNOWN), self.engine.vocab.index(SILENCE)
         ids = [silence, *plan.ids, silence]
         frames = self.engine_of(voice).durations(ids, prompt, speed).tolist()
         frames[0], frames[-1] = min(frames[0], LEAD * FRAMES_PER_SECOND), EDGE_SILENCE * FRAMES_PER_SECOND / 2

@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from loop import add_options, train
 from torch import Tensor
 
-from tts_fm.edit.align import is_pause
-from tts_fm.model.aligner import SILENCE, AlignerModel, load_aligner, save_aligner
+from tts_fm.model.aligner import AlignerModel, load_aligner, save_aligner
+from tts_fm.text.symbols import SILENCE, is_pause
 
 log = logging.getLogger("aligner")
 HOP, UNIT = 256, 600  # samples in a mel frame, and in a frame of the corpus

@@ -24,12 +24,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from flow import SILENCE, UNIT_FRAMES, make_vocab
+from flow import UNIT_FRAMES, make_vocab
 from loop import add_options, train
 from torch import Tensor
 
 from tts_fm.audio.mel import FRAMES_PER_SECOND
 from tts_fm.model.duration import DurationModel, load_duration_model, save_duration_model
+from tts_fm.text.symbols import SILENCE
 
 log = logging.getLogger("duration")
 Rows = list[dict]

@@ -18,7 +18,8 @@ import numpy as np
 
 from tts_fm.audio.files import load
 from tts_fm.audio.mel import FRAMES_PER_SECOND
-from tts_fm.edit.align import STRESS, Aligner, Alignment, is_pause
+from tts_fm.edit.align import Aligner, Alignment
+from tts_fm.text.symbols import STRESS, is_pause
 
 
 def boundaries(row: dict, found: Alignment) -> tuple[np.ndarray, np.ndarray]:

@@ -31,6 +31,7 @@ from tts_fm.flow.times import f5_grid
 from tts_fm.model.duration import DurationModel, load_duration_model
 from tts_fm.model.flow_model import FlowModel
 from tts_fm.synthesis import BUILTIN, EDGE_SILENCE, LEAD
+from tts_fm.text.symbols import SILENCE, UNKNOWN
 
 LONGEST = 1024  # frames of prompt and speech
 
@@ -86,11 +87,11 @@ def draw_condition(
             continue
         prompt = torch.from_numpy(log_mel(wave))
         prompt = prompt[: len(prompt) // 2 * 2]
-        ids = [vocab["<sil>"], *(vocab[unit] for unit in spoken["units"]), vocab["<sil>"]]
+        ids = [vocab[SILENCE], *(vocab[unit] for unit in spoken["units"]), vocab[SILENCE]]
         frames = durations.durations(torch.tensor([ids]), prompt[None])[0].tolist()
         frames[0], frames[-1] = min(frames[0], LEAD * FRAMES_PER_SECOND), EDGE_SILENCE * FRAMES_PER_SECOND / 2
         if len(prompt) + sum(frames) < LONGEST:
-            return prompt, [vocab["<unk>"], *ids], [float(len(prompt)), *frames]
+            return prompt, [vocab[UNKNOWN], *ids], [float(len(prompt)), *frames]
 
 
 @torch.no_grad()

@@ -29,6 +29,7 @@ from tts_fm.text.chunks import plan_chunks
 from tts_fm.text.markup import parse_markup, plain_text
 from tts_fm.text.normalise import normalise
 from tts_fm.text.phonemes import TIE, phoneme_units_many
+from tts_fm.text.symbols import SILENCE, STRESS, is_pause
 from tts_fm.text.tokens import Encoded, PhonemeTokenizer
 from tts_fm.text.word_times import Word, unit_spans
 
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 BUILTIN = Path(__file__).parents[1] / "assets" / "aligner"
 LONGEST = 300.0  # seconds; memory grows with the square
-STRESS, SILENCE = "ˈˌ", "<sil>"
 STATES = 2  # frames that a unit takes at least
 # score below which a text is hardly what is said (corpus: above -1; recordings: about -1.3; another text: -2.4 to -4.8)
 DOUBTFUL = -2.2
@@ -169,11 +169,6 @@ class Aligner:
             label = word.strip('.,;:!?"()[]') or word
             found.append(Word(label, round(start / FRAMES_PER_SECOND, 3), round(end / FRAMES_PER_SECOND, 3)))
         return found
-
-
-def is_pause(unit: str) -> bool:
-    """Silence, a space or punctuation: what has no letter and is no stress mark."""
-    return unit == SILENCE or (unit not in STRESS and not any(char.isalpha() for char in unit))
 
 
 def whole_words(units: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from tts_fm.model.folder import CONFIG, WEIGHTS, Field, load, save
 from tts_fm.model.layers import masked
+from tts_fm.text.symbols import SILENCE
 
-SILENCE = "<sil>"
 BLANK_LOG = -14.0  # log-probability of the blank: it is taken where a unit repeats, and nowhere else
 
 
