@@ -315,7 +315,7 @@ def test_bad_lines_are_named_and_left_out(tmp_path: Path, capsys: pytest.Capture
         assert f"left out: {manifest}:{line}: {fault}" in said.err
     assert "4 of 7 lines were left out" in said.err
     rows = read_manifest(out, audio=True)  # from another folder, the audio is still found
-    assert [row.audio for row in rows][0] == "../k0_01361.opus"
+    assert next(row.audio for row in rows) == "../k0_01361.opus"
 
 
 def test_faults_of_usage(tmp_path: Path, capsys: pytest.CaptureFixture):

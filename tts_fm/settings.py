@@ -12,6 +12,7 @@ in `Settings.check`.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import struct
 import typing
@@ -263,7 +264,7 @@ class Settings:
         if grid is None:
             return
         times = [_float32(t) for t in grid]
-        if times[0] != 0 or times[-1] != 1 or not all(a < b for a, b in zip(times, times[1:], strict=False)):
+        if times[0] != 0 or times[-1] != 1 or not all(a < b for a, b in itertools.pairwise(times)):
             raise ValueError(f"grid must rise from 0 to 1, as in 0,0.1,0.4,1; got {as_text(grid)}")
         if self.steps is not None and self.steps != len(grid) - 1:
             raise ValueError(
@@ -286,7 +287,7 @@ class Settings:
         nodes = TABLES["euler" if self.method == FITTED else self.method].nodes
         return sum(
             self._branches(_float32(start + node * (end - start)))
-            for start, end in zip(grid, grid[1:], strict=False)
+            for start, end in itertools.pairwise(grid)
             for node in nodes
         )
 

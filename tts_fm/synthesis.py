@@ -229,7 +229,7 @@ class TTS:
         frames = self.engine_of(voice).durations(ids, prompt, speed).tolist()
         frames[0], frames[-1] = min(frames[0], LEAD * FRAMES_PER_SECOND), EDGE_SILENCE * FRAMES_PER_SECOND / 2
         durations = [float(len(prompt)) if shown(voice) else 0.0, *frames]
-        return [unknown, *ids], durations, int(round(sum(durations)))
+        return [unknown, *ids], durations, round(sum(durations))
 
     def _by_ratio(self, plan: ChunkPlan, prompt: np.ndarray, voice: Voice, lang: str, speed: float) -> Timed:
         """F5's rule: as many frames for a byte of text as the prompt has; the transcript of the prompt is part of the

@@ -110,7 +110,7 @@ def disturb(mel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def pad(
     ids: list[np.ndarray], frames: list[np.ndarray], prompts: list[np.ndarray]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    symbols, longest = max(len(x) for x in ids), max(1, max(len(x) for x in prompts))
+    symbols, longest = max(len(x) for x in ids), max(1, *(len(x) for x in prompts))
     out_ids = np.full((len(ids), symbols), -1, np.int64)
     out_frames = np.zeros((len(ids), symbols), np.float32)
     out_prompts = np.zeros((len(ids), longest, 100), np.float32)

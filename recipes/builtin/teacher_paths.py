@@ -108,7 +108,7 @@ def walk(
     """The states (S, T, 100) at each `every`-th time of the grid, by Euler steps without guidance, as the voice
     speaks.
     """
-    frames = int(round(sum(durations))) // 2 * 2
+    frames = round(sum(durations)) // 2 * 2
     mel, given = model.prompt(prompt[None], 1, frames)
     condition = model.inference_condition(
         mel, given, model.ids([ids], 1), None, torch.tensor([durations]), torch.zeros(1, dtype=torch.bool)

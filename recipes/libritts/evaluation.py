@@ -127,7 +127,7 @@ def librispeech_pc(path: Path, root: Path) -> list[dict[str, Any]]:
         if len(cells) != 6:
             faults.append(f"{path}:{number}: {len(cells)} cells between tabs, six are needed")
             continue
-        speaker, chapter = (cells[0].split("-") + [""])[:2]
+        speaker, chapter = ([*cells[0].split("-"), ""])[:2]
         places = [root / speaker / chapter / f"{cells[0]}{ending}" for ending in (".flac", ".wav")]
         audio = next((place for place in places if place.is_file()), None)
         if audio is None:

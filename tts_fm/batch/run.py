@@ -253,7 +253,7 @@ def _start_worker(spec: WorkerSpec) -> None:
 
     import torch
 
-    global _speaker
+    global _speaker  # noqa: PLW0603 - a worker process has one
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     torch.set_num_threads(max(1, torch.get_num_threads() // spec.options.workers))

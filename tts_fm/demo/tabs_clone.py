@@ -133,7 +133,7 @@ def handlers(service: Service) -> tuple[Any, Any, Any, Any]:
         transcript: str,
         values: dict[str, Any],
         request: gr.Request,
-        progress: Any = gr.Progress(),  # noqa: B008
+        progress: Any = gr.Progress(),
     ) -> Updates:
         with service.running(who(request, "clone"), Meter(progress)) as run:
             chosen = service.settings(**values)
@@ -146,13 +146,13 @@ def handlers(service: Service) -> tuple[Any, Any, Any, Any]:
             line = command_line(text, voice, chosen, transcript if voice == OWN else None, service.shown_model)
             yield show(service, take, line, note)
 
-    def repeat(take: Take | None, number: float, request: gr.Request, progress: Any = gr.Progress()) -> Updates:  # noqa: B008
+    def repeat(take: Take | None, number: float, request: gr.Request, progress: Any = gr.Progress()) -> Updates:
         with service.running(who(request, "more"), Meter(progress)) as run:
             seed = service.again(take, number, run)
             assert take is not None
             yield show(service, take, None, f"Chunk {int(number)} was spoken again with seed {seed}. ")
 
-    def hear(take: Take | None, number: float, request: gr.Request, progress: Any = gr.Progress()) -> Updates:  # noqa: B008
+    def hear(take: Take | None, number: float, request: gr.Request, progress: Any = gr.Progress()) -> Updates:
         with service.running(who(request, "more"), Meter(progress)) as run:
             found = service.moments(take, number, run)
         names = [moment_name(m, found) for m in found]

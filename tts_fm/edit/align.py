@@ -151,7 +151,7 @@ class Aligner:
         """
         if is_pause(unit):
             return logs[:, self.pauses].logsumexp(1)
-        kin = [u for u in (unit, unit.split(TIE)[0], unit[:1] + "ː", unit[:1]) if u in self.index]
+        kin = [u for u in (unit, unit.split(TIE, maxsplit=1)[0], unit[:1] + "ː", unit[:1]) if u in self.index]
         if kin:
             return logs[:, self.index[kin[0]]]
         return logs[:, self.phones].logsumexp(1) - 2.0

@@ -38,7 +38,7 @@ def need(module: str, package: str | None = None) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        name = package or module.split(".")[0]
+        name = package or module.split(".", maxsplit=1)[0]
         raise MissingDependency(f'{name} cannot be imported ({error}); pip install "tts-fm[eval]"') from None
 
 

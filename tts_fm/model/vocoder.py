@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -148,7 +148,7 @@ class GriffinLim:
     Deterministic.
     """
 
-    config: dict[str, Any] = {"kind": "griffin-lim", "mel": dict(MEL_CONVENTION)}
+    config: ClassVar[dict[str, Any]] = {"kind": "griffin-lim", "mel": dict(MEL_CONVENTION)}
 
     def __init__(self, iterations: int = 32, momentum: float = 0.99) -> None:
         """iterations: rounds of phase estimation (16 is quick, 60 is as good as it gets)."""
