@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from tts_fm import devices
 from tts_fm.audio.files import write_audio
 from tts_fm.audio.levels import limit, normalise_loudness
 from tts_fm.audio.match import matched
@@ -98,7 +99,7 @@ class TTS:
     def load(
         cls,
         model: str | Path | None = None,
-        device: str = "cpu",
+        device: str = "auto",
         dtype: Any = None,
         engine: str = "auto",
         **how: Any,
@@ -106,12 +107,14 @@ class TTS:
         """The built-in model (None), a model folder, or published weights (`variant=`, `vocab=` as for
         load_flow_model).
 
+        device: "cpu", "cuda", "cuda:1", "mps", or "auto": $TTS_FM_DEVICE, or a GPU if there is one, or the CPU.
         engine: "onnx" runs a folder's graphs on the CPU without torch, "torch" its networks on any device, "auto"
         (default) the quicker one that there is; see engines.load.load_engine, also for dtype. Raises ModelError.
         """
         from tts_fm.checkpoint import find_model
 
-        return cls(load_engine(BUILTIN if model is None else find_model(model), engine, device, dtype, **how))
+        place = BUILTIN if model is None else find_model(model)
+        return cls(load_engine(place, engine, devices.name_of(device), dtype, **how))
 
     def voices(self) -> list[str]:
         """Names of the stored voices, the default first."""

@@ -203,7 +203,8 @@ def main() -> None:
     clips = Clips(args.cache, "train", vocab)
 
     def loss_of(step: int) -> torch.Tensor:
-        mel, labels = clips.batch(step, args.batch, args.frames, args.seed)
+        device = model.head.weight.device
+        mel, labels = (x.to(device) for x in clips.batch(step, args.batch, args.frames, args.seed))
         logits = model(mel, (labels != IGNORED).sum(1))
         return F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED)
 

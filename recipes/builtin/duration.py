@@ -193,7 +193,8 @@ def main() -> None:
         model.prompt.calibrate(prompt, lengths)
 
     def loss_of(step: int) -> torch.Tensor:
-        ids, frames, prompt, lengths = clips.batch(step, args.batch, args.seed)
+        device = model.head.weight.device
+        ids, frames, prompt, lengths = (x.to(device) for x in clips.batch(step, args.batch, args.seed))
         return duration_loss(model(ids, prompt, lengths).float(), frames, ids)
 
     train(model, loss_of, lambda: save_duration_model(model, args.out), lambda: measure(model, valid), args)

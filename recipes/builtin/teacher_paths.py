@@ -22,10 +22,10 @@ import torch
 from cache import PITCH, alter
 from torch import Tensor
 
+from tts_fm import devices
 from tts_fm.audio.mel import FRAMES_PER_SECOND, SAMPLE_RATE, log_mel
 from tts_fm.audio.prompt import check_reference
 from tts_fm.checkpoint import load_flow_model
-from tts_fm.engines.torch import quick_bf16
 from tts_fm.flow.coupling import seeded_pairs
 from tts_fm.flow.times import f5_grid
 from tts_fm.model.duration import DurationModel, load_duration_model
@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    model = load_flow_model(args.model, dtype=torch.bfloat16 if quick_bf16() else None)
+    model = load_flow_model(args.model, dtype=devices.speaking_dtype("cpu"))
     durations = load_duration_model(args.model / "duration")
     temperature = model.settings.get("defaults", {}).get("temperature", 1.0)
     grid = torch.as_tensor(f5_grid(args.steps * args.finer, epss=False))

@@ -146,7 +146,7 @@ def write_list(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def speak(
-    model: Path, items: Path, out: Path, shard: tuple[int, int] = (0, 1), device: str = "cpu", seed: int = 0
+    model: Path, items: Path, out: Path, shard: tuple[int, int] = (0, 1), device: str = "auto", seed: int = 0
 ) -> int:
     """Speak the items of a list that are not in `out` yet; returns how many were. An item that cannot be spoken is
     logged.
@@ -204,7 +204,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     say.add_argument("items", type=Path)
     say.add_argument("out", type=Path)
     say.add_argument("--shard", type=_shard, default=(0, 1), metavar="I/N")
-    say.add_argument("--device", default="cpu")
+    say.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     say.add_argument("--seed", type=int, default=0)
     judge = verbs.add_parser("score")
     judge.add_argument("items", type=Path)

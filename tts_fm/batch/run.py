@@ -290,8 +290,11 @@ def _ray(todo: Todo, spec: WorkerSpec, stop: threading.Event) -> Iterator[Record
         raise MissingDependency('--runner ray needs Ray: pip install "tts-fm[ray]"') from None
     if not ray.is_initialized():
         ray.init(log_to_driver=False)
-    make = ray.remote(num_cpus=1)(RayWorker).remote
-    actors: list[Any] = [make(spec) for _ in range(min(spec.options.workers, len(todo)))]
+    workers = min(spec.options.workers, len(todo))
+    # Ray hides GPUs from actors that ask for none; where there are fewer than workers, several share one
+    gpus = ray.cluster_resources().get("GPU", 0)
+    make = ray.remote(num_cpus=1, num_gpus=min(1.0, gpus / workers))(RayWorker).remote
+    actors: list[Any] = [make(spec) for _ in range(workers)]
     idle, running, waiting = list(actors), {}, reversed(todo)
     try:
         while True:

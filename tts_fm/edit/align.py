@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tts_fm import devices
 from tts_fm.audio.files import load
 from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP, MIN_SAMPLES, SAMPLE_RATE, log_mel
 from tts_fm.data.manifest import Utterance
@@ -82,11 +83,14 @@ class Aligner:
         self.phones = [i for i, symbol in enumerate(model.vocab) if not is_pause(symbol) and symbol not in STRESS]
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str] | None = None) -> Aligner:
-        """The aligner in a folder (None: the built-in one). ModelError when it is missing or damaged."""
+    def load(cls, folder: str | os.PathLike[str] | None = None, device: str = "cpu") -> Aligner:
+        """The aligner in a folder (None: the built-in one); device: where its network runs, the path through time is
+        found on the CPU. ModelError when it is missing or damaged, ValueError for a device that is not here.
+        """
         from tts_fm.model.aligner import load_aligner
 
-        return cls(load_aligner(Path(folder) if folder is not None else BUILTIN))
+        place = devices.pick(device)
+        return cls(load_aligner(Path(folder) if folder is not None else BUILTIN).to(place))
 
     def align(self, wave: np.ndarray, text: str, lang: str = "en-us") -> Alignment:
         """Times of `text` in `wave`, (S,) float32 at 24 kHz, up to 5 minutes.

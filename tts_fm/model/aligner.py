@@ -99,10 +99,10 @@ class AlignerModel(nn.Module):
     @torch.inference_mode()
     def emission(self, mel: Tensor) -> Tensor:
         """What `torchaudio.functional.forced_align` takes: (T, bins) log-mel -> (T, 1 + V) log-probabilities, the blank
-        first.
+        first; on the mel's device, wherever the network is.
         """
-        logs = self(mel[None])[0].log_softmax(-1)
-        return F.pad(logs, (1, 0), value=BLANK_LOG)
+        logs = self(mel.to(self.head.weight.device)[None])[0].log_softmax(-1)
+        return F.pad(logs, (1, 0), value=BLANK_LOG).to(mel.device)
 
 
 FIELDS = {

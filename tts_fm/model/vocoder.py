@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
+from tts_fm import devices
 from tts_fm.audio.mel import HOP, MEL_CONVENTION, N_FFT, N_MELS, SAMPLE_RATE
 from tts_fm.errors import ModelError
 from tts_fm.model.folder import (
@@ -125,9 +126,10 @@ class Vocoder:
     def _decode(self, mel: Tensor) -> Tensor:
         import torch
 
-        with torch.autocast(mel.device.type, torch.bfloat16, enabled=self.compute == "bfloat16"):
+        dtype = torch.bfloat16 if self.compute == "bfloat16" else torch.float32
+        with devices.autocast(mel.device, dtype), devices.precision(mel.device, tf32=False):
             hidden = self.backbone(mel.float().transpose(1, 2))  # (B, 100, T) -> (B, T, C)
-        with torch.autocast(mel.device.type, enabled=False):
+        with devices.autocast(mel.device, torch.float32):
             return self.head(hidden.float())  # (B, (T - 1) 256)
 
     def decode(self, mel: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
