@@ -29,9 +29,9 @@ def fixed(service, monkeypatch, tmp_path):  # noqa: F811
     """The service as if its toy model were the built-in one, with few updates."""
     from tiny_model import tiny_tts_folder
 
-    monkeypatch.setattr(service, "model", str(tiny_tts_folder(tmp_path / "tiny")))
+    monkeypatch.setattr(service.maker, "model", str(tiny_tts_folder(tmp_path / "tiny")))
     monkeypatch.setattr("tts_fm.adapt.run.updates_for", lambda seconds: 4)
-    service.tts.engine.source = Path(service.model)
+    service.tts.engine.source = Path(service.maker.model)
     return service
 
 
@@ -64,12 +64,12 @@ def test_a_recording_is_judged_at_once(tmp_path, gain, words):
 
 def test_a_voice_is_made_heard_and_taken_home(fixed, tmp_path):
     told = []
-    made = fixed.maker.make(takes(), [], "my own voice", None, going(), lambda *a: told.append(a))
+    made = fixed.maker.make(takes(), [], "my own voice", None, going().check, lambda *a: told.append(a))
     assert made.info["clips"] == 3 and made.info["consent"] == "my own voice" and made.lines[0].startswith("kept")
     assert ("training", 4, 4) in [entry[:3] for entry in told]
     before, after = (fixed.heard("Hello.", voice, going()) for voice in (fixed.maker.cloned(made), made.voice))
     assert not np.array_equal(soundfile.read(before)[0], soundfile.read(after)[0])
-    packed = fixed.maker.zip(made)
+    packed = fixed.maker.zip(made, tmp_path)
     assert zipfile.is_zipfile(packed) and read_voice(packed).adapter == made.voice.adapter
     assert not list(made.folder.parent.glob("recordings"))  # what was said is gone
     fixed.maker.forget(made)
@@ -81,21 +81,21 @@ def test_uploads_with_their_texts(fixed, tmp_path):
         soundfile.write(tmp_path / f"c{n}.wav", babble(4.0), 24_000)
         (tmp_path / f"c{n}.txt").write_text("Hello there, my friend.")
     files = [str(path) for path in sorted(tmp_path.glob("c*"))]
-    assert fixed.maker.make([], files, "mine", None, going(), lambda *_: None).info["clips"] == 2
+    assert fixed.maker.make([], files, "mine", None, going().check, lambda *_: None).info["clips"] == 2
     with pytest.raises(ValueError, match="evil.exe is no recording"):
-        fixed.maker.make([], [str(tmp_path / "evil.exe")], "mine", None, going(), lambda *_: None)
+        fixed.maker.make([], [str(tmp_path / "evil.exe")], "mine", None, going().check, lambda *_: None)
 
 
 @pytest.mark.parametrize("spoken, consent, words", [([], "mine", "no recordings yet"), (takes(1), " ", "whose voice")])
 def test_what_is_missing_is_said(fixed, spoken, consent, words):
     with pytest.raises(ValueError, match=words):
-        fixed.maker.make(spoken, [], consent, None, going(), lambda *_: None)
+        fixed.maker.make(spoken, [], consent, None, going().check, lambda *_: None)
 
 
 def test_stop_leaves_nothing(fixed):
     before = set(fixed.root.glob("made-*"))
     with pytest.raises(Cancelled):
-        fixed.maker.make(takes(), [], "mine", None, going(stopped=True), lambda *_: None)
+        fixed.maker.make(takes(), [], "mine", None, going(stopped=True).check, lambda *_: None)
     assert set(fixed.root.glob("made-*")) == before
 
 

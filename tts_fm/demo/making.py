@@ -24,7 +24,6 @@ import numpy as np
 from tts_fm.errors import TtsFmError
 
 if TYPE_CHECKING:
-    from tts_fm.demo.service import Run, Service
     from tts_fm.voices import Voice
 
 log = logging.getLogger(__name__)
@@ -103,17 +102,13 @@ def judged(number: int, recording: str) -> Spoken:
 
 
 class Maker:
-    """Learns voices for a service, one at a time."""
+    """Learns voices, one at a time."""
 
-    def __init__(self, service: Service) -> None:
-        self.service = service
+    def __init__(self, root: Path, model: str | None, possible: bool) -> None:
+        """root: a folder to work in. model: the base, None = built in. possible: whether it can be adapted."""
+        self.root, self.model, self.possible = root, model, possible
         self._worker = ThreadPoolExecutor(1, "adapt")
         self._sharpened: OrderedDict[str, Future[Made]] = OrderedDict()
-
-    @property
-    def possible(self) -> bool:
-        """Whether the model that is served can be adapted."""
-        return bool(self.service.tts.engine.text == "aligned")
 
     def make(
         self,
@@ -121,22 +116,22 @@ class Maker:
         uploads: Sequence[str],
         consent: str,
         minutes: float | None,
-        run: Run,
+        check: Callable[[], None],
         tell: Tell,
     ) -> Made:
         """Learn a voice from recorded sentences and uploaded files (.txt beside a sound file by its name). ValueError
-        for too little, or recordings that nothing can be learnt from.
+        for too little, or recordings that nothing can be learnt from. check: called often; raises to stop.
         """
         if not consent.strip():
             raise ValueError("say whose voice it is and that they agreed, for instance: my own voice")
         if not spoken and not uploads:
             raise ValueError("there are no recordings yet: read some sentences aloud, or upload recordings")
-        place = Path(tempfile.mkdtemp(dir=self.service.root, prefix="made-"))
+        place = Path(tempfile.mkdtemp(dir=self.root, prefix="made-"))
         try:
             sounds = self._gather(spoken, uploads, place / "recordings")
 
             def watch(stage: str, done: int, total: int, left: float | None) -> None:
-                run.check()
+                check()
                 tell(stage, done, total, left)
 
             return self._do(lambda: self._learn(sounds, place / "voice", consent, minutes, watch))
@@ -171,20 +166,18 @@ class Maker:
 
         lines: list[str] = []
         options = AdaptOptions(name=NAME, minutes=minutes, consent=consent.strip()[:2000])
-        info = adapt_voice(
-            sounds, place, options, self.service.model, None, tell, lambda found: lines.extend(found.lines())
-        )
+        info = adapt_voice(sounds, place, options, self.model, None, tell, lambda found: lines.extend(found.lines()))
         return Made(place, get_voice(place), info, lines)
 
     def cloned(self, made: Made) -> Voice:
         """The voice as its prompt alone would be spoken."""
         return replace(made.voice, adapter=None)
 
-    def zip(self, made: Made) -> str:
-        """The voice as one file to download."""
+    def zip(self, made: Made, folder: Path) -> str:
+        """The voice as one file to download, in a folder."""
         from tts_fm.adapters import pack
 
-        return str(pack(made.folder, self.service.place() / "my-voice.zip"))
+        return str(pack(made.folder, folder / "my-voice.zip"))
 
     def forget(self, made: Made | None) -> None:
         """Remove what a session made."""
@@ -220,7 +213,7 @@ class Maker:
 
         from tts_fm.audio.mel import SAMPLE_RATE
 
-        place = Path(tempfile.mkdtemp(dir=self.service.root, prefix="sharp-"))
+        place = Path(tempfile.mkdtemp(dir=self.root, prefix="sharp-"))
         (place / "recordings").mkdir()
         soundfile.write(place / "recordings" / "one.wav", voice.wave, SAMPLE_RATE)
         if voice.text:

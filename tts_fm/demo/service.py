@@ -118,13 +118,13 @@ class Service:
         # one computation at a time: two would only share the cores (and espeak is per thread)
         self._worker = ThreadPoolExecutor(1, "tts")
         self._aligner: Aligner | None = None  # loaded for the first edit
-        self.maker = Maker(self)
         self._guard = threading.Lock()
         self._running: dict[str, bool] = {}  # session and tab -> stop wanted
         self.root = Path(tempfile.mkdtemp(prefix="tts_fm_demo_"))
         self.folder, self.uploads = self.root / "results", self.root / "uploads"
         self.folder.mkdir()
         self.uploads.mkdir()
+        self.maker = Maker(self.root, model, tts.engine.text == "aligned")
 
     # ---- stopping
 

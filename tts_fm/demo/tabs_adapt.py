@@ -126,7 +126,7 @@ def handlers(service: Service) -> tuple[Any, Any, Any, Any]:
             progress(done / max(1, total), desc=f"{stage}: {done} of {total}{rest}")
 
         with service.running(who(request, "adapt")) as run:
-            found = service.maker.make(takes, uploads or [], consent or "", minutes or None, run, tell)
+            found = service.maker.make(takes, uploads or [], consent or "", minutes or None, run.check, tell)
         figures = found.info["figures"]
         alike = (
             f"; similarity to the recordings {figures['similarity_before']:.2f} before, "
@@ -138,7 +138,7 @@ def handlers(service: Service) -> tuple[Any, Any, Any, Any]:
         yield (
             good(f"The voice is made, in {found.info['training_seconds']} s{alike}. Hear it, and take it home."),
             f"<ul>{rows}</ul>",
-            gr.DownloadButton(value=service.maker.zip(found), interactive=True),
+            gr.DownloadButton(value=service.maker.zip(found, service.place()), interactive=True),
             found,
         )
 
