@@ -4,14 +4,13 @@ it home.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
 
 from tts_fm.demo.making import SENTENCES, Made, Spoken, judged
 from tts_fm.demo.service import Service
-from tts_fm.demo.widgets import CONSENT, bad, go_and_stop, good, status, who, wire
+from tts_fm.demo.widgets import CONSENT, Updates, bad, go_and_stop, good, status, who, wire
 
 HOW = (
     "Read the sentences aloud one by one, at your usual pace, or upload recordings of one person (eight seconds to "
@@ -120,7 +119,7 @@ def handlers(service: Service) -> tuple[Any, Any, Any, Any]:
         minutes: float,
         request: gr.Request,
         progress: Any = gr.Progress(),  # noqa: B008
-    ) -> Iterator[tuple]:
+    ) -> Updates:
         def tell(stage: str, done: int, total: int, left: float | None) -> None:
             rest = f", about {left:.0f} s left" if left is not None else ""
             progress(done / max(1, total), desc=f"{stage}: {done} of {total}{rest}")
@@ -142,7 +141,7 @@ def handlers(service: Service) -> tuple[Any, Any, Any, Any]:
             found,
         )
 
-    def speak(made: Made | None, text: str, request: gr.Request) -> Iterator[tuple]:
+    def speak(made: Made | None, text: str, request: gr.Request) -> Updates:
         if made is None:
             raise ValueError("there is no voice yet: record or upload, then press Make the voice")
         with service.running(who(request, "hear")) as run:
