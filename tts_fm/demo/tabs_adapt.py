@@ -94,7 +94,7 @@ def shown(number: int, takes: list[Spoken]) -> str:
 def handlers(service: Service) -> tuple[Any, Any, Any, Any]:
     """The page's functions, free of its layout: take, step, make, speak."""
 
-    def take(recording: str | None, number: int, takes: list[Spoken]) -> tuple:
+    def take(recording: str | None, number: int, takes: list[Spoken]) -> tuple[Any, ...]:
         if not recording:
             return gr.skip(), gr.skip(), gr.skip()
         try:
@@ -106,7 +106,7 @@ def handlers(service: Service) -> tuple[Any, Any, Any, Any]:
         return said, shown(number, takes), takes
 
     def step(by: int) -> Any:
-        def move(number: int, takes: list[Spoken]) -> tuple:
+        def move(number: int, takes: list[Spoken]) -> tuple[Any, ...]:
             fresh = min(max(number + by, 0), len(SENTENCES) - 1)
             return fresh, shown(fresh, takes), None, ""
 
