@@ -57,7 +57,8 @@ class Ears:
             to_prompt.append(float(vector @ prompt))
             to_others.append(float(vector @ others) if others is not None else float("nan"))
             quality.append(dnsmos(wave, SAMPLE_RATE)["overall"])
-        figures: dict[str, Any] = {"wer": edits / max(1, words), "sim_prompt": np.mean(to_prompt), "dnsmos": np.mean(quality)}
+        figures: dict[str, Any] = {"wer": edits / max(1, words), "dnsmos": np.mean(quality)}
+        figures["sim_prompt"] = np.mean(to_prompt)
         if others is not None:
             figures["sim_mean"] = np.mean(to_others)
         return {key: round(float(value), 4) for key, value in figures.items()}

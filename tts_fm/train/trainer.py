@@ -32,6 +32,7 @@ from tts_fm.train.ctc import WithCTC
 from tts_fm.train.fsdp import cut, cut_optimiser, gathered, shard
 from tts_fm.train.guard import Guard
 from tts_fm.train.log import RunLog
+from tts_fm.train.lora import add_low_rank, merged_state
 from tts_fm.train.optimiser import adamw, follow, learning_rate, step_if
 from tts_fm.train.stopping import StopRequest
 
@@ -78,6 +79,10 @@ class Trainer:
         self.plain, trained = model, WithCTC(model, config.ctc) if config.ctc else model
         self.reader = trained.reader if isinstance(trained, WithCTC) else None
         self.sharded = config.shard and self.world > 1
+        if config.lora_rank:
+            if config.shard or compiled:
+                raise ValueError("lora_rank goes with one process or DDP, and without shard=True and compiling")
+            add_low_rank(model.net, config.lora_rank, config.lora_rank, config.seed)
         if config.checkpointing:
             model.net.recompute_blocks()
         if self.sharded:
@@ -296,7 +301,7 @@ class Trainer:
     def averaged(self) -> FlowModel:
         """A fresh, uncompiled copy of the model with the averaged weights."""
         copy = FlowModel(self.plain.config, self.plain.vocab, self.plain.tokenizer_settings)
-        copy.load_state_dict(gathered(self.average))
+        copy.load_state_dict(merged_state(gathered(self.average), 1.0))
         return copy.to(self.device).eval()
 
     def save(self) -> None:
