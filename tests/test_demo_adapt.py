@@ -12,16 +12,16 @@ import soundfile
 
 pytest.importorskip("gradio")
 
-from demo_fixtures import home, service  # noqa: E402, F401
-from test_adapt import toys  # noqa: E402, F401
-from test_data_recordings import babble  # noqa: E402
+from demo_fixtures import home, service  # noqa: F401
+from test_adapt import toys  # noqa: F401
+from test_data_recordings import babble
 
-from tts_fm.adapters import read_voice  # noqa: E402
-from tts_fm.demo import tabs_adapt  # noqa: E402
-from tts_fm.demo.commands import OWN  # noqa: E402
-from tts_fm.demo.making import SENTENCES, Spoken, judged  # noqa: E402
-from tts_fm.demo.service import Cancelled, Run  # noqa: E402
-from tts_fm.text.phonemes import phoneme_units_many  # noqa: E402
+from tts_fm.adapters import read_voice
+from tts_fm.demo import tabs_adapt
+from tts_fm.demo.commands import OWN
+from tts_fm.demo.making import SENTENCES, Spoken, judged
+from tts_fm.demo.service import Cancelled, Run
+from tts_fm.text.phonemes import phoneme_units_many
 
 
 @pytest.fixture

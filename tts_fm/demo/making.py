@@ -204,7 +204,7 @@ class Maker:
             return replace(work.result().voice, name=voice.name), "Spoken in the sharpened voice. "
         except (ValueError, TtsFmError) as error:
             return voice, f"The recording could not be sharpened ({str(error).splitlines()[-1]}). "
-        except Exception as error:  # noqa: BLE001 - the voice is spoken all the same
+        except Exception as error:
             log.warning("sharpening failed: %s", type(error).__name__, exc_info=True)
             return voice, "The recording could not be sharpened. "
 

@@ -118,7 +118,7 @@ def handlers(service: Service) -> tuple[Any, Any, Any, Any]:
         consent: str,
         minutes: float,
         request: gr.Request,
-        progress: Any = gr.Progress(),  # noqa: B008
+        progress: Any = gr.Progress(),
     ) -> Updates:
         def tell(stage: str, done: int, total: int, left: float | None) -> None:
             rest = f", about {left:.0f} s left" if left is not None else ""
