@@ -1,21 +1,28 @@
-# `make say` and `make test` need nothing but Python >= 3.11: they install into .venv on their first run (some GB, for torch).
+# `make say` and `make test` need nothing but Python >= 3.11: they install into .venv on their first run. Speaking takes
+# 0.2 GB; testing everything takes some GB, for torch.
 
 PYTHON ?= python3
 VENV := .venv
+LIGHT := .venv-light
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 TEXT ?= The birch canoe slid on the smooth planks.
 export OMP_NUM_THREADS ?= 2
+
+# Tests that import no torch; they are part of `make test` too.
+LIGHT_TESTS := $(patsubst %,tests/test_%.py,light builtin audio_joints audio_prompt hub text_markup text_normalise \
+  text_phonemes text_plain text_split text_subtitles)
 
 # The text reaches the shell as an environment variable, as it was typed: quotes, dollars and backslashes in it mean nothing.
 export SAY_TEXT := $(value TEXT)
 unexport TEXT
 
 .DEFAULT_GOAL := help
-.PHONY: help say test lint eval train-builtin clean
+.PHONY: help say test test-light lint eval train-builtin clean
 
 help:
 	@echo 'make say TEXT="Hello there."   speak: writes out.wav'
 	@echo 'make test                      all tests'
+	@echo 'make test-light                those of speaking without torch, in an environment of their own'
 	@echo 'make lint                      ruff and mypy'
 	@echo 'make eval LIST=dev.jsonl       WER, speaker similarity, DNSMOS and real-time factor of the built-in voice'
 	@echo 'make train-builtin             how to train the built-in voice'
@@ -26,6 +33,10 @@ say: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m pytest -q $(ARGS)
+
+# Without torch, and without what another environment may have on PYTHONPATH.
+test-light: $(LIGHT)/.installed
+	$(LIGHT)/bin/python -m pytest -q $(ARGS) $(LIGHT_TESTS)
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
@@ -53,9 +64,15 @@ $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(PIP) install -e ".[dev]"
 	@touch $(VENV)/.installed $@
 
+$(LIGHT)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+	$(PYTHON) -m venv $(LIGHT)
+	$(LIGHT)/bin/python -m pip --disable-pip-version-check install -e ".[serve]" pytest hypothesis httpx
+	@touch $@
+
 $(VENV)/.installed-eval: pyproject.toml | $(VENV)/bin/python
 	$(PIP) install -e ".[eval]"
 	@touch $(VENV)/.installed $@
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LIGHT) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

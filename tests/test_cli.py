@@ -118,10 +118,11 @@ def test_doctor_tells_what_is_missing(fake, tmp_path, monkeypatch, capsys) -> No
     report = json.loads(capsys.readouterr().out)
     findings = {f["name"]: f for f in report["findings"]}
     assert not report["ok"] and not findings["built-in model"]["ok"] and findings["voices"]["ok"]
-    assert findings["torch"]["ok"] and findings["torchaudio"]["ok"] and "wav" in findings["audio formats"]["value"]
+    assert all(findings[name]["ok"] for name in ("engine torch", "engine onnx", "torchaudio"))
+    assert "wav" in findings["audio formats"]["value"]
     monkeypatch.setattr("tts_fm.cli.doctor.installed", lambda name: None)
     assert cli.main(["doctor"]) == 5
-    assert "FAIL  librosa" in capsys.readouterr().out
+    assert "FAIL  onnxruntime" in capsys.readouterr().out
 
 
 def test_convert_turns_a_pickle_into_safetensors(fake, tmp_path, capsys) -> None:

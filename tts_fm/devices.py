@@ -55,13 +55,17 @@ def pick(name: str | torch.device | None = None) -> torch.device:
 
 def name_of(name: str | None = None) -> str:
     """`pick` by name, without torch where the CPU is asked for, or where nothing is and the machine has no GPU."""
-    if name is None or name == "auto":
-        name = os.environ.get("TTS_FM_DEVICE") or "auto"
+    name = name or os.environ.get("TTS_FM_DEVICE") or "auto"
     if name == "cpu" or (name == "auto" and not (may_have_gpu() and find_spec("torch"))):
         return "cpu"
-    if find_spec("torch") is None:
-        raise MissingDependency(f'the device {name} needs torch, which is not installed: pip install "tts-fm[torch]"')
+    need_torch(f"the device {name}")
     return str(pick(name))
+
+
+def need_torch(what: str) -> None:
+    """Raise MissingDependency, which says what needs it, where torch is not installed."""
+    if find_spec("torch") is None:
+        raise MissingDependency(f'{what} needs torch, which is not installed: pip install "tts-fm[torch]"')
 
 
 def may_have_gpu() -> bool:

@@ -157,7 +157,7 @@ def read_audio(
             if isinstance(source, bytes)
             else source
             if hasattr(source, "read")
-            else open(source, "rb")  # noqa: SIM115 - closed below
+            else open(source, "rb")
         )
     except (OSError, ValueError) as error:
         reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)

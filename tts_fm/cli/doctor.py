@@ -23,26 +23,29 @@ from tts_fm.cli.common import OUTPUT_FORMATS, new_verb, result, result_json
 
 CORE = (
     "numpy",
-    "scipy",
+    "onnxruntime",
     "soundfile",
     "soxr",
-    "librosa",
-    "vocos",
     "phonemizer",
     "espeakng-loader",
     "safetensors",
     "tqdm",
 )
 EXTRAS = {
+    "torch": ("torch", "torchaudio", "vocos"),
+    "export": ("onnx", "onnxscript"),
+    "train": ("accelerate", "tensorboard", "scipy", "librosa"),
+    "eval": ("faster-whisper", "jiwer", "resemblyzer", "speechmos", "pesq", "pystoi"),
     "demo": ("gradio",),
     "serve": ("fastapi", "uvicorn", "python-multipart"),
-    "train": ("accelerate", "tensorboard"),
-    "eval": ("faster-whisper", "jiwer", "resemblyzer", "speechmos", "pesq", "pystoi"),
+    "media": ("av",),
+    "book": ("lxml", "markdown-it-py", "charset-normalizer", "mutagen"),
     "zh": ("pypinyin", "rjieba"),
     "ode": ("torchdiffeq",),
     "ray": ("ray",),
 }
-FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "bf16", "asimd")  # flags of /proc/cpuinfo worth knowing
+# flags of /proc/cpuinfo worth knowing
+FEATURES = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_bf16", "bf16", "asimd")
 VARIABLES = (
     "TTS_FM_MODEL",
     "TTS_FM_DEVICE",
@@ -90,13 +93,14 @@ def examine() -> Iterator[Finding]:
     yield Finding("python", f"{platform.python_version()} in {sys.prefix}", 0 if sys.version_info >= (3, 11) else 5)
     yield Finding("system", f"{platform.system()} {platform.release()} {platform.machine()}")
     yield Finding("processor", processor())
-    yield from torch_findings()
     for name in CORE:
         found = installed(name)
         yield Finding(name, found or f"missing: pip install {name}", 0 if found else 5)
     yield guarded("espeak-ng", espeak, 5)
     yield guarded("audio formats", formats, 5)
     yield guarded("built-in model", model, 4)
+    yield guarded("engine onnx", engine, 4)
+    yield from torch_findings()
     yield guarded("voices", voices, 4)
     yield guarded("cache", cache)
     for extra, names in EXTRAS.items():
@@ -145,11 +149,12 @@ def torch_findings() -> Iterator[Finding]:
         torch = importlib.import_module("torch")
     except Exception as error:
         found = installed("torch")
-        yield Finding("torch", f"{found} does not load: {error}" if found else "missing: pip install torch", 5)
+        missing = 'not installed, needed for training, GPUs and published weights: pip install "tts-fm[torch]"'
+        yield Finding("engine torch", f"torch {found} does not load: {error}" if found else missing, 5 if found else 0)
         return
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     quick = "bf16 in hardware" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "no bf16 in hardware"
-    yield Finding("torch", f"{torch.__version__}, {torch.get_num_threads()} threads, {quick}, {gpu}")
+    yield Finding("engine torch", f"torch {torch.__version__}, {torch.get_num_threads()} threads, {quick}, {gpu}")
     try:
         importlib.import_module("torchaudio.functional")
         yield Finding("torchaudio", str(installed("torchaudio")))
@@ -164,6 +169,20 @@ def torch_findings() -> Iterator[Finding]:
             f"{installed('torchaudio')} does not load with torch {torch.__version__}: {first}; {advice}",
             5,
         )
+
+
+def engine() -> str:
+    """What the built-in voice computes with on this CPU, by a frame of speech."""
+    import numpy as np
+
+    from tts_fm.devices import sums_of_products_fit
+    from tts_fm.engines.onnx import OnnxEngine
+    from tts_fm.synthesis import BUILTIN
+
+    found = OnnxEngine(BUILTIN)
+    found.decode(np.zeros((2, 100), np.float32))
+    bits = "" if found.kind != "int8" else ", 8 bit weights" if sums_of_products_fit() else ", 7 bit weights (no VNNI)"
+    return f"{found.kind}, {found.threads} threads{bits}; speaks without torch"
 
 
 def espeak() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from importlib.util import find_spec
 from typing import Any
 
 from tts_fm.cli.common import new_verb, note, result, result_json
@@ -30,10 +31,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export, and tell how far the graphs are from the networks."""
-    try:
-        import torch  # noqa: F401
-    except (ImportError, OSError) as error:
-        raise MissingDependency(f'export needs torch ({error}): pip install "tts-fm[export]"') from error
+    if find_spec("torch") is None:
+        raise MissingDependency('export needs torch, which is not installed: pip install "tts-fm[export]"')
     from tts_fm.engines.export import export_onnx
 
     how = {name: getattr(args, name) for name in ("variant", "vocab") if getattr(args, name) is not None}

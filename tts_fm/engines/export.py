@@ -25,7 +25,7 @@ from tts_fm.checkpoint import find_model, load_flow_model, save_flow_model
 from tts_fm.config import to_dict
 from tts_fm.engines import Utterance
 from tts_fm.engines.graphs import Graph, graphs_of
-from tts_fm.engines.onnx import WITHHELD, Field, OnnxEngine
+from tts_fm.engines.onnx import WITHHELD, Field, OnnxEngine, straight
 from tts_fm.engines.sessions import FORMAT, GRAPHS, MANIFEST, Place, open_session, tensors_of, weights_mark
 from tts_fm.errors import MissingDependency, ModelError
 from tts_fm.model.duration import load_duration_model
@@ -63,6 +63,7 @@ def export_onnx(
     _as_folder(find_model(model), folder, vocoder, how)
     flow = load_flow_model(folder)
     durations = load_duration_model(folder / "duration") if (folder / "duration").is_dir() else None
+    straight(flow.config.path)
     if flow.config.text == "aligned" and durations is None:
         raise ValueError(f"{model} has no duration model, without which an `aligned` model does not speak")
     graphs = graphs_of(flow, durations, load_vocoder(folder / "vocoder", compute="float32"))

@@ -78,7 +78,7 @@ def graphs_of(model: FlowModel, durations: DurationModel | None, vocoder: Vocode
     found["condition"] = Graph(Condition(net, aligned), inputs, dynamic, ("base",))
 
     times = {"t": torch.tensor([0.1, 0.5])}
-    if getattr(config, "span", False):
+    if config.span:
         times["until"] = torch.tensor([0.5, 1.0])
     s = Dim("S", min=1, max=1024)
     dit = isinstance(net, DiT)
@@ -183,7 +183,7 @@ class Times(nn.Module):
         self.net = net
 
     def forward(self, t: Tensor, until: Tensor | None = None) -> Any:
-        found = self.net.modulations(t) if until is None else self.net.modulations(t, until)
+        found = self.net.modulations(t, until)
         if isinstance(self.net, UNetT):
             return found[0]
         *blocks, end = found

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tts_fm.devices import need_torch
 from tts_fm.engines import Engine
-from tts_fm.errors import MissingDependency
 
 ENGINES = ("auto", "onnx", "torch")
 
@@ -37,8 +36,7 @@ def load_engine(folder: Path, engine: str = "auto", device: str = "cpu", dtype: 
         return OnnxEngine(folder, name)
     if name == "int8":
         raise ValueError("the torch engine has no int8; float32, bfloat16 or float16 works, or engine onnx")
-    if find_spec("torch") is None:
-        raise MissingDependency('this needs torch, which is not installed: pip install "tts-fm[torch]"')
+    need_torch("a model without graphs" if engine == "auto" else "the torch engine")
     from tts_fm.engines.torch import TorchEngine, dtype_named
 
     return TorchEngine.load(folder, device, None if name is None else dtype_named(name), **how)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 
 from tts_fm.adapters import Adapter, changed, check_base
 from tts_fm.audio.mel import N_MELS, from_spectrum
+from tts_fm.checkpoint import fitted_solvers
 from tts_fm.config import ModelConfig, from_dict
 from tts_fm.devices import usable_cores
 from tts_fm.engines import OnStep, Utterance
@@ -33,9 +35,11 @@ from tts_fm.engines.sessions import (
     touched,
 )
 from tts_fm.errors import ModelError
+from tts_fm.flow.fitted import chosen
 from tts_fm.flow.guidance import guided, guided_split
 from tts_fm.flow.noise import seeded_normal
 from tts_fm.flow.solvers import asked_times, solve
+from tts_fm.flow.tables import FITTED
 from tts_fm.flow.times import f5_grid
 from tts_fm.model.folder import read_config
 from tts_fm.settings import Settings
@@ -79,7 +83,7 @@ class OnnxEngine:
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise ModelError(f"{folder} is no model folder: {error}") from error
         self.text, self.patch = self.config.text, self.config.patch
-        self.keep = 1 - settings.get("sigma_min", 0.0)  # of the straight path, x_t = (1 - keep t) x0 + t x1
+        self.keep = straight(self.config.path)  # x_t = (1 - keep t) x0 + t x1
         self.tokenizer_settings = settings.get("tokenizer") or {"name": "char"}
         self.lang: str | None = self.tokenizer_settings.get("lang")
         self.defaults: dict[str, Any] = settings.get("defaults", {})
@@ -110,7 +114,14 @@ class OnnxEngine:
             raise ValueError(f"method {s.method} is for the torch engine; rk4 works here, or --engine torch")
         assert s.cfg is not None and s.temperature is not None
         grid = f5_grid(s.steps or 1, s.sway) if s.grid is None else np.array(s.grid, np.float32)
-        field = Field(self, utterances, asked_times(grid, s.method))
+        fitted = chosen(fitted_solvers(self.folder), s.steps or 1, cfg=s.cfg) if s.method == FITTED else None
+        asked = asked_times(grid, s.method) if fitted is None else np.array(fitted.times, np.float32).tolist()
+        ends = None
+        if self.config.span:
+            if s.method != "euler" or s.cfg or s.cfg_audio:
+                raise ValueError("this voice is a few-step student: it takes Euler steps without guidance (cfg 0)")
+            ends = grid[1:]
+        field = Field(self, utterances, asked, ends)
         frames = np.array([u.frames for u in utterances])
         mask = np.arange(frames.max())[None] < frames[:, None]  # (B, T)
         x0 = np.zeros((*mask.shape, N_MELS), np.float32)
@@ -128,6 +139,8 @@ class OnnxEngine:
             velocity = guided(field.two, s.cfg, s.cfg_interval, s.cfg_rescale, mask)
         else:
             velocity = guided_split(field.three, s.cfg, s.cfg_audio, s.cfg_interval)
+        if fitted is not None:
+            return finish(fitted.solve(velocity, x0, report))
         return finish(solve(velocity, x0, grid, s.method, report, mask=mask))
 
     def decode(self, mel: np.ndarray) -> np.ndarray:
@@ -223,6 +236,15 @@ class OnnxEngine:
         return self._prompt(utterance.prompt, utterance.given, "style")
 
 
+def straight(path: str) -> float:
+    """How much of the noise the straight path `ot` or `ot(sigma_min)` leaves behind, 1 - sigma_min; ValueError for
+    another path."""
+    found = re.fullmatch(r"ot(?:\(([0-9.e+-]*)\))?", path.replace(" ", ""))
+    if found is None:
+        raise ValueError(f"graphs follow the straight path, ot; this model was trained on {path}: use engine torch")
+    return 1.0 - float(found[1] or 0.0)
+
+
 def given_of(utterance: Utterance) -> np.ndarray:
     """Which frames are given, (T,) bool."""
     given = np.zeros(utterance.frames, bool)
@@ -242,11 +264,17 @@ class Branch(NamedTuple):
 class Field:
     """The velocity of some utterances, each run alone, with all of their conditions and with some withheld."""
 
-    def __init__(self, engine: OnnxEngine, utterances: Sequence[Utterance], times: Sequence[float]) -> None:
+    def __init__(
+        self, engine: OnnxEngine, utterances: Sequence[Utterance], times: Sequence[float], ends: Any = None
+    ) -> None:
+        """times: all at which the velocity will be asked for. ends: where the step from each ends, for models with
+        `span`.
+        """
         self.engine, self.utterances = engine, utterances
         self.branches: dict[str, list[Branch]] = {}
         asked = np.array(times, np.float32)
-        parts = zip(*engine.run("times", t=asked), strict=True)
+        until = {"until": asked if ends is None else np.array(ends, np.float32)} if engine.config.span else {}
+        parts = zip(*engine.run("times", t=asked, **until), strict=True)
         self.times = {float(t): part for t, part in zip(asked, parts, strict=True)}
 
     def two(self, x: np.ndarray, t: np.ndarray, need_null: bool) -> tuple[np.ndarray, np.ndarray | None]:

@@ -17,7 +17,6 @@ trajectory terms in one. Knows nothing of speech or networks.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -130,7 +129,7 @@ def walk(student: Student, x0: Tensor, times: Sequence[float] | Tensor) -> Tenso
     """Where the student's own steps lead from x0 (B, T, D) along times: (B, T, D)."""
     x = x0
     points = [float(t) for t in times]
-    for t, until in itertools.pairwise(points):
+    for t, until in zip(points[:-1], points[1:], strict=True):
         start = torch.full((len(x),), t, device=x.device)
         x = x + (until - t) * student(x, start, torch.full_like(start, until))
     return x

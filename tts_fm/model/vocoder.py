@@ -12,11 +12,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from tts_fm import devices
 from tts_fm.audio.mel import HOP, MEL_CONVENTION, N_FFT, N_MELS, SAMPLE_RATE
 from tts_fm.errors import ModelError
 from tts_fm.model.folder import (
@@ -126,10 +125,9 @@ class Vocoder:
     def _decode(self, mel: Tensor) -> Tensor:
         import torch
 
-        dtype = torch.bfloat16 if self.compute == "bfloat16" else torch.float32
-        with devices.autocast(mel.device, dtype), devices.precision(mel.device, tf32=False):
+        with torch.autocast(mel.device.type, torch.bfloat16, enabled=self.compute == "bfloat16"):
             hidden = self.backbone(mel.float().transpose(1, 2))  # (B, 100, T) -> (B, T, C)
-        with devices.autocast(mel.device, torch.float32):
+        with torch.autocast(mel.device.type, enabled=False):
             return self.head(hidden.float())  # (B, (T - 1) 256)
 
     def decode(self, mel: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
@@ -150,7 +148,7 @@ class GriffinLim:
     Deterministic.
     """
 
-    config: ClassVar[dict[str, Any]] = {"kind": "griffin-lim", "mel": dict(MEL_CONVENTION)}
+    config: dict[str, Any] = {"kind": "griffin-lim", "mel": dict(MEL_CONVENTION)}
 
     def __init__(self, iterations: int = 32, momentum: float = 0.99) -> None:
         """iterations: rounds of phase estimation (16 is quick, 60 is as good as it gets)."""

@@ -1,0 +1,190 @@
+"""Speaking without torch: what is loaded, what works, and what is said where something is missing. These tests import
+no torch, so that they run where there is none (`make test-light`).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tts_fm import TTS
+from tts_fm.audio.files import read_audio, write_audio
+from tts_fm.cli import main as cli
+from tts_fm.devices import QUIET, be_quiet, sums_of_products_fit, usable_cores
+from tts_fm.engines.onnx import OnnxEngine
+from tts_fm.engines.sessions import GRAPHS, MANIFEST
+from tts_fm.errors import ModelError
+from tts_fm.synthesis import BUILTIN, Request
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("torch", "torchaudio", "scipy", "librosa", "numba", "vocos", "transformers")
+
+
+@pytest.fixture(scope="module")
+def tts() -> TTS:
+    return TTS.load()
+
+
+def run(*command: str, code: str | None = None) -> subprocess.CompletedProcess:
+    start = [sys.executable, "-c", code] if code else [sys.executable, "-m", "tts_fm"]
+    return subprocess.run([*start, *command], capture_output=True, text=True, cwd=ROOT, timeout=120)
+
+
+def test_a_sentence_loads_nothing_heavy(tmp_path):
+    code = (
+        "import sys; from tts_fm.cli.main import main; code = main(sys.argv[1:]); "
+        f"print([m for m in {HEAVY!r} if m in sys.modules]); sys.exit(code)"
+    )
+    done = run("say", "A word.", "-o", str(tmp_path / "a.wav"), "-q", "--steps", "2", code=code)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+    wave, rate = read_audio(tmp_path / "a.wav")
+    assert rate == 24_000 and len(wave) > 8_000 and np.abs(wave).max() > 0.05
+
+
+def test_the_built_in_voice_is_graphs_and_int8(tts):
+    assert isinstance(tts.engine, OnnxEngine) and tts.engine.kind == "int8"
+    assert "onnxruntime, int8" in tts.engine.about()
+
+
+def test_a_batch_and_a_stream_are_what_is_said_alone(tts):
+    texts = ["Yes.", "Tomorrow, perhaps."]
+    batched = dict(tts.batch([Request(text) for text in texts]))
+    for i, text in enumerate(texts):
+        assert np.array_equal(batched[i].wave, tts.say(text).wave)
+    streamed = np.concatenate([chunk.wave for chunk in tts.stream(texts[1])])
+    assert np.array_equal(streamed, tts.say(texts[1]).wave)
+
+
+def test_a_prompt_is_worked_on_once(tts, monkeypatch):
+    tts.say("One.")
+    ran = []
+    plain = tts.engine.run
+    monkeypatch.setattr(tts.engine, "run", lambda graph, **inputs: ran.append(graph) or plain(graph, **inputs))
+    tts.say("Two.")
+    assert "velocity" in ran and not {"pace", "style"} & set(ran)
+
+
+def test_a_list_becomes_files(tmp_path):
+    (tmp_path / "list.txt").write_text("Good morning.\nGood night.\n")
+    done = run("batch", str(tmp_path / "list.txt"), "-o", str(tmp_path / "out"), "-q", "--steps", "2")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "out").rglob("*.wav"))) == 2
+
+
+def test_the_server_answers():
+    pytest.importorskip("fastapi")
+    httpx = pytest.importorskip("httpx")
+    from fastapi.testclient import TestClient
+
+    from tts_fm.serve.run import create_app
+
+    assert httpx is not None
+    with TestClient(create_app(TTS.load())) as client:
+        answer = client.post("/v1/audio/speech", json={"input": "Hello.", "response_format": "wav", "model": "tts-fm"})
+        assert answer.status_code == 200 and answer.content[:4] == b"RIFF"
+
+
+@pytest.mark.skipif(find_spec("torch") is not None, reason="torch is installed here")
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["say", "Hello.", "--engine", "torch"],
+        ["say", "Hello.", "--dtype", "bfloat16"],
+        ["say", "Hello.", "--device", "cuda"],
+        ["say", "Hello.", "--model", "weights.safetensors", "--variant", "e2"],
+        ["export", "onnx", "a", "b"],
+        ["edit", "a.wav", "--text", "One word.", "--new", "Two words.", "-o", "b.wav"],
+    ],
+    ids=" ".join,
+)
+def test_what_needs_torch_names_the_extra(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights.safetensors").write_bytes(b"")
+    write_audio(tmp_path / "a.wav", TTS.load().say("One word.", steps=1).wave, 24_000)
+    assert cli.main(command) == 5
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1 and "pip install" in said[0] and "tts-fm[" in said[0]
+
+
+# ---- graphs that are not what they should be
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return Path(shutil.copytree(BUILTIN, tmp_path / "model"))
+
+
+def edited(folder: Path, **changes: object) -> None:
+    path = folder / GRAPHS / MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_copy_of_the_folder_speaks(folder):
+    assert TTS.load(folder, engine="onnx").say("Yes.", steps=1).seconds > 0.2
+
+
+FAULTS = {
+    "another version": (lambda f: edited(f, format=99), "format 99"),
+    "no manifest": (lambda f: (f / GRAPHS / MANIFEST).unlink(), "no graphs"),
+    "a manifest that is no JSON": (lambda f: (f / GRAPHS / MANIFEST).write_text("{"), "cannot be read"),
+    "a manifest of another kind": (lambda f: (f / GRAPHS / MANIFEST).write_text("[1]"), "cannot be read"),
+    "a graph is missing": (lambda f: (f / GRAPHS / "vocoder.onnx").unlink(), "vocoder.onnx is missing"),
+    "other weights": (lambda f: (f / "model.safetensors").write_bytes(b"\1" * 99), "not the file"),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), "cannot be read"),
+    "a damaged graph": (lambda f: (f / GRAPHS / "times.onnx").write_bytes(b"\0\1\2 nothing"), "cannot be opened"),
+    "half a graph": (
+        lambda f: (f / GRAPHS / "times.onnx").write_bytes((f / GRAPHS / "times.onnx").read_bytes()[:5000]),
+        "cannot be opened",
+    ),
+    "a damaged configuration": (lambda f: (f / "config.json").write_text("{}"), "no model folder"),
+    "places outside": (lambda f: edited(f, int8={"velocity.int8": {"a": [["../x", 0, "F16", 1, 1]]}}), "points into"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_graphs_that_cannot_be_used_say_so(fault, folder):
+    spoil, told = FAULTS[fault]
+    spoil(folder)
+    with pytest.raises(ModelError, match=told) as caught:
+        TTS.load(folder, engine="onnx").say("Yes.", steps=1)
+    assert "\n" not in str(caught.value)
+
+
+def test_kinds_that_are_not_there(folder):
+    edited(folder, int8={})
+    assert OnnxEngine(folder).kind == "float32"
+    with pytest.raises(ModelError, match="no int8 graphs"):
+        OnnxEngine(folder, "int8")
+    with pytest.raises(ValueError, match="int8 or float32"):
+        OnnxEngine(folder, "float16")
+
+
+def test_a_processor_without_the_instructions_gets_seven_bits(folder, monkeypatch):
+    from tts_fm.engines import sessions
+
+    usual = TTS.load(folder).say("Hello there.", steps=2)
+    monkeypatch.setattr(sessions, "sums_of_products_fit", lambda: not sums_of_products_fit())
+    other = TTS.load(folder).say("Hello there.", steps=2)
+    difference = np.abs(usual.chunks[0].mel - other.chunks[0].mel).mean()
+    assert 0 < difference < 0.1
+
+
+def test_threads_are_few_and_quiet(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert usable_cores() == 3
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert usable_cores() >= 1
+    for name in QUIET:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "4")  # what the user says stays
+    be_quiet()
+    import os
+
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE" and os.environ["OPENBLAS_NUM_THREADS"] == "4"
