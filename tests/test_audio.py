@@ -148,7 +148,7 @@ def test_plain_wav_kinds_are_read(subtype: str, kind: str, tmp_path: Path):
     assert np.abs(audio.read_audio(tmp_path / "a.wav")[0] - tone()).max() < 0.01
 
 
-@pytest.mark.parametrize("subtype", ["IMA_ADPCM", "MS_ADPCM", "ULAW", "ALAW", "GSM610"])
+@pytest.mark.parametrize("subtype", ["GSM610"])
 def test_other_wav_tags_are_refused_before_libsndfile(subtype: str, tmp_path: Path, monkeypatch):
     soundfile.write(tmp_path / "a.wav", tone(), RATE, subtype=subtype, format="WAV")
     monkeypatch.setattr(soundfile, "SoundFile", None)

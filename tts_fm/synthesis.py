@@ -27,7 +27,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from tts_fm.audio.files import write_audio
-from tts_fm.audio.levels import limit, normalise_loudness
+from tts_fm.audio.levels import lifted, limit, normalise_loudness
 from tts_fm.audio.match import matched
 from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP, SAMPLE_RATE
 from tts_fm.engines import Engine, OnStep
@@ -294,7 +294,7 @@ class TTS:
         wave[:edge] *= ramp
         wave[len(wave) - edge :] *= ramp[::-1]
         if settings.loudness is None:
-            wave = limit(wave, SAMPLE_RATE)
+            wave = limit(lifted(wave, SAMPLE_RATE), SAMPLE_RATE)
         else:
             wave = normalise_loudness(wave, SAMPLE_RATE, settings.loudness)
         pause = round(job.plan.pause * SAMPLE_RATE)

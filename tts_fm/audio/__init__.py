@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from tts_fm.lazy import offer
 
 if TYPE_CHECKING:
+    from tts_fm.audio.containers import READABLE as READABLE
     from tts_fm.audio.files import FORMATS as FORMATS
     from tts_fm.audio.files import MAX_CHANNELS as MAX_CHANNELS
     from tts_fm.audio.files import MAX_SAMPLES as MAX_SAMPLES
     from tts_fm.audio.files import METADATA_KEYS as METADATA_KEYS
     from tts_fm.audio.files import RATES as RATES
-    from tts_fm.audio.files import READABLE as READABLE
     from tts_fm.audio.files import format_of as format_of
     from tts_fm.audio.files import load as load
     from tts_fm.audio.files import read_audio as read_audio
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from tts_fm.audio.prompt import check_reference as check_reference
 
 NAMES = {
-    "files": "FORMATS MAX_CHANNELS MAX_SAMPLES METADATA_KEYS RATES READABLE "
-    "format_of load read_audio resample write_audio",
+    "containers": "READABLE",
+    "files": "FORMATS MAX_CHANNELS MAX_SAMPLES METADATA_KEYS RATES format_of load read_audio resample write_audio",
     "joints": "Place splice",
     "levels": "limit loudness normalise_loudness true_peak",
     "match": "TOGETHER by_covariance loud matched",

@@ -1,8 +1,9 @@
 """Audio files: read with checks before anything is decoded, resampled, and written whole or not at all.
 
-Files are read and written by libsndfile (soundfile) alone, so no ffmpeg is needed: WAV, FLAC, OGG (Vorbis or Opus),
-MP3, raw PCM16. Resampling is soxr's (VHQ): it needs no torch, takes any pair of rates at the same cost (torchaudio's
-kernel grows with rate / gcd) and is what librosa uses. Nothing here knows about speech: see prompt.py.
+Files are read and written by libsndfile (soundfile), so no ffmpeg is needed: WAV, FLAC, OGG (Vorbis or Opus), MP3,
+raw PCM16, and to read AIFF, AU, CAF, W64, RF64; MP4, M4A, WebM and AAC are read through PyAV where it is installed.
+Resampling is soxr's (VHQ): it needs no torch, takes any pair of rates at the same cost (torchaudio's kernel grows
+with rate / gcd) and is what librosa uses. Nothing here knows about speech: see prompt.py.
 """
 
 from __future__ import annotations
@@ -10,15 +11,16 @@ from __future__ import annotations
 import io
 import logging
 import os
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from tts_fm import files
+from tts_fm.audio.containers import MEDIA, READABLE, kind_of_file, mended_wav
 from tts_fm.audio.levels import limit
+from tts_fm.audio.media import decode
 from tts_fm.audio.mel import SAMPLE_RATE, as_wave
 from tts_fm.audio.ogg import steady
 
@@ -46,71 +48,14 @@ METADATA_KEYS = (
 MAX_CHANNELS = 8
 RATES = (4_000, 384_000)  # Hz, what a file may claim
 MAX_SAMPLES = 1 << 29  # frames x channels of one file: 3 h of 48 kHz mono, 2 GiB decoded
-READABLE = "give a WAV (PCM or float), FLAC, OGG, Opus or MP3 file"
-
 log = logging.getLogger(__name__)
-
-
-def _wav_problem(head: BinaryIO) -> str | None:
-    """Why a RIFF file is not let through to libsndfile (None = let through): only PCM and float tags, one fmt chunk."""
-    riff = head.read(12)
-    if riff[8:12] != b"WAVE":
-        return "is a RIFF file but not WAV"
-    seen = False
-    for _ in range(64):  # chunks before the samples
-        name, size = head.read(4), head.read(4)
-        if len(size) < 4:
-            return "ends before its samples"
-        length = struct.unpack("<I", size)[0]
-        if name == b"data":
-            return None if seen else "has no fmt chunk before its samples"
-        if name != b"fmt ":
-            head.seek(length + length % 2, io.SEEK_CUR)
-            continue
-        body = head.read(min(length, 40))
-        if seen or not 16 <= length <= 4096 or len(body) < min(length, 40):
-            return "has a damaged fmt chunk"
-        head.seek(length - len(body) + length % 2, io.SEEK_CUR)
-        seen = True
-        tag, bits = struct.unpack("<H", body[:2])[0], struct.unpack("<H", body[14:16])[0]
-        if (
-            tag == 0xFFFE
-            and len(body) >= 40
-            and body[26:40] == b"\x00\x00\x00\x00\x10\x00\x80\x00\x00\xaa\x00\x38\x9b\x71"
-        ):
-            tag = struct.unpack("<H", body[24:26])[0]
-        if (tag, bits) not in {(1, 8), (1, 16), (1, 24), (1, 32), (3, 32), (3, 64)}:
-            return f"has WAV format tag 0x{tag:04x} with {bits} bits, which is not read"
-    return "has too many chunks before its samples"
-
-
-def _check_magic(file: BinaryIO, name: str) -> None:
-    """Refuse what is not audio of a known container, by content and not by name, before libsndfile sees it."""
-    magic = file.read(16)
-    file.seek(0)
-    problem: str | None = None
-    if not magic:
-        problem = "is empty"
-    elif magic[:4] == b"RIFF":
-        problem = _wav_problem(file)
-        file.seek(0)
-    elif magic[4:8] == b"ftyp" or magic[:4] == b"\x1aE\xdf\xa3":
-        problem = "is MP4/M4A or WebM/Matroska, which libsndfile does not read"
-    elif not (
-        magic[:4] in (b"fLaC", b"OggS")
-        or magic[:3] == b"ID3"
-        or (len(magic) > 1 and magic[0] == 0xFF and magic[1] & 0xE6 == 0xE2)
-    ):
-        problem = "is not audio of a known kind"
-    if problem:
-        raise ValueError(f"{name} {problem}; {READABLE}")
 
 
 def _check_header(sound: Any, name: str, max_seconds: float | None) -> int:
     """Refuse by the header alone; returns the number of frames that may be decoded."""
     rate, channels, frames = sound.samplerate, sound.channels, sound.frames
-    known = {"WAV", "WAVEX", "FLAC", "OGG", "MP3", "MPEG"}
-    if sound.format not in known or "ADPCM" in sound.subtype:
+    known = {"WAV", "WAVEX", "FLAC", "OGG", "MP3", "MPEG", "AIFF", "AU", "CAF", "W64", "RF64"}
+    if sound.format not in known:
         raise ValueError(f"{name} is {sound.format}/{sound.subtype}; {READABLE}")
     if not RATES[0] <= rate <= RATES[1] or not 1 <= channels <= MAX_CHANNELS:
         raise ValueError(
@@ -128,21 +73,36 @@ def _check_header(sound: Any, name: str, max_seconds: float | None) -> int:
 
 
 def _blocks(sound: Any, limit: int) -> Iterator[np.ndarray]:
-    """Mono blocks of at most limit + 1 frames in all, so that a lying header costs no memory."""
+    """Blocks (frames, channels) of at most limit + 1 frames in all, so that a lying header costs no memory."""
     left = limit + 1
     while left > 0:
-        block = sound.read(min(1 << 17, left), dtype="float32", always_2d=True)  # (frames, channels)
+        block = sound.read(min(1 << 17, left), dtype="float32", always_2d=True)
         if not len(block):
             return
         left -= len(block)
-        yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
+        yield block
+
+
+def _mono(blocks: Iterable[np.ndarray]) -> np.ndarray:
+    """The mean of the channels; of two that cancel each other (one has the opposite polarity), their difference."""
+    parts: list[np.ndarray] = []
+    sign: float | None = None  # of the second channel
+    for block in blocks:
+        if block.shape[1] != 2:
+            parts.append(block[:, 0] if block.shape[1] == 1 else block.mean(axis=1))
+            continue
+        if sign is None:
+            each, both = float(np.square(block).mean()), float(np.square(block.mean(axis=1)).mean())
+            sign = None if each < 1e-8 else -1.0 if both < 0.05 * each else 1.0
+        parts.append((block[:, 0] + (sign or 1.0) * block[:, 1]) / 2)
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
 def read_audio(
     source: str | os.PathLike[str] | bytes | BinaryIO, max_seconds: float | None = None
 ) -> tuple[np.ndarray, int]:
     """Decode an audio file (path, its bytes, or a seekable binary file): (S,) float32, channels averaged, and its own
-    rate in Hz.
+    rate in Hz. A WAV file whose header lies about its length gives what is there, and logs a warning.
 
     Checked in this order: magic bytes and WAV format tag; rate, channels and length in the header; the samples.
     ValueError, one line, for anything that is missing, damaged, of another kind, longer than max_seconds, or not
@@ -163,18 +123,25 @@ def read_audio(
         reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
         raise ValueError(f"cannot read {name}: {reason}; {READABLE}") from None
     try:
-        _check_magic(file, name)
-        with soundfile.SoundFile(file) as sound:
-            rate = int(sound.samplerate)
-            limit = _check_header(sound, name, max_seconds)
-            parts = list(_blocks(sound, limit))
+        if kind_of_file(file, name) == MEDIA:
+            limit = MAX_SAMPLES if max_seconds is None else int(max_seconds * RATES[1])
+            channels, rate = decode(file, name, RATES, limit)
+            limit = limit if max_seconds is None else int(max_seconds * rate)
+            wave = _mono([channels.T])
+        else:
+            readable, mended = mended_wav(file)
+            if mended:
+                log.warning("%s: %s", name, mended)
+            with soundfile.SoundFile(readable) as sound:
+                rate = int(sound.samplerate)
+                limit = _check_header(sound, name, max_seconds)
+                wave = _mono(_blocks(sound, limit))
     except (soundfile.LibsndfileError, OSError) as error:
         reason = getattr(error, "error_string", None) or str(error).splitlines()[0]
         raise ValueError(f"{name} is damaged or not audio ({reason.rstrip('.')}); {READABLE}") from None
     finally:
         if file is not source:
             file.close()
-    wave = np.concatenate(parts) if parts else np.zeros(0, np.float32)
     if len(wave) > limit:
         raise ValueError(f"{name} lasts more than {limit / rate:.1f} s, the limit; cut it first")
     if not len(wave):

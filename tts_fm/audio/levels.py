@@ -14,6 +14,9 @@ from tts_fm.audio.mel import as_wave
 RING = 0.25  # seconds after which the loudness filters have forgotten: their slowest part falls by 240 nepers a second
 OVERSAMPLED = 8
 
+ACTIVE_LEVEL = -19.0  # dBFS of the frames with speech: what prompts and long texts of the built-in voice have
+MOST_LIFT = 15.0  # dB
+
 
 @lru_cache(maxsize=8)
 def _k_weighting(rate: int) -> np.ndarray:
@@ -136,6 +139,24 @@ def _least_around(values: np.ndarray, reach: int) -> np.ndarray:
     forwards = np.minimum.accumulate(blocks, axis=1).ravel()
     backwards = np.minimum.accumulate(blocks[:, ::-1], axis=1)[:, ::-1].ravel()
     return np.minimum(backwards[: len(values)], forwards[size - 1 : size - 1 + len(values)])
+
+
+def active_level(wave: Any, rate: int) -> float:
+    """Level of the speech in (S,), dBFS: the RMS of the 10 ms frames that are within 20 dB of the loud ones."""
+    step = max(1, rate // 100)
+    samples = np.asarray(wave, np.float64)
+    frames = np.square(samples[: len(samples) // step * step].reshape(-1, step)).mean(axis=1) + 1e-12
+    if not len(frames):
+        return -120.0
+    return float(10 * np.log10(frames[frames >= np.quantile(frames, 0.95) / 100].mean()))
+
+
+def lifted(wave: np.ndarray, rate: int) -> np.ndarray:
+    """(S,) speech brought up to ACTIVE_LEVEL where it is quieter, by at most MOST_LIFT dB: networks say single words,
+    and anything after a narrow-band prompt, too quietly. Louder speech stays as it is.
+    """
+    lack = min(MOST_LIFT, ACTIVE_LEVEL - active_level(wave, rate))
+    return wave * np.float32(10 ** (lack / 20)) if lack > 0 else wave
 
 
 def normalise_loudness(wave: Any, rate: int, target: float = -23.0, ceiling_db: float = -1.0) -> np.ndarray:

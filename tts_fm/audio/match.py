@@ -18,6 +18,7 @@ ENOUGH = 15
 SHIFT = 2.0  # nepers (17 dB): the most that a band's mean is moved
 STRETCH = 1.6  # the most that a deviation is widened or narrowed
 COMBINED = 2.0  # the same for a combination of coefficients
+EMPTY, SILENT = 9.0, -11.0  # nepers under the loudest band, and log-mel, below which a band of a prompt holds nothing
 TOGETHER = 30  # cepstral coefficients whose covariance is moved: formants, not harmonics
 QUANTILES = 25
 # bands of 0.2 to 1.3 kHz and of 4 to 9 kHz: a frame with less of the former is unvoiced
@@ -33,10 +34,25 @@ def matched(mel: np.ndarray, prompt: np.ndarray, share: float = 1.0) -> np.ndarr
     if not share:
         return mel
     result, prompt = np.asarray(mel, np.float32), np.asarray(prompt, np.float32)
+    edge = bands_within(prompt)
+    if edge < prompt.shape[1]:  # a telephone: above its band the speech keeps its own spectrum
+        prompt = prompt.copy()
+        last = prompt[:, edge - 1 : edge] - prompt[loud(prompt), edge - 1].mean()
+        prompt[:, edge:] = result[loud(result), edge:].mean(0) + last
     few = min(int(loud(result).sum()), int(loud(prompt).sum()))
     for step in (by_class, by_coefficient, by_covariance, by_level):
         result = result + share * few / (few + ENOUGH) * (step(result, prompt) - result)
+    result[:, edge:] = np.asarray(mel, np.float32)[:, edge:]
     return result.astype(np.float32)
+
+
+def bands_within(prompt: np.ndarray) -> int:
+    """How many mel bands, from below, a prompt (Tp, 100) has anything in: fewer than 100 for a narrow-band recording.
+    At least 40 (3 kHz).
+    """
+    peaks = np.quantile(prompt[loud(prompt)], 0.95, axis=0)
+    heard = np.flatnonzero(peaks > max(SILENT, float(peaks.max()) - EMPTY))
+    return max(40, int(heard[-1]) + 1) if len(heard) else prompt.shape[1]
 
 
 def by_class(mel: np.ndarray, prompt: np.ndarray) -> np.ndarray:

@@ -15,7 +15,8 @@ import numpy as np
 
 from tts_fm.audio.files import RATES, read_audio, resample
 from tts_fm.audio.levels import normalise_loudness
-from tts_fm.audio.mel import SAMPLE_RATE
+from tts_fm.audio.match import bands_within
+from tts_fm.audio.mel import N_MELS, SAMPLE_RATE, log_mel
 
 MAX_FILE_SECONDS = 600.0  # longer recordings are refused by their header, before decoding
 MIN_SECONDS, SHORT_SECONDS = 0.5, 2.0  # refused below the first, warned about below the second
@@ -56,6 +57,45 @@ def speech_bounds(wave: np.ndarray) -> tuple[int, int]:
     return max(0, loud[0] * STEP - edge), min(len(wave), (loud[-1] + 1) * STEP + edge)
 
 
+def clear_bounds(wave: np.ndarray) -> tuple[int, int]:
+    """First and last sample of the speech in a recording whose room is heard before or after it, with EDGE around: what
+    is at least 8 dB above the quietest 50 ms. The whole, where the level hardly changes.
+    """
+    levels = levels_of(wave)
+    if len(levels) < 50:
+        return 0, len(wave)
+    smooth = 10 * np.log10(np.convolve(10 ** (levels / 10), np.ones(5) / 5, "same"))
+    floor, top = np.percentile(smooth, 5), np.percentile(smooth, 95)
+    if top - floor < 15:
+        return 0, len(wave)
+    voiced = np.flatnonzero(smooth > max(floor + 8, top - 40))
+    edge = round(EDGE * SAMPLE_RATE)
+    return max(0, int(voiced[0]) * STEP - edge), min(len(wave), (int(voiced[-1]) + 1) * STEP + edge)
+
+
+def clearest(wave: np.ndarray, longest: int) -> int:
+    """Where the clearest `longest` samples of speech begin: at a pause, with the greatest distance between the loud and
+    the quiet frames. The first stretch stays unless another is clearly better (4 dB).
+    """
+    levels = levels_of(wave)
+    frames, hop = longest // STEP, SAMPLE_RATE // STEP
+    if len(levels) <= frames:
+        return 0
+
+    def contrast(start: int) -> float:
+        part = levels[start : start + frames]
+        return float(np.percentile(part, 95) - np.percentile(part, 10))
+
+    starts = range(0, len(levels) - frames + 1, hop)
+    scores = [contrast(start) for start in starts]
+    best = int(np.argmax(scores))
+    if scores[best] < scores[0] + 4:
+        return 0
+    at = starts[best]
+    around = levels[max(0, at - hop // 2) : at + hop // 2]
+    return (max(0, at - hop // 2) + int(np.argmin(around))) * STEP
+
+
 def _pause(wave: np.ndarray, longest: int) -> int:
     """Where to cut so that at most `longest` samples stay: the middle of the quietest 150 ms in the last 40 % of
     them.
@@ -75,6 +115,15 @@ def clipped_share(wave: np.ndarray) -> float:
     flat = np.abs(wave) >= 0.999 * peak
     run = np.convolve(flat, np.ones(3), "same") >= 3
     return float(run.mean())
+
+
+def band_edge(wave: np.ndarray) -> float | None:
+    """Hz above which a narrow-band recording (S,) holds nothing; None for one that holds the whole band."""
+    bands = bands_within(log_mel(wave))
+    if bands >= N_MELS:
+        return None
+    top = 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700)  # of the HTK mel scale
+    return float(700 * (10 ** (top * (bands + 1) / (N_MELS + 1) / 2595) - 1))
 
 
 def _read(source: Any, rate: int, name: str) -> tuple[np.ndarray, int]:
@@ -164,6 +213,7 @@ def check_reference(
     wave = resample(wave, own_rate, SAMPLE_RATE)
     start, end = speech_bounds(wave)
     wave = wave[start:end]
+    wave = wave[slice(*clear_bounds(wave))]
     if len(wave) < MIN_SECONDS * SAMPLE_RATE:
         raise ValueError(f"{name} has only {len(wave) / SAMPLE_RATE:.2f} s that are not silence; {needed}")
     whole = len(wave) / SAMPLE_RATE
@@ -174,12 +224,15 @@ def check_reference(
                 "its text; give a"
                 f" recording of at most {max_seconds:g} s, or drop the text"
             )
+        at = clearest(wave, int(max_seconds * SAMPLE_RATE))
+        wave = wave[at:]
         wave = wave[: _pause(wave, int(max_seconds * SAMPLE_RATE))]
         wave = wave[slice(*speech_bounds(wave))]
-        warnings.append(
-            f"only the first {len(wave) / SAMPLE_RATE:.1f} s of {whole:.1f} s of the reference are used (cut at a "
-            "pause)"
+        which = (
+            f"the clearest {len(wave) / SAMPLE_RATE:.1f} s, from {at / SAMPLE_RATE:.1f} s on," if at else "the first"
         )
+        shown = which if at else f"{which} {len(wave) / SAMPLE_RATE:.1f} s"
+        warnings.append(f"only {shown} of {whole:.1f} s of the reference are used (cut at a pause)")
     seconds = len(wave) / SAMPLE_RATE
     if seconds < SHORT_SECONDS:
         warnings.append(f"the reference has only {seconds:.1f} s of speech; 3 to 12 s give a closer voice")
@@ -187,5 +240,11 @@ def check_reference(
     if np.percentile(levels, 95) - np.percentile(levels, 5) < 10:
         warnings.append(
             "the reference hardly changes in level: noise, music or a tone in it will be heard in the result"
+        )
+    edge = band_edge(wave)
+    if edge is not None:
+        warnings.append(
+            f"the reference holds nothing above {edge / 1000:.1f} kHz (a telephone, or a low bit rate): its colour is "
+            "copied below that only; a recording at 24 kHz or more gives a clearer voice"
         )
     return Reference(normalise_loudness(wave, SAMPLE_RATE, TARGET_LUFS), seconds, check_text(text, seconds), warnings)
