@@ -98,7 +98,7 @@ def open_session(parts: Sequence[str | os.PathLike[str]], threads: int = 1) -> A
             session = onnxruntime.InferenceSession(_with_durations(data), options, providers=["CPUExecutionProvider"])
     except TtsFmError:
         raise
-    except Exception as error:  # noqa: BLE001 - its errors have no common class
+    except Exception as error:
         raise ModelError(f"{parts[0]} is no ONNX model ({str(error).splitlines()[0]})") from error
     return session
 
@@ -163,7 +163,7 @@ class Kokoro:
             np.asarray(found).reshape(-1)
             for found in self.session.run(None, dict(zip(self.names, feed, strict=True)))[:2]
         )
-        frames = [int(round(float(value))) for value in durations]
+        frames = [round(float(value)) for value in durations]
         if len(frames) != len(flat) + 2 or abs(len(wave) - FRAME * sum(frames)) > FRAME:
             raise ModelError(
                 f"{len(frames)} durations of {sum(frames)} frames for {len(flat)} symbols and {len(wave)} samples; the "

@@ -14,6 +14,7 @@ one cut of each supervision).
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 import time
 from argparse import RawDescriptionHelpFormatter
@@ -129,7 +130,7 @@ def unit_times(items: Sequence[Any], seconds: float) -> dict[str, Any]:
     it.
     """
     starts = [item.start for item in items] + [items[-1].start + items[-1].duration]
-    frames = tuple(round(1000 * max(0.0, after - at), 3) for at, after in zip(starts, starts[1:], strict=False))
+    frames = tuple(round(1000 * max(0.0, after - at), 3) for at, after in itertools.pairwise(starts))
     return {
         "units": tuple(item.symbol for item in items),
         "unit_frames": frames,

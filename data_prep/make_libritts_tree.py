@@ -36,9 +36,9 @@ def choose(utterances: Sequence[Utterance], speakers: int, clips: int) -> dict[s
     chosen: dict[str, list[Utterance]] = {name: [] for name in sorted(most)}
     taken, turn = 0, 0
     while taken < clips and turn < max(len(by_speaker[name]) for name in most):
-        for name in chosen:
+        for name, its in chosen.items():
             if taken < clips and turn < len(by_speaker[name]):
-                chosen[name].append(by_speaker[name][turn])
+                its.append(by_speaker[name][turn])
                 taken += 1
         turn += 1
     return chosen

@@ -84,7 +84,7 @@ def main() -> int:
     for line in args.table.read_text("utf-8").splitlines():
         if not line.strip() or line.startswith("# "):
             continue
-        kind, written, today, wanted = (line.split("\t") + ["", "", ""])[:4]
+        kind, written, today, wanted = ([*line.split("\t"), "", "", ""])[:4]
         good, said = is_said(written, today, wanted, args.lang)
         every[kind] += 1
         right[kind] += good

@@ -20,9 +20,10 @@ from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP
 from tts_fm.cli.main import main
 from tts_fm.data.corpus import ManifestItems, make_vocab
 from tts_fm.data.manifest import read_manifest
-from tts_fm.edit.align import BUILTIN, EDGE, FLOOR, STATES, Aligner, is_pause, quiet_frames, whole_words
+from tts_fm.edit.align import BUILTIN, EDGE, FLOOR, STATES, Aligner, quiet_frames, whole_words
 from tts_fm.errors import ModelError
 from tts_fm.model.aligner import BLANK_LOG, AlignerModel, load_aligner, save_aligner
+from tts_fm.text.symbols import is_pause
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "tests" / "data" / "aligned"
@@ -314,7 +315,7 @@ def test_bad_lines_are_named_and_left_out(tmp_path: Path, capsys: pytest.Capture
         assert f"left out: {manifest}:{line}: {fault}" in said.err
     assert "4 of 7 lines were left out" in said.err
     rows = read_manifest(out, audio=True)  # from another folder, the audio is still found
-    assert [row.audio for row in rows][0] == "../k0_01361.opus"
+    assert next(row.audio for row in rows) == "../k0_01361.opus"
 
 
 def test_faults_of_usage(tmp_path: Path, capsys: pytest.CaptureFixture):

@@ -265,3 +265,14 @@ def test_standard_output_is_heard_chunk_by_chunk(fake, monkeypatch) -> None:
     head = data.index(b"data") + 8
     assert there == [0, head + 48_000, head + 96_000] and len(data) == head + 144_000
     assert data[4:8] == data[head - 4 : head] == b"\xff" * 4
+
+
+def test_a_dry_run_prints_words_and_phones_and_speaks_nothing(monkeypatch, tmp_path, capsys) -> None:
+    pytest.importorskip("phonemizer")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["say", "Dr. Li paid $5.\n\nПривет", "--dry-run", "--voice", "heart"]) == 0
+    out, err = capsys.readouterr()
+    assert "Doctor Li paid five dollars." in out and "dˈɑːktɚ" in out and "after 0.45 s" in out
+    assert "Привет (Russian)" in err and not list(tmp_path.iterdir())
+    assert cli.main(["say", "It costs $5.", "--dry-run", "--json", "--no-normalise"]) == 0
+    assert json.loads(capsys.readouterr().out)["chunks"][0]["text"] == "It costs $5."

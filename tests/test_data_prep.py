@@ -142,7 +142,7 @@ def test_own_folder(tmp_path: Path):
     (home / "l.tsv").write_text("audio\ttext\tsplit\nanna/c.wav\ta, b\tvalid\nbert/c.wav\tc\t\n", "utf-8")
     (home / "l.jsonl").write_text('{"audio": "anna/c.wav", "text": "Hi", "id": "k", "speaker": "z"}\n', "utf-8")
     assert [(c.text, c.speaker.strip()) for c in own_folder.find(home, home / "l.csv")[0]] == [('He said "no, ', "x")]
-    assert [(c.text, c.split) for c in own_folder.find(home, "l.tsv")[0]][0] == ("a, b", "valid")
+    assert next((c.text, c.split) for c in own_folder.find(home, "l.tsv")[0]) == ("a, b", "valid")
     assert own_folder.find(home, "l.jsonl")[0][0].id == "k"
     (home / "bad.csv").write_text(
         "audio,text,split\nanna/c.wav,hi,\nanna/none.wav,hi,\nanna/c.wav,,\nanna/c.wav,x,dev\nanna/c.wav\n", "utf-8"

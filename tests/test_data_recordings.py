@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def test_cuts_lie_in_pauses_and_nothing_is_lost():
     wave = np.concatenate(parts)
     found = list(cut(wave))
     assert found[0][0] == 0 and found[-1][1] == len(wave)
-    assert all(end == start for (_, end), (start, _) in zip(found, found[1:], strict=False))
+    assert all(end == start for (_, end), (start, _) in itertools.pairwise(found))
     for _, end in found[:-1]:
         assert any(low < end / RATE < high for low, high in edges), end / RATE
     assert all(3.0 <= (end - start) / RATE <= 12.0 for start, end in found)

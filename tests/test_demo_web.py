@@ -53,7 +53,7 @@ SAMPLING = (2, 1.0, 1.0, 0, "euler", "")  # the rest as the page has it
 def test_api_clone(client, home):
     from gradio_client import handle_file
 
-    said, wav, picture, subtitles, command, chunks, words = client.predict(
+    said, wav, _picture, _subtitles, command, chunks, words = client.predict(
         "Hello there.", "ann", None, "", *SAMPLING, api_name="/clone"
     )
     assert "s of speech" in said and "--voice ann" in command and "Hello there." in chunks and "<td>Hello</td>" in words

@@ -323,7 +323,7 @@ def test_missing_packages_are_named(monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)  # an import of it fails
     wave = np.zeros(RATE, np.float32)
     calls = [
-        lambda: m.word_errors("a b", "a"), lambda: m.Whisper(), lambda: m.SpeakerEncoder(),
+        lambda: m.word_errors("a b", "a"), m.Whisper, m.SpeakerEncoder,
         lambda: m.dnsmos(wave, RATE),
         lambda: m.pesq_wb(wave, wave, RATE), lambda: m.stoi(wave, wave, RATE),
     ]  # fmt: skip

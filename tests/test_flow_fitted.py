@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from flow_toys import Gaussian, Mixture
@@ -70,7 +72,7 @@ def paths_of_the_mixture(count):
     grid = torch.as_tensor(time_grid(64, "sway"))
     x = torch.randn(count, 1, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     states = [x]
-    for a, b in zip(grid[:-1], grid[1:], strict=True):
+    for a, b in itertools.pairwise(grid):
         states.append(solve(velocity, states[-1], torch.stack([a, b]), "midpoint"))
     return velocity, torch.stack(states, 1), grid
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -51,7 +52,7 @@ def test_two_steps_of_the_student_are_the_flow_map_too():
 def test_a_stored_path_teaches_what_the_teacher_did():
     grid = torch.as_tensor(time_grid(8, "sway"))
     states = [torch.randn(3, 5, 2, generator=gen(), dtype=torch.float64)]
-    for a, b in zip(grid[:-1], grid[1:], strict=True):
+    for a, b in itertools.pairwise(grid):
         states.append(solve(TOY.velocity, states[-1], torch.stack([a, b])))
     states = torch.stack(states, 1)
     t, until = torch.stack([grid[0], grid[2], grid[4]]), torch.stack([grid[2], grid[3], grid[8]])

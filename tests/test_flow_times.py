@@ -117,7 +117,7 @@ def logit_normal_cdf(mean, std):
 
 
 LAWS = [
-    ("uniform", lambda t: np.asarray(t)),
+    ("uniform", np.asarray),
     ("logit_normal", logit_normal_cdf(0, 1)),
     ("logit_normal(-0.5, 0.8)", logit_normal_cdf(-0.5, 0.8)),
     ("mode(1.29)", mode_cdf(1.29)),

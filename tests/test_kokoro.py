@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from data_prep import kokoro, kokoro_model, shared  # noqa: E402
-from data_prep.kokoro_model import FRAME, HELD_OUT, IDS, RATE, Kokoro, load_voices, tokens_of  # noqa: E402
-from tts_fm.audio.files import read_audio  # noqa: E402
-from tts_fm.data.manifest import read_manifest  # noqa: E402
-from tts_fm.errors import ModelError  # noqa: E402
+from data_prep import kokoro, kokoro_model, shared
+from data_prep.kokoro_model import FRAME, HELD_OUT, IDS, RATE, Kokoro, load_voices, tokens_of
+from tts_fm.audio.files import read_audio
+from tts_fm.data.manifest import read_manifest
+from tts_fm.errors import ModelError
 
 LEAD, TAIL = 3, 1
 

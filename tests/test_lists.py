@@ -98,7 +98,7 @@ def test_csv_numbers_and_lines(tmp_path):
     text = 'text,seed,speed,cfg\n"a\nb",4,,0\n"x",nope,9,nan\n'
     # the row after the one of two lines
     assert [f.split(":", 2)[:2] for f in faults(tmp_path, "a.csv", text)] == [["a.csv", "4"]]
-    items = listed(tmp_path, "a.csv", text.split('"x"')[0]).items
+    items = listed(tmp_path, "a.csv", text.split('"x"', maxsplit=1)[0]).items
     assert (items[0].parts[0].text, items[0].settings.seed, items[0].settings.speed, items[0].settings.cfg) == (
         "a\nb",
         4,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import pytest
 import torch
@@ -36,7 +37,7 @@ def test_equals_a_loop_over_velocity(model, cond):
     noise = torch.randn(1, 30, 100, generator=torch.Generator().manual_seed(2))
     grid = f5_grid(5, -1.0)
     x = noise.clone()
-    for a, b in zip(grid[:-1], grid[1:], strict=True):
+    for a, b in itertools.pairwise(grid):
         v = model.velocity(x, float(a), cond, IDS)
         null = model.velocity(x, float(a), cond, IDS, drop_audio=True, drop_text=True)
         x = x + (b - a) * (v + 2.0 * (v - null))

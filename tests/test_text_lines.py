@@ -46,3 +46,8 @@ def test_a_divided_word_is_whole(text):
 def test_marks_may_stand_anywhere():
     plans = plan_chunks(f"# One <break 2s>\n\n{SEA} <break 1s>\n\n<break 0.5s>Two.", CharTokenizer([" "]), "en-us")
     assert [plan.pause for plan in plans] == [0.0, 2.0 + PAUSES["heading"], 1.5 + PAUSES["paragraph"]]
+
+
+def test_not_normalised_is_spoken_as_it_is():
+    (plan,) = plan_chunks("It costs $5 <break 1s>", CharTokenizer([" "]), "en-us", normalised=False)
+    assert plan.text == "It costs $5"

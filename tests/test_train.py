@@ -196,6 +196,44 @@ def test_sharded_processes_are_one_and_resume_exactly(tmp_path: Path):
         toy_trainer(tmp_path / "three", shard=True, ctc=0.1)
 
 
+def test_what_has_changed_is_told(tmp_path: Path, caplog):
+    toy_trainer(tmp_path, steps=2).run()
+    toy_trainer(tmp_path, steps=3, log_every=2)
+    assert "other settings" not in caplog.text
+    toy_trainer(tmp_path, steps=3, seed=4, batch_frames=400, accumulate=2)
+    told = caplog.text
+    assert "seed was 0, is 4" in told and "batch_frames was 500, is 400" in told
+    assert "an update had 1 batches (1 processes), has 2 (1)" in told
+
+
+def test_one_folder_one_run(tmp_path: Path):
+    one = toy_trainer(tmp_path, steps=3)
+    take = one.take
+    seen = []
+
+    def meanwhile(good):
+        with pytest.raises(ValueError, match="another run is training in"):
+            toy_trainer(tmp_path, steps=3).run()
+        seen.append(1)
+        take(good)
+
+    one.take = meanwhile
+    one.run()
+    assert len(seen) == 3
+    toy_trainer(tmp_path, steps=4).run()  # the lock is free again
+
+
+def test_the_log_has_each_step_once(tmp_path: Path):
+    trainer = toy_trainer(tmp_path)
+    trainer.save = lambda: None  # as if it were killed before its first checkpoint
+    trainer.run()
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write('{"step": 11, "lo')
+    toy_trainer(tmp_path).run()
+    steps = [row["step"] for row in map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines()) if "loss" in row]
+    assert steps == list(range(1, 11))
+
+
 # --- faulty data and divergence
 
 

@@ -85,10 +85,7 @@ def changed(weights: Callable[[str], np.ndarray | None], adapter: Adapter, part:
                 f"the voice changes {name!r}, which the {part} network does not have: it is of another model"
             )
         base = np.asarray(base, np.float32)
-        if name in tensors:
-            change = tensors[name].astype(np.float32)
-        else:
-            change = low_rank(name, tensors, adapter.scale)
+        change = tensors[name].astype(np.float32) if name in tensors else low_rank(name, tensors, adapter.scale)
         if change.shape != base.shape:
             raise ModelError(f"the voice's change of {name!r} has the shape {change.shape}, the weight {base.shape}")
         merged[name] = base + change

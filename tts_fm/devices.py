@@ -55,7 +55,8 @@ def pick(name: str | torch.device | None = None) -> torch.device:
 
 def name_of(name: str | None = None) -> str:
     """`pick` by name, without torch where the CPU is asked for, or where nothing is and the machine has no GPU."""
-    name = name or os.environ.get("TTS_FM_DEVICE") or "auto"
+    if name is None or name == "auto":
+        name = os.environ.get("TTS_FM_DEVICE") or "auto"
     if name == "cpu" or (name == "auto" and not (may_have_gpu() and find_spec("torch"))):
         return "cpu"
     need_torch(f"the device {name}")

@@ -12,6 +12,7 @@ in `Settings.check`.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import struct
 import typing
@@ -209,6 +210,11 @@ class Settings:
         12.0, "longest stretch that is spoken in one go; shorter is heard sooner", label="Longest chunk", low=2,
         high=25, unit="seconds", edits=False, slider=(2, 25, 0.5), metavar="SECONDS",
     )  # fmt: skip
+    normalise: str = entry(
+        "on", "whether numbers, dates, abbreviations and signs are written out before they are spoken",
+        label="Write out numbers", choices={"on": "on", "off": "off: the text is spoken as it is"}, edits=False,
+        metavar="on|off",
+    )  # fmt: skip
     item: str = entry("", "an id that is mixed into the seed, so that the items of a list differ", places=())
 
     def __post_init__(self) -> None:
@@ -258,7 +264,7 @@ class Settings:
         if grid is None:
             return
         times = [_float32(t) for t in grid]
-        if times[0] != 0 or times[-1] != 1 or not all(a < b for a, b in zip(times, times[1:], strict=False)):
+        if times[0] != 0 or times[-1] != 1 or not all(a < b for a, b in itertools.pairwise(times)):
             raise ValueError(f"grid must rise from 0 to 1, as in 0,0.1,0.4,1; got {as_text(grid)}")
         if self.steps is not None and self.steps != len(grid) - 1:
             raise ValueError(
@@ -281,7 +287,7 @@ class Settings:
         nodes = TABLES["euler" if self.method == FITTED else self.method].nodes
         return sum(
             self._branches(_float32(start + node * (end - start)))
-            for start, end in zip(grid, grid[1:], strict=False)
+            for start, end in itertools.pairwise(grid)
             for node in nodes
         )
 

@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from tts_fm import devices
 from tts_fm.audio.files import write_audio
 from tts_fm.audio.levels import lifted, limit, normalise_loudness
 from tts_fm.audio.match import matched
@@ -37,6 +38,7 @@ from tts_fm.settings import Settings
 from tts_fm.text.chunks import ChunkPlan, Watch, each_chunk
 from tts_fm.text.foreign import Foreign, foreign_notes
 from tts_fm.text.pace import byte_ratio_frames
+from tts_fm.text.symbols import SILENCE, UNKNOWN
 from tts_fm.text.word_times import Word, word_times
 from tts_fm.voices import Voice, catalogue, get_voice
 
@@ -97,7 +99,7 @@ class TTS:
     def load(
         cls,
         model: str | Path | None = None,
-        device: str = "cpu",
+        device: str = "auto",
         dtype: Any = None,
         engine: str = "auto",
         **how: Any,
@@ -105,12 +107,14 @@ class TTS:
         """The built-in model (None), a model folder, or published weights (`variant=`, `vocab=` as for
         load_flow_model).
 
+        device: "cpu", "cuda", "cuda:1", "mps", or "auto": $TTS_FM_DEVICE, or a GPU if there is one, or the CPU.
         engine: "onnx" runs a folder's graphs on the CPU without torch, "torch" its networks on any device, "auto"
         (default) the quicker one that there is; see engines.load.load_engine, also for dtype. Raises ModelError.
         """
         from tts_fm.checkpoint import find_model
 
-        return cls(load_engine(BUILTIN if model is None else find_model(model), engine, device, dtype, **how))
+        place = BUILTIN if model is None else find_model(model)
+        return cls(load_engine(place, engine, devices.name_of(device), dtype, **how))
 
     def voices(self) -> list[str]:
         """Names of the stored voices, the default first."""
@@ -191,7 +195,7 @@ class TTS:
         tokenizer, budget, speed = self.engine.tokenizer(lang), settings.chunk_seconds, settings.speed
         plans: list[ChunkPlan] = []
         timed: list[Timed] = []
-        for plan in each_chunk(request.text, tokenizer, lang, budget, speed, watch):
+        for plan in each_chunk(request.text, tokenizer, lang, budget, speed, watch, settings.normalise == "on"):
             plans.append(plan)
             if self.engine.text == "aligned":
                 timed.append(self._aligned(plan, voice, prompt, speed))
@@ -223,12 +227,12 @@ class TTS:
 
     def _aligned(self, plan: ChunkPlan, voice: Voice, prompt: np.ndarray, speed: float) -> Timed:
         """Symbols with their frames: one "unknown" symbol under the prompt, silence, the text, silence."""
-        unknown, silence = self.engine.vocab.index("<unk>"), self.engine.vocab.index("<sil>")
+        unknown, silence = self.engine.vocab.index(UNKNOWN), self.engine.vocab.index(SILENCE)
         ids = [silence, *plan.ids, silence]
         frames = self.engine_of(voice).durations(ids, prompt, speed).tolist()
         frames[0], frames[-1] = min(frames[0], LEAD * FRAMES_PER_SECOND), EDGE_SILENCE * FRAMES_PER_SECOND / 2
         durations = [float(len(prompt)) if shown(voice) else 0.0, *frames]
-        return [unknown, *ids], durations, int(round(sum(durations)))
+        return [unknown, *ids], durations, round(sum(durations))
 
     def _by_ratio(self, plan: ChunkPlan, prompt: np.ndarray, voice: Voice, lang: str, speed: float) -> Timed:
         """F5's rule: as many frames for a byte of text as the prompt has; the transcript of the prompt is part of the

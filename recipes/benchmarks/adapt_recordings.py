@@ -61,12 +61,11 @@ def record(kokoro: Kokoro, voice: str, texts: Sequence[str], out: Path, minutes:
         if PROMPT[0] <= clip(kokoro, voice, text, out / "prompt.flac") <= PROMPT[1]:
             break
         (out / "prompt.flac").unlink()
-    seconds, number = 0.0, 0
-    for text in line:
+    seconds = 0.0
+    for number, text in enumerate(line):
         if seconds >= 60 * minutes:
             break
         seconds += clip(kokoro, voice, text, out / "adapt" / f"{number:03d}.flac")
-        number += 1
     return seconds / 60
 
 

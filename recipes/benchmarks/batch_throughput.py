@@ -112,7 +112,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
     report["ways"] = {}
     for number, (name, way) in enumerate(ways.items()):
-        if name == "commands" and not args.commands or "workers" in name and args.workers < 2:
+        if (name == "commands" and not args.commands) or ("workers" in name and args.workers < 2):
             continue
         out = folder / str(number)
         began = time.perf_counter()

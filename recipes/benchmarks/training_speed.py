@@ -23,7 +23,7 @@ from tts_fm.model.flow_model import FlowModel
 from tts_fm.train.optimiser import parameter_groups
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "builtin"))
-from flow import model_config  # noqa: E402
+from flow import model_config
 
 SYMBOLS = 78
 

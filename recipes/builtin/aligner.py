@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from loop import add_options, train
 from torch import Tensor
 
-from tts_fm.edit.align import is_pause
-from tts_fm.model.aligner import SILENCE, AlignerModel, load_aligner, save_aligner
+from tts_fm.model.aligner import AlignerModel, load_aligner, save_aligner
+from tts_fm.text.symbols import SILENCE, is_pause
 
 log = logging.getLogger("aligner")
 HOP, UNIT = 256, 600  # samples in a mel frame, and in a frame of the corpus
@@ -203,7 +203,8 @@ def main() -> None:
     clips = Clips(args.cache, "train", vocab)
 
     def loss_of(step: int) -> torch.Tensor:
-        mel, labels = clips.batch(step, args.batch, args.frames, args.seed)
+        device = model.head.weight.device
+        mel, labels = (x.to(device) for x in clips.batch(step, args.batch, args.frames, args.seed))
         logits = model(mel, (labels != IGNORED).sum(1))
         return F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED)
 

@@ -24,12 +24,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from flow import SILENCE, UNIT_FRAMES, make_vocab
+from flow import UNIT_FRAMES, make_vocab
 from loop import add_options, train
 from torch import Tensor
 
 from tts_fm.audio.mel import FRAMES_PER_SECOND
 from tts_fm.model.duration import DurationModel, load_duration_model, save_duration_model
+from tts_fm.text.symbols import SILENCE
 
 log = logging.getLogger("duration")
 Rows = list[dict]
@@ -109,7 +110,7 @@ def disturb(mel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def pad(
     ids: list[np.ndarray], frames: list[np.ndarray], prompts: list[np.ndarray]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    symbols, longest = max(len(x) for x in ids), max(1, max(len(x) for x in prompts))
+    symbols, longest = max(len(x) for x in ids), max(1, *(len(x) for x in prompts))
     out_ids = np.full((len(ids), symbols), -1, np.int64)
     out_frames = np.zeros((len(ids), symbols), np.float32)
     out_prompts = np.zeros((len(ids), longest, 100), np.float32)
@@ -192,7 +193,8 @@ def main() -> None:
         model.prompt.calibrate(prompt, lengths)
 
     def loss_of(step: int) -> torch.Tensor:
-        ids, frames, prompt, lengths = clips.batch(step, args.batch, args.seed)
+        device = model.head.weight.device
+        ids, frames, prompt, lengths = (x.to(device) for x in clips.batch(step, args.batch, args.seed))
         return duration_loss(model(ids, prompt, lengths).float(), frames, ids)
 
     train(model, loss_of, lambda: save_duration_model(model, args.out), lambda: measure(model, valid), args)

@@ -38,7 +38,7 @@ def export_flow(run: Path, out: Path, weights: str = "average") -> None:
     from tts_fm.model.flow_model import FlowModel
 
     settings = json.loads((run / "settings.json").read_text())
-    state = torch.load(run / "last.pt", weights_only=True)
+    state = torch.load(run / "last.pt", map_location="cpu", weights_only=True)
     model = FlowModel(
         from_dict(ModelConfig, settings["model"]), settings["vocab"], tokenizer={"name": "phoneme", "lang": "en-us"}
     )
@@ -51,7 +51,7 @@ def export_vocoder(run: Path, out: Path) -> None:
 
     from tts_fm.model.vocoder import save_vocoder, vocoder_from_state
 
-    state = torch.load(run / "last.pt", weights_only=True)["ema"]
+    state = torch.load(run / "last.pt", map_location="cpu", weights_only=True)["ema"]
     save_vocoder(out, state, vocoder_from_state(state).config, torch.float16)
 
 

@@ -21,8 +21,8 @@ import torch
 from teacher_paths import TeacherPath, TeacherPaths
 from torch import Tensor
 
+from tts_fm import devices
 from tts_fm.checkpoint import MODEL, SOLVER, load_flow_model
-from tts_fm.engines.torch import quick_bf16
 from tts_fm.files import digest, write_text
 from tts_fm.flow.fitted import FittedSolver, RowFit, read_solvers, write_solvers
 from tts_fm.flow.solvers import Velocity
@@ -114,7 +114,7 @@ def main() -> None:
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
-    model = load_flow_model(args.model, dtype=torch.bfloat16 if quick_bf16() else None)
+    model = load_flow_model(args.model, dtype=devices.speaking_dtype("cpu"))
     if model.config.span:
         parser.error("a few-step student takes its steps as it learnt them: fit its teacher")
     paths = TeacherPaths(args.paths)

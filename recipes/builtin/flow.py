@@ -21,8 +21,8 @@ import numpy as np
 
 from tts_fm.config import ModelConfig, TrainConfig
 from tts_fm.data.batches import TrainItem
+from tts_fm.text.symbols import SILENCE, UNKNOWN
 
-UNKNOWN, SILENCE = "<unk>", "<sil>"  # speech without a transcript; silence before and after the symbols
 UNIT_FRAMES = 600 / 256  # mel frames in one 25 ms frame of the corpus
 
 

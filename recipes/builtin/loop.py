@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tts_fm import files
+from tts_fm import devices, files
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ def add_options(parser: argparse.ArgumentParser, batch: int, save: int) -> None:
     parser.add_argument("--warmup", type=int, default=100, help="steps")
     parser.add_argument("--save", type=int, default=save, help="checkpoint and measure every so many steps")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     parser.add_argument("--valid-only", action="store_true", help="measure what is there, and end")
 
 
@@ -45,14 +46,17 @@ def train(
     measure: Callable[[], dict[str, float]],
     args: argparse.Namespace,
 ) -> None:
-    """Train until args.steps or args.minutes are used up. loss_of(step): the loss of a batch; save: write the model for
-    use.
+    """Train until args.steps or args.minutes are used up. loss_of(step): the loss of a batch, computed
+    where the model is; save, measure: of the model on the CPU.
     """
+    device = devices.pick(args.device)
+    model.to(device)
+    half = devices.training_dtype(device, bf16=True, fp16=False)
     optimiser = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.01)
     last, step, used = args.out / "last.pt", 0, 0.0
     torch.manual_seed(args.seed)  # dropout
     if last.exists():
-        state = torch.load(last, weights_only=True)
+        state = torch.load(last, map_location="cpu", weights_only=True)
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         torch.set_rng_state(state.get("rng", torch.get_rng_state()))
@@ -66,6 +70,7 @@ def train(
         if done >= 1 or (step and step % args.save == 0):
             state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "rng": torch.get_rng_state()}
             files.write_state(last, state | {"step": step, "used": used})
+            model.cpu()  # what is written and measured
             save()
             figures = {
                 "step": step,
@@ -76,13 +81,14 @@ def train(
                 file.write(json.dumps(figures) + "\n")
             log.info("%s", figures)
             recent = []
+            model.to(device)
         if done >= 1:
             return
         for group in optimiser.param_groups:
             # flat, then to zero over the last two thirds
             group["lr"] = args.lr * min(1.0, (step + 1) / args.warmup, 1.5 * (1 - done))
         model.train()
-        with torch.autocast("cpu", torch.bfloat16):
+        with devices.autocast(device, half):
             loss = loss_of(step)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -10,6 +10,7 @@ punctuation too. Also: scores of the right transcripts, and of the transcript of
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -18,7 +19,8 @@ import numpy as np
 
 from tts_fm.audio.files import load
 from tts_fm.audio.mel import FRAMES_PER_SECOND
-from tts_fm.edit.align import STRESS, Aligner, Alignment, is_pause
+from tts_fm.edit.align import Aligner, Alignment
+from tts_fm.text.symbols import STRESS, is_pause
 
 
 def boundaries(row: dict, found: Alignment) -> tuple[np.ndarray, np.ndarray]:
@@ -51,10 +53,8 @@ def measure(aligner: Aligner, corpus: Path, rows: list[dict]) -> dict:
         wave = load(corpus / row["audio"])
         found = aligner.align(wave, row["text"], row["lang"])
         right.append(found.score)
-        try:
+        with contextlib.suppress(ValueError):  # more text than it can hold: noticed all the same
             wrong.append(aligner.align(wave, rows[follower[i]]["text"], row["lang"]).score)
-        except ValueError:  # more text than it can hold: noticed all the same
-            pass
         if found.units != row["units"]:
             other += 1
             continue

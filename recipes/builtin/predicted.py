@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from flow import Corpus
 
+from tts_fm import devices
 from tts_fm.config import ModelConfig, from_dict
 from tts_fm.model.flow_model import FlowModel
 
@@ -26,10 +27,10 @@ STEPS = 4
 
 
 def load_run(run: Path) -> FlowModel:
-    """The averaged weights of a training run of flow.py, in bfloat16."""
+    """The averaged weights of a training run of flow.py, in bfloat16, on the CPU."""
     settings = json.loads((run / "settings.json").read_text())
     model = FlowModel(from_dict(ModelConfig, settings["model"]), settings["vocab"])
-    model.load_state_dict(torch.load(run / "last.pt", weights_only=True, mmap=True)["average"])
+    model.load_state_dict(torch.load(run / "last.pt", map_location="cpu", weights_only=True, mmap=True)["average"])
     return model.eval().to(torch.bfloat16)
 
 
@@ -54,7 +55,7 @@ def predict(
         durations=torch.from_numpy(durations).float()[None],
         prompt_frames=[prompt],
     )
-    return spoken[0].numpy()
+    return spoken[0].float().cpu().numpy()
 
 
 def main() -> None:
@@ -65,11 +66,12 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=600)
     parser.add_argument("--cfg", type=float, default=1.0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     args = parser.parse_args()
     from tqdm import tqdm
 
     torch.set_num_threads(args.threads)
-    model = load_run(args.flow)
+    model = load_run(args.flow).to(devices.pick(args.device))
     clips = Corpus(args.cache, "train", model.vocab)
     args.out.mkdir(parents=True, exist_ok=True)
     rng, rows, frames = np.random.default_rng(0), [], 0

@@ -26,6 +26,7 @@ import torch
 from teacher_paths import TeacherPath, TeacherPaths
 from torch import Tensor
 
+from tts_fm import devices
 from tts_fm.checkpoint import load_flow_model, save_flow_model
 from tts_fm.flow.straighten import along, lesson_loss, reflow, rollout_loss, split, u_shaped, walk
 from tts_fm.model.condition import Condition
@@ -136,7 +137,7 @@ def measure(model: FlowModel, batches: Batches, grid: Tensor, counts: tuple[int,
     """Root mean square distance to the teacher's end over the speech, nepers of log-mel, for each number of steps."""
     model.eval()
     found: dict[str, list[float]] = {f"end_{n}": [] for n in counts}
-    with torch.autocast("cpu", torch.bfloat16):
+    with devices.autocast("cpu", torch.bfloat16):
         for edge, members in batches.of_edge.items():
             size = max(1, batches.frames // edge)
             for start in range(0, len(members) - size + 1, size):

@@ -22,15 +22,16 @@ import torch
 from cache import PITCH, alter
 from torch import Tensor
 
+from tts_fm import devices
 from tts_fm.audio.mel import FRAMES_PER_SECOND, SAMPLE_RATE, log_mel
 from tts_fm.audio.prompt import check_reference
 from tts_fm.checkpoint import load_flow_model
-from tts_fm.engines.torch import quick_bf16
 from tts_fm.flow.coupling import seeded_pairs
 from tts_fm.flow.times import f5_grid
 from tts_fm.model.duration import DurationModel, load_duration_model
 from tts_fm.model.flow_model import FlowModel
 from tts_fm.synthesis import BUILTIN, EDGE_SILENCE, LEAD
+from tts_fm.text.symbols import SILENCE, UNKNOWN
 
 LONGEST = 1024  # frames of prompt and speech
 
@@ -86,11 +87,11 @@ def draw_condition(
             continue
         prompt = torch.from_numpy(log_mel(wave))
         prompt = prompt[: len(prompt) // 2 * 2]
-        ids = [vocab["<sil>"], *(vocab[unit] for unit in spoken["units"]), vocab["<sil>"]]
+        ids = [vocab[SILENCE], *(vocab[unit] for unit in spoken["units"]), vocab[SILENCE]]
         frames = durations.durations(torch.tensor([ids]), prompt[None])[0].tolist()
         frames[0], frames[-1] = min(frames[0], LEAD * FRAMES_PER_SECOND), EDGE_SILENCE * FRAMES_PER_SECOND / 2
         if len(prompt) + sum(frames) < LONGEST:
-            return prompt, [vocab["<unk>"], *ids], [float(len(prompt)), *frames]
+            return prompt, [vocab[UNKNOWN], *ids], [float(len(prompt)), *frames]
 
 
 @torch.no_grad()
@@ -107,7 +108,7 @@ def walk(
     """The states (S, T, 100) at each `every`-th time of the grid, by Euler steps without guidance, as the voice
     speaks.
     """
-    frames = int(round(sum(durations))) // 2 * 2
+    frames = round(sum(durations)) // 2 * 2
     mel, given = model.prompt(prompt[None], 1, frames)
     condition = model.inference_condition(
         mel, given, model.ids([ids], 1), None, torch.tensor([durations]), torch.zeros(1, dtype=torch.bool)
@@ -133,7 +134,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    model = load_flow_model(args.model, dtype=torch.bfloat16 if quick_bf16() else None)
+    model = load_flow_model(args.model, dtype=devices.speaking_dtype("cpu"))
     durations = load_duration_model(args.model / "duration")
     temperature = model.settings.get("defaults", {}).get("temperature", 1.0)
     grid = torch.as_tensor(f5_grid(args.steps * args.finer, epss=False))

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tts_fm import files
+from tts_fm import devices, files
 from tts_fm.audio.mel import HOP, SAMPLE_RATE, log_mel
 
 CROP = 48  # mel frames of a training crop (0.51 s)
@@ -126,7 +126,7 @@ def build(dim: int = 256, layers: int = 6) -> nn.Module:
             self.head = ISTFTHead(dim, 1024, HOP, padding="center")
 
         def forward(self, mel: Tensor) -> Tensor:
-            with torch.autocast("cpu", torch.bfloat16):
+            with devices.autocast(mel.device, torch.bfloat16):
                 hidden = self.backbone(mel)
             return self.head(hidden.float())
 
@@ -193,8 +193,9 @@ def validate(model: nn.Module, clips: Clips, spectral: SpectralLoss) -> float:
     """Mean multi-resolution log-mel loss over 64 fixed validation crops."""
     losses = []
     for step in range(4):
-        wave = clips.batch(step, 16, seed=999)
-        losses.append(spectral(model(mels_of(wave).transpose(1, 2)), wave)[0].item())
+        wave, device = clips.batch(step, 16, seed=999), next(model.parameters()).device
+        mel = mels_of(wave).transpose(1, 2).to(device)
+        losses.append(spectral(model(mel), wave.to(device))[0].item())
     return sum(losses) / len(losses)
 
 
@@ -215,6 +216,7 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=16)
     parser.add_argument("--judged", type=int, default=6, help="clips of a batch that the discriminators see")
     parser.add_argument("--predicted", type=Path, help="folder of predicted.py: half of every batch are such mels")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     parser.add_argument("--stop-after", type=float, default=math.inf, help="minutes of this process")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -222,13 +224,16 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     train, valid, spectral = Clips(args.cache, "train"), Clips(args.cache, "valid"), SpectralLoss()
     model, adversary = build(layers=args.layers), Adversary(args.periods, args.windows, args.channels)
+    device = devices.pick(args.device)
+    for part in (model, adversary, spectral):
+        part.to(device)
     ema = {k: v.clone() for k, v in model.state_dict().items()}
     g_opt = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.8, 0.98), weight_decay=0.01)
     d_opt = torch.optim.AdamW(adversary.parameters(), lr=args.lr, betas=(0.8, 0.98), weight_decay=0.01)
     predicted = Predicted(args.cache, args.predicted) if args.predicted else None
     step, last = 0, args.out / "last.pt"
     if last.exists():
-        state = torch.load(last, weights_only=True)
+        state = torch.load(last, map_location="cpu", weights_only=True)
         if deeper := len(state["model"]) < len(ema):
             state |= {key: grown(state[key], model) for key in ("model", "ema")}
         model.load_state_dict(state["model"])
@@ -237,7 +242,7 @@ def main() -> None:
         if state["step"] > args.adversarial_from:  # before that they are untrained, and may be others now
             adversary.load_state_dict(state["adversary"])
             d_opt.load_state_dict(state["d_opt"])
-        ema, step = state["ema"], state["step"]
+        ema, step = {k: v.to(device) for k, v in state["ema"].items()}, state["step"]
 
     def save() -> None:
         parts: dict[str, Any] = {"model": model, "adversary": adversary, "g_opt": g_opt, "d_opt": d_opt}
@@ -252,10 +257,11 @@ def main() -> None:
         if predicted:
             its_mel, its_wave = predicted.batch(step, args.batch - len(real), seed=1)
             mel, real = torch.cat([its_mel, mel]), torch.cat([its_wave, real])
+        mel, real = devices.send(mel, device), devices.send(real, device)
         fake = model(mel.transpose(1, 2))  # (B, S)
         figures = {}
         if adversarial := step >= args.adversarial_from:
-            with torch.autocast("cpu", torch.bfloat16):
+            with devices.autocast(device, torch.bfloat16):
                 d_loss = adversary.own_loss(fake[: args.judged], real[: args.judged])
             d_opt.zero_grad()
             d_loss.backward()
@@ -264,7 +270,7 @@ def main() -> None:
         mel_loss, stft_loss = spectral(fake, real)
         loss = 45 * mel_loss + 10 * stft_loss
         if adversarial:
-            with torch.autocast("cpu", torch.bfloat16):
+            with devices.autocast(device, torch.bfloat16):
                 fool, match = adversary.generator_loss(fake[: args.judged], real[: args.judged])
             ramp = min(1.0, (step - args.adversarial_from) / 200)
             loss = loss + ramp * (2 * fool + 4 * match)
@@ -285,7 +291,7 @@ def main() -> None:
         if step % 200 == 0:
             save()
         if step % 400 == 0:
-            shadow = build(layers=args.layers)
+            shadow = build(layers=args.layers).to(device)
             shadow.load_state_dict(ema)
             print(json.dumps({"step": step, "valid_mel": validate(shadow, valid, spectral)}), file=log, flush=True)
     save()

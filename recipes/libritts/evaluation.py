@@ -127,7 +127,7 @@ def librispeech_pc(path: Path, root: Path) -> list[dict[str, Any]]:
         if len(cells) != 6:
             faults.append(f"{path}:{number}: {len(cells)} cells between tabs, six are needed")
             continue
-        speaker, chapter = (cells[0].split("-") + [""])[:2]
+        speaker, chapter = ([*cells[0].split("-"), ""])[:2]
         places = [root / speaker / chapter / f"{cells[0]}{ending}" for ending in (".flac", ".wav")]
         audio = next((place for place in places if place.is_file()), None)
         if audio is None:
@@ -146,7 +146,7 @@ def write_list(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def speak(
-    model: Path, items: Path, out: Path, shard: tuple[int, int] = (0, 1), device: str = "cpu", seed: int = 0
+    model: Path, items: Path, out: Path, shard: tuple[int, int] = (0, 1), device: str = "auto", seed: int = 0
 ) -> int:
     """Speak the items of a list that are not in `out` yet; returns how many were. An item that cannot be spoken is
     logged.
@@ -204,7 +204,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     say.add_argument("items", type=Path)
     say.add_argument("out", type=Path)
     say.add_argument("--shard", type=_shard, default=(0, 1), metavar="I/N")
-    say.add_argument("--device", default="cpu")
+    say.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     say.add_argument("--seed", type=int, default=0)
     judge = verbs.add_parser("score")
     judge.add_argument("items", type=Path)

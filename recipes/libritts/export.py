@@ -35,13 +35,14 @@ def export(
 
     from tts_fm.checkpoint import save_flow_model
     from tts_fm.model.flow_model import FlowModel
+    from tts_fm.train.lora import merged_state
 
     if not (run_folder / SETTINGS).is_file() or not (run_folder / "last.pt").is_file():
         raise ModelError(f"{run_folder} holds no run: {SETTINGS} and last.pt are needed; train first (stage 3)")
     settings = json.loads((run_folder / SETTINGS).read_text("utf-8"))
     state = torch.load(run_folder / "last.pt", map_location="cpu", weights_only=True)
     model = FlowModel(from_dict(ModelConfig, settings["model"]), settings["vocab"], tokenizer=settings["tokenizer"])
-    model.load_state_dict(state["average"])
+    model.load_state_dict(merged_state(state["average"], 1.0))
     extra = {"defaults": settings["defaults"], "recipe": settings["recipe"], "trained_steps": state["step"]}
     save_flow_model(out, model, dtype=torch.float16 if half else torch.float32, extra=extra)
     vocoder = vocoder or (BUILTIN / "vocoder" if (BUILTIN / "vocoder").is_dir() else None)

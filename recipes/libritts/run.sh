@@ -16,6 +16,7 @@ usage() {
   --manifest FILE      use this manifest instead of the one that stage 1 writes
   --stage N            first stage (default 0)        --stop-stage N    last stage (default 6)
   --processes N        processes for training and synthesis, one a GPU (default 1)
+  --device D           auto, cuda or cpu, for stages 2, 3, 5 and 6 (default auto: GPUs if there are any)
   --parts "A B"        parts of LibriTTS              --restored        LibriTTS-R
   --mirror URL         of openslr.org/resources/60    --items N         evaluation sentences (default 100)
   --asr FOLDER         Whisper for the score          --measures "A B"  of wer sim dnsmos
@@ -26,7 +27,7 @@ TEXT
 
 fail() { echo "error: $*" >&2; exit 2; }
 
-recipe=tiny root=data out= manifest= stage=0 stop=6 processes=1 parts= restored= mirror= items=100 asr= measures="wer sim dnsmos"
+recipe=tiny root=data out= manifest= stage=0 stop=6 processes=1 parts= restored= mirror= items=100 asr= measures="wer sim dnsmos" device=auto
 train_options=()
 while [ $# -gt 0 ]; do
   case "$1" in
@@ -37,6 +38,7 @@ while [ $# -gt 0 ]; do
   case "$1" in
     --recipe) recipe=$2 ;;       --corpus-root) root=$2 ;;  --out) out=$2 ;;          --manifest) manifest=$2 ;;
     --stage) stage=$2 ;;         --stop-stage) stop=$2 ;;   --processes) processes=$2 ;;
+    --device) device=$2 ;;
     --parts) parts=$2 ;;         --mirror) mirror=$2 ;;     --items) items=$2 ;;      --asr) asr=$2 ;;  --measures) measures=$2 ;;
     --set|--init|--init-vocab|--init-variant|--vocab|--minutes|--threads) train_options+=("$1" "$2") ;;
     *) fail "unknown option $1 (--help)" ;;
@@ -55,6 +57,11 @@ manifest=${manifest:-$root/libritts${restored:+_r}.jsonl}
 list=$out/eval.jsonl
 read -r -a part_list <<< "$parts"
 read -r -a measure_list <<< "$measures"
+# what all the stages need is looked for before the first of them; the answer is how many GPUs there are to use
+gpus=$("$python" -m recipes.libritts.check --recipe "$recipe" --stage "$stage" --stop-stage "$stop" --processes "$processes" \
+  --device "$device" --corpus-root "$root" --out "$out" --measures ${measure_list[@]:+"${measure_list[@]}"})
+kind=cpu
+[ "$gpus" -eq 0 ] || kind=cuda
 mkdir -p "$out"
 
 begins() { [ "$stage" -le "$1" ] && [ "$stop" -ge "$1" ] && echo "== stage $1: $2" >&2; }
@@ -69,14 +76,14 @@ if begins 1 "prepare $manifest"; then
 fi
 if [[ "$recipe" == *aligned* ]]; then
   if begins 2 "align $manifest"; then
-    "$python" -m tts_fm align "$manifest" -o "${manifest%.jsonl}.aligned.jsonl" --workers "$processes" || [ $? -eq 3 ]  # 3: some left out
+    "$python" -m tts_fm align "$manifest" -o "${manifest%.jsonl}.aligned.jsonl" --workers "$processes" --device "$kind" || [ $? -eq 3 ]  # 3: some left out
   fi
   manifest=${manifest%.jsonl}.aligned.jsonl
 fi
 if begins 3 "train $recipe in $out/run on $processes processes"; then
   launch=("$python")
   [ "$processes" -eq 1 ] || launch=("$python" -m torch.distributed.run --standalone --nproc-per-node "$processes")
-  "${launch[@]}" -m recipes.libritts.train "$recipe" "$manifest" "$out/run" ${train_options[@]:+"${train_options[@]}"}
+  "${launch[@]}" -m recipes.libritts.train "$recipe" "$manifest" "$out/run" --device "$kind" ${train_options[@]:+"${train_options[@]}"}
 fi
 if begins 4 "export $out/model"; then
   "$python" -m recipes.libritts.export "$out/run" "$out/model"
@@ -85,10 +92,12 @@ if begins 5 "synthesise $list"; then
   [ -f "$list" ] || "$python" -m recipes.libritts.evaluation list "$manifest" "$list" --items "$items"
   jobs=()
   for ((i = 0; i < processes; i++)); do
-    "$python" -m recipes.libritts.evaluation speak "$out/model" "$list" "$out/speech" --shard "$i/$processes" & jobs+=($!)
+    place=$kind
+    [ "$gpus" -eq 0 ] || place=cuda:$((i % gpus))
+    "$python" -m recipes.libritts.evaluation speak "$out/model" "$list" "$out/speech" --shard "$i/$processes" --device "$place" & jobs+=($!)
   done
   for job in "${jobs[@]}"; do wait "$job"; done
 fi
 if begins 6 "score $out/speech"; then
-  "$python" -m recipes.libritts.evaluation score "$list" "$out/speech" "$out/report.json" ${asr:+--asr "$asr"} --measures "${measure_list[@]}"
+  TTS_FM_DEVICE=$kind "$python" -m recipes.libritts.evaluation score "$list" "$out/speech" "$out/report.json" ${asr:+--asr "$asr"} --measures "${measure_list[@]}"
 fi

@@ -61,12 +61,10 @@ def settle(
 
 def build(recipe: Recipe, vocab: list[str]) -> FlowModel:
     """The network with the first weights that the recipe's seed gives; torch's own generator stays as it was."""
-    import torch
-
+    from tts_fm import devices
     from tts_fm.model.flow_model import FlowModel
 
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.train.seed)
+    with devices.seeded("cpu", recipe.train.seed):
         return FlowModel(recipe.model, vocab, tokenizer=recipe.tokenizer)
 
 
@@ -115,6 +113,7 @@ def train(
     init_variant: str = "f5-v1",
     init_vocab: str | None = None,
     compiled: bool = False,
+    device: str | None = None,
 ) -> int:
     """Train to the end, to the time `until` or to a SIGTERM; returns the step that was reached. ValueError, ModelError,
     Diverged.
@@ -125,7 +124,8 @@ def train(
     from tts_fm.data.corpus import ManifestItems
     from tts_fm.train.trainer import Trainer
 
-    state = PartialState(cpu=not torch.accelerator.is_available())
+    device = None if device in (None, "auto") else device
+    state = PartialState(cpu=device == "cpu" or not torch.accelerator.is_available())
     recipe = recipe.for_processes(state.num_processes)
     utterances = read_manifest(manifest, audio=state.is_main_process)
     model = None
@@ -158,9 +158,9 @@ def train(
     )
     if train_set is None:
         raise ValueError(f"{manifest} has no utterances of the split train")
+    trainer = Trainer(model, train_set, valid_set, recipe.train, out, compiled=compiled, device=device)
     if state.is_main_process:
         write_settings(out, recipe, symbols, manifest)
-    trainer = Trainer(model, train_set, valid_set, recipe.train, out, compiled=compiled)
     if recipe.train.tensorboard and valid_set is not None:
         trainer.on_valid = pictures(trainer, valid_set)
     trainer.run(until)
@@ -233,6 +233,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--init-variant", default="f5-v1")
     parser.add_argument("--init-vocab")
     parser.add_argument("--threads", type=int, help="CPU threads of each process")
+    parser.add_argument("--device", help="cpu, or cuda: with several processes one each (default: GPUs if there are)")
     parser.add_argument("--compile", action="store_true", help="torch.compile the blocks")
     args = parser.parse_args(argv)
     recipe = get(args.recipe, args.changes)
@@ -243,7 +244,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     from tts_fm.text.tokens import load_vocab
 
     vocab, until = None if args.vocab is None else load_vocab(args.vocab), time.time() + 60 * args.minutes
-    train(recipe, args.manifest, args.out, until, vocab, args.init, args.init_variant, args.init_vocab, args.compile)
+    train(
+        recipe,
+        args.manifest,
+        args.out,
+        until,
+        vocab,
+        args.init,
+        args.init_variant,
+        args.init_vocab,
+        args.compile,
+        args.device,
+    )
 
 
 if __name__ == "__main__":

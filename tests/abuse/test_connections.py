@@ -19,7 +19,7 @@ pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 httpx = pytest.importorskip("httpx")
 
-from serve_toys import LONG, SPEECH, Gate, Running, home, tts, two_voices, until  # noqa: E402, F401
+from serve_toys import LONG, SPEECH, Gate, Running, home, tts, two_voices, until  # noqa: E402
 
 HELLO = json.dumps({"input": "Hello there.", "voice": "anna", "response_format": "wav"}).encode()
 

@@ -230,7 +230,7 @@ def test_phone_width_needs_no_sideways_scrolling(browser, url):
     page.click("#clone-go")
     told(page, "clone", "s of speech")
     page.get_by_text("Work on one chunk").click()
-    for name in ("Clone", "Script", "Batch", "Edit", "About"):
+    for name in ("Clone", "Make a voice", "Script", "Batch", "Edit", "About"):
         page.get_by_role("tab", name=name).click()
         page.wait_for_timeout(400)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
@@ -246,7 +246,7 @@ def test_keyboard_alone_in_the_order_of_the_task(page):
             break
         page.keyboard.press("Tab")
     order = [key for n, key in enumerate(seen) if key and key not in seen[:n]]
-    names = "voice recording transcript text steps cfg speed seed method lang sampling-more go"
+    names = "voice recording transcript sharpen text steps cfg speed seed method lang sampling-more go"
     assert order == [f"clone-{name}" for name in names.split()]
     page.keyboard.press("Enter")
     told(page, "clone", "s of speech")
@@ -261,7 +261,7 @@ def test_accessibility_has_no_serious_findings(browser, url, theme):
     page.click("#clone-go")
     told(page, "clone", "s of speech")
     page.get_by_text("Work on one chunk").click()
-    for name in ("Clone", "Script", "Batch", "Edit", "About"):
+    for name in ("Clone", "Make a voice", "Script", "Batch", "Edit", "About"):
         page.get_by_role("tab", name=name).click()
         page.wait_for_timeout(600)
         found = [v for v in axe.run(page).response["violations"] if v["impact"] in ("serious", "critical")]

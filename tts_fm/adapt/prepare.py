@@ -17,12 +17,13 @@ import numpy as np
 
 from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP, SAMPLE_RATE
 from tts_fm.data.batches import TrainItem
-from tts_fm.data.corpus import SILENCE, mel_of
+from tts_fm.data.corpus import mel_of
 from tts_fm.data.listing import Recording
 from tts_fm.data.recordings import LONGEST, PAUSE, Piece, Table, clock, cut, decoded, evened, fault_of
-from tts_fm.edit.align import DOUBTFUL, Alignment, is_pause
+from tts_fm.edit.align import DOUBTFUL, Alignment
 from tts_fm.edit.align import LONGEST as LONGEST_ALIGNED
 from tts_fm.errors import MissingDependency
+from tts_fm.text.symbols import SILENCE, is_pause
 
 if TYPE_CHECKING:
     from tts_fm.edit.align import Aligner

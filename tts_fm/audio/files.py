@@ -117,7 +117,7 @@ def read_audio(
             if isinstance(source, bytes)
             else source
             if hasattr(source, "read")
-            else open(source, "rb")
+            else open(source, "rb")  # noqa: SIM115 - closed below
         )
     except (OSError, ValueError) as error:
         reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)

@@ -118,7 +118,7 @@ def _can_be_spoken(text: str) -> bool:
     from tts_fm.text.normalise import normalise
 
     for piece in parse_markup(text):
-        if isinstance(piece, Ipa) or isinstance(piece, Text) and any(char.isalnum() for char in piece.text):
+        if isinstance(piece, Ipa) or (isinstance(piece, Text) and any(char.isalnum() for char in piece.text)):
             return True
         if isinstance(piece, Text) and any(char.isalnum() for char in normalise(piece.text)):
             return True

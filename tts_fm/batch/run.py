@@ -253,7 +253,7 @@ def _start_worker(spec: WorkerSpec) -> None:
 
     import torch
 
-    global _speaker
+    global _speaker  # noqa: PLW0603 - a worker process has one
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     torch.set_num_threads(max(1, torch.get_num_threads() // spec.options.workers))
@@ -290,8 +290,11 @@ def _ray(todo: Todo, spec: WorkerSpec, stop: threading.Event) -> Iterator[Record
         raise MissingDependency('--runner ray needs Ray: pip install "tts-fm[ray]"') from None
     if not ray.is_initialized():
         ray.init(log_to_driver=False)
-    make = ray.remote(num_cpus=1)(RayWorker).remote
-    actors: list[Any] = [make(spec) for _ in range(min(spec.options.workers, len(todo)))]
+    workers = min(spec.options.workers, len(todo))
+    # Ray hides GPUs from actors that ask for none; where there are fewer than workers, several share one
+    gpus = ray.cluster_resources().get("GPU", 0)
+    make = ray.remote(num_cpus=1, num_gpus=min(1.0, gpus / workers))(RayWorker).remote
+    actors: list[Any] = [make(spec) for _ in range(workers)]
     idle, running, waiting = list(actors), {}, reversed(todo)
     try:
         while True:

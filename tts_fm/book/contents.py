@@ -154,7 +154,7 @@ def _chapter_points(placed: list[tuple[int, Point]], paragraphs: list[Paragraph]
         following = next((i for i, _ in placed[k + 1 :] if i > at), len(paragraphs))
         own = sum(p.words for p in paragraphs[at:following] if p.skip is None)
         head = head_of(point.title)
-        if point.children and (own < 60 or head is not None and head.kind == "part" and own < 400):
+        if point.children and (own < 60 or (head is not None and head.kind == "part" and own < 400)):
             part, depth_of_part = point.title, point.depth
             starts.setdefault(at, (point.title, ""))
         else:

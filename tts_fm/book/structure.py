@@ -6,6 +6,7 @@ epub.py's business, the marks inside paragraphs are too if it knows them.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -85,7 +86,7 @@ def mark_pages(paragraphs: list[Paragraph]) -> list[Paragraph]:
     numbers = [(i, int(m[1])) for i, p in enumerate(paragraphs) if (m := _page_number(p)) is not None]
     if len(numbers) < 4:
         return paragraphs
-    rising = sum(b == a + 1 for (_, a), (_, b) in zip(numbers, numbers[1:], strict=False))
+    rising = sum(b == a + 1 for (_, a), (_, b) in itertools.pairwise(numbers))
     cut = sum(i > 0 and not re.search(r"[.!?:…][\"'”’»)\]]*$", paragraphs[i - 1].text) for i, _ in numbers)
     if rising < 0.8 * (len(numbers) - 1) or cut < 0.25 * len(numbers):
         return paragraphs
@@ -146,7 +147,7 @@ def _contents_end(paragraphs: Sequence[Paragraph], at: int) -> int:
         if paragraph.kind == "heading" and (key in entries or _named_in(key, entries)):
             return end
         if paragraph.kind == "paragraph" and (
-            paragraph.words > 30 or len(paragraph.text) > 60 and paragraph.text.endswith(".")
+            paragraph.words > 30 or (len(paragraph.text) > 60 and paragraph.text.endswith("."))
         ):
             break
         entries |= {_key(line) for line in paragraph.text.split("\n")}
@@ -222,7 +223,7 @@ def _by_words(paragraphs: Sequence[Paragraph], heads: Heads) -> tuple[set[int], 
     worded = {i for i, _, h in heads if h is not None and h.kind == "chapter"}
     parts = {i for i, _, h in heads if h is not None and h.kind == "part"}
     numbers = [(i, h.number) for i, _, h in heads if h is not None and h.kind == "number"]
-    rising = sum(b == (a or 0) + 1 or b == 1 for (_, a), (_, b) in zip(numbers, numbers[1:], strict=False))
+    rising = sum(b == (a or 0) + 1 or b == 1 for (_, a), (_, b) in itertools.pairwise(numbers))
     counted = len(numbers) > 1 and rising >= 0.8 * (len(numbers) - 1) and numbers[0][1] == 1
     if worded:
         return worded | named, parts

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tts_fm.cli.common import check_writable, new_verb, note, result, result_json
+from tts_fm.devices import name_of
 
 if TYPE_CHECKING:
     from tts_fm.data.manifest import Utterance
@@ -45,6 +46,9 @@ def add_parser(subparsers: Any) -> None:
         help="leave lines out whose text is not what is said: a score below S (default: -2.2; right texts: 0 to -1.5)",
     )
     parser.add_argument("--aligner", metavar="DIR", help="folder of another aligner (default: the built-in one)")
+    parser.add_argument(
+        "--device", metavar="D", help="cpu, cuda, cuda:1, mps (default: $TTS_FM_DEVICE, or a GPU if there is one)"
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     parser.set_defaults(run=run)
 
@@ -69,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
     if out.exists() and out.samefile(source):
         raise ValueError(f"the result would replace {source}; name another file with -o")
     check_writable(out)
-    Aligner.load(args.aligner)  # is told now, not by every worker
+    args.device = name_of(args.device)
+    Aligner.load(args.aligner, args.device)  # is told now, not by every worker
     for lang in sorted({args.lang or u.lang for u in utterances}):
         phoneme_units("a", lang)
     lines, lowest = line_numbers(source), DOUBTFUL if args.min_score is None else args.min_score
@@ -114,7 +119,7 @@ def rebased(utterance: Utterance, old: Path, new: Path) -> Utterance:
 
 def timed(utterances: Sequence[Utterance], folder: Path, args: argparse.Namespace) -> Iterator[Done]:
     """Each utterance with its times, in order, from args.workers processes."""
-    work = partial(one, folder=str(folder), lang=args.lang, aligner=args.aligner)
+    work = partial(one, folder=str(folder), lang=args.lang, aligner=args.aligner, device=args.device)
     workers = min(args.workers, len(utterances))
     if workers == 1:
         yield from map(work, utterances)
@@ -130,21 +135,21 @@ def timed(utterances: Sequence[Utterance], folder: Path, args: argparse.Namespac
             raise
 
 
-def one(utterance: Utterance, folder: str, lang: str | None, aligner: str | None) -> Done:
+def one(utterance: Utterance, folder: str, lang: str | None, aligner: str | None, device: str = "cpu") -> Done:
     """One utterance with its times, or what is wrong with it."""
     from tts_fm.edit.align import align_utterance
 
     try:
-        return align_utterance(_aligner(aligner), utterance, folder, lang), ""
+        return align_utterance(_aligner(aligner, device), utterance, folder, lang), ""
     except (ValueError, OSError) as error:
         return None, " ".join(str(error).split())
 
 
 @cache
-def _aligner(folder: str | None) -> Aligner:
+def _aligner(folder: str | None, device: str) -> Aligner:
     from tts_fm.edit.align import Aligner
 
-    return Aligner.load(folder)
+    return Aligner.load(folder, device)
 
 
 def _single() -> None:

@@ -168,8 +168,9 @@ def speak(args: argparse.Namespace, items: list[Any], options: Options) -> int:
     from tts_fm.batch.plan import model_digest
     from tts_fm.batch.run import run_batch
 
+    kind = device_from(args).split(":")[0]  # another kind of device rounds differently
     digest = model_digest(
-        args.model or os.environ.get("TTS_FM_MODEL") or None, f"{args.variant} {args.dtype} {args.engine}"
+        args.model or os.environ.get("TTS_FM_MODEL") or None, f"{args.variant} {args.dtype} {args.engine} {kind}"
     )
     stop = threading.Event()
     before = _catch(stop, args.quiet)

@@ -90,6 +90,9 @@ def add_speaking_options(parser: argparse.ArgumentParser, place: str = "cli") ->
         group.add_argument(
             setting.option, type=_reader(setting), metavar=setting.metavar, help=setting.description.replace("%", "%%")
         )
+        if setting.name == "normalise":
+            off: dict[str, Any] = {"dest": "normalise", "action": "store_const", "const": "off"}
+            group.add_argument("--no-normalise", "--no-normalize", help="the same as --normalise off", **off)
 
 
 def _reader(setting: Setting) -> Callable[[str], Any]:

@@ -54,6 +54,9 @@ def add_parser(subparsers: Any) -> None:
         "--format", choices=OUTPUT_FORMATS, help="default: by the suffix of the output, wav for standard output"
     )
     parser.add_argument("--subtitles", choices=("srt", "vtt"), help="also write subtitles beside the audio")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what would be spoken: each chunk with its pause, words and phones"
+    )
     parser.add_argument("--json", action="store_true", help="print what was done as JSON, instead of the path")
     voice = parser.add_argument_group("voice")
     voice.add_argument("--voice", metavar="NAME", help="a named voice (tts-fm voices lists them)")
@@ -77,6 +80,9 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--json and -o - both want standard output; give -o a file name")
     voice = get_voice(voice_from(args), args.ref_text)
     tts = load_tts(args)
+    if args.dry_run:
+        show_plan(tts, text, voice, overrides, args.json)
+        return 0
     with ProgressBar(args.quiet) as bar:
         speech = speak(tts, text, voice, overrides, output, bar)
     if output.extra is not None:
@@ -90,6 +96,25 @@ def run(args: argparse.Namespace) -> int:
     if not args.quiet:
         tell(speech, output)
     return 0
+
+
+def show_plan(tts: TTS, text: str, voice: Voice, overrides: dict[str, Any], as_json: bool) -> None:
+    """Print the chunks of a text as they would be spoken, and what the user should know of them; nothing is spoken."""
+    from tts_fm.settings import Settings
+    from tts_fm.synthesis import Request, warnings_of
+
+    jobs = tts.plan(Request(text, voice, None, Settings(**overrides)))
+    unknown = [symbol for job in jobs for symbol in job.plan.unknown]
+    warnings = warnings_of(jobs[0].voice, unknown, [word for job in jobs for word in job.plan.foreign])
+    rows = [{"pause": job.plan.pause, "text": job.plan.text, "phones": "".join(job.plan.units)} for job in jobs]
+    if as_json:
+        result_json({"lang": jobs[0].lang, "chunks": rows, "warnings": warnings})
+        return
+    for number, row in enumerate(rows, 1):
+        pause = f" after {row['pause']:.2f} s" if row["pause"] else ""
+        result(f"chunk {number} of {len(rows)}{pause}\n  text    {row['text']}\n  phones  {row['phones']}")
+    for warning in warnings:
+        note(f"warning: {warning}")
 
 
 def speak(tts: TTS, text: str, voice: Voice, overrides: dict[str, Any], output: Output, bar: ProgressBar) -> Speech:

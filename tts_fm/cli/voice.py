@@ -96,7 +96,7 @@ def run_add(args: argparse.Namespace) -> int:
         must_be_file(args.recording, "recording")
     if adapted and (args.sharpen or args.text or args.lang):
         raise ValueError(f"{args.recording} is an adapted voice already: leave out --sharpen, --text and --lang")
-    if args.no_prompt and not (adapted or args.sharpen) or (args.minutes is not None and not args.sharpen):
+    if (args.no_prompt and not (adapted or args.sharpen)) or (args.minutes is not None and not args.sharpen):
         raise ValueError("--no-prompt is for adapted voices and --sharpen, --minutes for --sharpen")
     if args.lang not in (None, "en-us", "en-gb"):
         raise ValueError(f"lang is {args.lang!r}; en-us and en-gb work")

@@ -32,10 +32,10 @@ from tts_fm.audio.mel import (
 )
 from tts_fm.data.batches import TrainItem
 from tts_fm.data.manifest import Utterance
+from tts_fm.text.symbols import SILENCE, UNKNOWN
 from tts_fm.text.tokens import make_tokenizer
 
 PIECE = 64  # frames transformed at once: what they need stays in the processor's cache
-UNKNOWN, SILENCE = "<unk>", "<sil>"  # speech without a transcript; silence before and after the symbols
 log = logging.getLogger(__name__)
 
 

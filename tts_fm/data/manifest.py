@@ -189,7 +189,7 @@ def read_manifest(path: str | os.PathLike[str], audio: bool = False) -> list[Utt
 
 def _parse(line: bytes) -> Any:
     try:
-        return json.loads(line.decode("utf-8-sig"), parse_constant=lambda name: float(name))
+        return json.loads(line.decode("utf-8-sig"), parse_constant=float)
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 text (byte {error.start} of the line)") from None
     except json.JSONDecodeError as error:

@@ -6,6 +6,7 @@ T mel frames (93.75 a second), S samples at 24 kHz. Knows nothing of models or p
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
@@ -67,7 +68,7 @@ def _draw_wave(draw: ImageDraw.ImageDraw, wave: np.ndarray, width: int, height: 
     if not len(wave):
         return
     edges = np.linspace(0, len(wave), width + 1).astype(int)
-    for x, (a, b) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for x, (a, b) in enumerate(itertools.pairwise(edges)):
         part = wave[a : max(b, a + 1)]
         if len(part):
             draw.line([(x, middle - float(part.max()) * middle), (x, middle - float(part.min()) * middle)], fill=WAVE)

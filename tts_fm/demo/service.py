@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from tts_fm.demo.commands import OWN
+from tts_fm.demo.making import Maker
 from tts_fm.settings import TABLE, Settings
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ class Service:
         self.folder, self.uploads = self.root / "results", self.root / "uploads"
         self.folder.mkdir()
         self.uploads.mkdir()
+        self.maker = Maker(self.root, model, tts.engine.text == "aligned")
 
     # ---- stopping
 
@@ -245,6 +247,13 @@ class Service:
             Moment(step, time, mel, np.clip(wave, -1, 1)) for (step, time, mel), wave in zip(seen, waves, strict=True)
         ]
 
+    def heard(self, text: str, voice: Voice, run: Run) -> str:
+        """A text in a voice, with the model's own settings, as a file."""
+        takes = [take for take, _ in self.speak(self.request(text, voice, Settings()), run)]
+        path = self.place() / "speech.wav"
+        self.finish(takes[-1]).save(path)
+        return str(path)
+
     def finish(self, take: Take) -> Speech:
         """The take as one Speech."""
         from tts_fm.synthesis import finish
@@ -339,6 +348,7 @@ class Service:
 
     def close(self) -> None:
         """Remove all files and end the thread."""
+        self.maker.close()
         self._worker.shutdown(wait=False, cancel_futures=True)
         shutil.rmtree(self.root, ignore_errors=True)
 

@@ -74,7 +74,7 @@ def handler(service: Service) -> Any:
         kind: str,
         values: dict[str, Any],
         request: gr.Request,
-        progress: Any = gr.Progress(),  # noqa: B008
+        progress: Any = gr.Progress(),
     ) -> Updates:
         with service.running(who(request, "batch"), Meter(progress)) as run:
             if not upload:

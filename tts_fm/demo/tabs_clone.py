@@ -4,6 +4,7 @@ steps to listen to.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -35,6 +36,12 @@ def build(service: Service) -> None:
     with gr.Row():
         with gr.Column(min_width=300):
             choice, recording, transcript = voice_inputs(service, "clone")
+            sharpen = gr.Checkbox(
+                False,
+                label="Sharpen: learn the recording's voice in the background, so that later sentences are closer",
+                elem_id="clone-sharpen",
+                visible=service.maker.possible,
+            )
             text = gr.Textbox(
                 EXAMPLE,
                 label="Text to speak",
@@ -68,7 +75,7 @@ def build(service: Service) -> None:
     take = gr.State(None, time_to_live=3600)
     outputs = [line, audio, image, subtitles, command, chunks, words, take]
     speak, repeat, hear, pick = handlers(service)
-    inputs = [text, choice, recording, transcript, *settings]
+    inputs = [text, choice, recording, transcript, *settings, sharpen]
     told = "Speak a text in a stored voice or in that of a recording."
     wire(service, "clone", [go.click, text.submit], stop, speak, inputs, outputs, audio, told)
     with gr.Accordion("Work on one chunk: speak it again, or hear it form", open=False, elem_id="clone-more"):
@@ -132,27 +139,34 @@ def handlers(service: Service) -> tuple[Any, Any, Any, Any]:
         recording: str | None,
         transcript: str,
         values: dict[str, Any],
+        sharpen: bool | None,
         request: gr.Request,
-        progress: Any = gr.Progress(),  # noqa: B008
+        progress: Any = gr.Progress(),
     ) -> Updates:
         with service.running(who(request, "clone"), Meter(progress)) as run:
-            chosen = service.settings(**values)
-            asked = service.request(text, service.voice(voice, recording, transcript), chosen)
+            chosen, told, spoken_by = service.settings(**values), "", service.voice(voice, recording, transcript)
+            if sharpen and voice == OWN and recording:
+                spoken_by, told = service.maker.sharper(recording, transcript, spoken_by)
+                if spoken_by.adapter is not None and values.get("match") in (None, service.tts.defaults.get("match")):
+                    chosen = replace(chosen, match=None)  # off for an adapted voice
+            asked = service.request(text, spoken_by, chosen)
             for take, total in until_stopped(service.speak(asked, run)):
                 if len(take.chunks) < total:
                     said = good(f"Chunk {len(take.chunks)} of {total} is spoken …")
                     yield said, *[gr.skip()] * 4, chunk_table(take), gr.skip(), gr.skip()
-            note = "" if len(take.chunks) == total else f"Cancelled after chunk {len(take.chunks)} of {total}. "
+            note = told + (
+                "" if len(take.chunks) == total else f"Cancelled after chunk {len(take.chunks)} of {total}. "
+            )
             line = command_line(text, voice, chosen, transcript if voice == OWN else None, service.shown_model)
             yield show(service, take, line, note)
 
-    def repeat(take: Take | None, number: float, request: gr.Request, progress: Any = gr.Progress()) -> Updates:  # noqa: B008
+    def repeat(take: Take | None, number: float, request: gr.Request, progress: Any = gr.Progress()) -> Updates:
         with service.running(who(request, "more"), Meter(progress)) as run:
             seed = service.again(take, number, run)
             assert take is not None
             yield show(service, take, None, f"Chunk {int(number)} was spoken again with seed {seed}. ")
 
-    def hear(take: Take | None, number: float, request: gr.Request, progress: Any = gr.Progress()) -> Updates:  # noqa: B008
+    def hear(take: Take | None, number: float, request: gr.Request, progress: Any = gr.Progress()) -> Updates:
         with service.running(who(request, "more"), Meter(progress)) as run:
             found = service.moments(take, number, run)
         names = [moment_name(m, found) for m in found]

@@ -82,7 +82,7 @@ def handler(service: Service) -> Any:
         new_text: str,
         values: dict[str, Any],
         request: gr.Request,
-        progress: Any = gr.Progress(),  # noqa: B008
+        progress: Any = gr.Progress(),
     ) -> Updates:
         with service.running(who(request, "edit"), Meter(progress)) as run:
             chosen = service.settings(**values)

@@ -109,7 +109,7 @@ def handler(service: Service) -> Any:
         pause: float,
         values: dict[str, Any],
         request: gr.Request,
-        progress: Any = gr.Progress(),  # noqa: B008
+        progress: Any = gr.Progress(),
     ) -> Updates:
         with service.running(who(request, "script"), Meter(progress)) as run:
             chosen = service.settings(**values)

@@ -161,8 +161,9 @@ def wire(
     shown_on: Any,
     description: str,
     name: str | None = None,
+    queue: str = "model",
 ) -> None:
-    """Run `work` in the model's queue when a trigger fires, stoppable from the first moment by `stop`.
+    """Run `work` in the model's queue (or another one) when a trigger fires, stoppable from the first moment by `stop`.
 
     tab: the key of the request; works that share it share a stop button, which only one of them passes. outputs: the
     status line first. shown_on: the output that shows the progress. name: of the web API, `tab` when not given.
@@ -184,7 +185,7 @@ def wire(
             api_name=(name or tab) if number == 0 else None,
             api_visibility="public" if number == 0 else "private",
             api_description=description,
-            concurrency_id="model",
+            concurrency_id=queue,
             concurrency_limit=1,
             show_progress_on=[shown_on],
         )

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from tts_fm.edit.align import Aligner as Aligner
     from tts_fm.edit.align import Alignment as Alignment
     from tts_fm.edit.align import align_utterance as align_utterance
-    from tts_fm.edit.align import is_pause as is_pause
     from tts_fm.edit.align import quiet_frames as quiet_frames
     from tts_fm.edit.align import whole_words as whole_words
     from tts_fm.edit.change import MARGIN as MARGIN
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from tts_fm.edit.change import word_ranges as word_ranges
 
 NAMES = {
-    "align": "Aligner Alignment BUILTIN DOUBTFUL FLOOR STATES align_utterance is_pause quiet_frames whole_words",
+    "align": "Aligner Alignment BUILTIN DOUBTFUL FLOOR STATES align_utterance quiet_frames whole_words",
     "change": "Edited MARGIN differences edit layout read word_ranges",
 }
 __getattr__, __dir__, __all__ = offer(__name__, NAMES)

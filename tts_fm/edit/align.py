@@ -22,14 +22,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tts_fm import devices
 from tts_fm.audio.files import load
 from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP, MIN_SAMPLES, SAMPLE_RATE, log_mel
 from tts_fm.data.manifest import Utterance
-from tts_fm.devices import need_torch
 from tts_fm.text.chunks import plan_chunks
 from tts_fm.text.markup import parse_markup, plain_text
 from tts_fm.text.normalise import normalise
 from tts_fm.text.phonemes import TIE, phoneme_units_many
+from tts_fm.text.symbols import SILENCE, STRESS, is_pause
 from tts_fm.text.tokens import Encoded, PhonemeTokenizer
 from tts_fm.text.word_times import Word, unit_spans
 
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 BUILTIN = Path(__file__).parents[1] / "assets" / "aligner"
 LONGEST = 300.0  # seconds; memory grows with the square
-STRESS, SILENCE = "ˈˌ", "<sil>"
 STATES = 2  # frames that a unit takes at least
 # score below which a text is hardly what is said (corpus: above -1; recordings: about -1.3; another text: -2.4 to -4.8)
 DOUBTFUL = -2.2
@@ -83,12 +83,15 @@ class Aligner:
         self.phones = [i for i, symbol in enumerate(model.vocab) if not is_pause(symbol) and symbol not in STRESS]
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str] | None = None) -> Aligner:
-        """The aligner in a folder (None: the built-in one). ModelError when it is missing or damaged."""
-        need_torch("finding words in a recording")
+    def load(cls, folder: str | os.PathLike[str] | None = None, device: str = "cpu") -> Aligner:
+        """The aligner in a folder (None: the built-in one); device: where its network runs, the path through time is
+        found on the CPU. ModelError when it is missing or damaged, ValueError for a device that is not here.
+        """
+        devices.need_torch("finding words in a recording")
         from tts_fm.model.aligner import load_aligner
 
-        return cls(load_aligner(Path(folder) if folder is not None else BUILTIN))
+        place = devices.pick(device)
+        return cls(load_aligner(Path(folder) if folder is not None else BUILTIN).to(place))
 
     def align(self, wave: np.ndarray, text: str, lang: str = "en-us") -> Alignment:
         """Times of `text` in `wave`, (S,) float32 at 24 kHz, up to 5 minutes.
@@ -153,7 +156,7 @@ class Aligner:
         """
         if is_pause(unit):
             return logs[:, self.pauses].logsumexp(1)
-        kin = [u for u in (unit, unit.split(TIE)[0], unit[:1] + "ː", unit[:1]) if u in self.index]
+        kin = [u for u in (unit, unit.split(TIE, maxsplit=1)[0], unit[:1] + "ː", unit[:1]) if u in self.index]
         if kin:
             return logs[:, self.index[kin[0]]]
         return logs[:, self.phones].logsumexp(1) - 2.0
@@ -171,11 +174,6 @@ class Aligner:
             label = word.strip('.,;:!?"()[]') or word
             found.append(Word(label, round(start / FRAMES_PER_SECOND, 3), round(end / FRAMES_PER_SECOND, 3)))
         return found
-
-
-def is_pause(unit: str) -> bool:
-    """Silence, a space or punctuation: what has no letter and is no stress mark."""
-    return unit == SILENCE or (unit not in STRESS and not any(char.isalpha() for char in unit))
 
 
 def whole_words(units: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

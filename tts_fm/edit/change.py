@@ -25,13 +25,14 @@ from tts_fm.audio.joints import Place, splice
 from tts_fm.audio.levels import loudness
 from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP, SAMPLE_RATE, log_mel
 from tts_fm.audio.prompt import CHARS_PER_SECOND, TARGET_LUFS
-from tts_fm.edit.align import DOUBTFUL, STRESS, is_pause, whole_words
+from tts_fm.edit.align import DOUBTFUL, whole_words
 from tts_fm.jobs import Job, chunk_seed
 from tts_fm.settings import Settings
 from tts_fm.synthesis import TTS, Progress, reporter, speech_end
 from tts_fm.text.chunks import plan_chunks
 from tts_fm.text.markup import Ipa, parse_markup
 from tts_fm.text.phonemes import phoneme_units_many
+from tts_fm.text.symbols import SILENCE, STRESS, UNKNOWN, is_pause
 from tts_fm.text.tokens import Tokenizer
 from tts_fm.text.word_times import Word, unit_spans, word_times
 
@@ -291,13 +292,13 @@ def layout(
 
     recorded: (T, 100). Units and frames begin and end with the silence around the speech.
     """
-    units, kept = ["<sil>"], [float(found.lead)]  # kept: frames in the recording, NaN for units that are new
+    units, kept = [SILENCE], [float(found.lead)]  # kept: frames in the recording, NaN for units that are new
     u = 0
     for s in stretches:
         units += [*found.units[u : s.units[0]], *new.units[slice(*s.new_units)]]
         kept += [*found.frames[u : s.units[0]], *[float("nan")] * (s.new_units[1] - s.new_units[0])]
         u = s.units[1]
-    units += [*found.units[u:], "<sil>"]
+    units += [*found.units[u:], SILENCE]
     kept += [*found.frames[u:], float(found.tail)]
     expected = _frames_of(tts, units, np.array(kept), recorded, speed)
 
@@ -357,7 +358,7 @@ def _frames_of(tts: TTS, units: Sequence[str], kept: np.ndarray, recorded: np.nd
 def _ids(tts: TTS, units: Sequence[str]) -> list[int]:
     """Units of the aligner or of the plan as symbols of the model."""
     index = {symbol: number for number, symbol in enumerate(tts.engine.vocab)}
-    return [index.get(unit, index["<unk>"]) for unit in units]
+    return [index.get(unit, index[UNKNOWN]) for unit in units]
 
 
 # ---- how it sounds

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tts_fm import devices
 from tts_fm.adapters import Adapter, changed, check_base
 from tts_fm.checkpoint import load_flow_model, read_weights, with_weights
 from tts_fm.engines import OnStep, Utterance
@@ -40,15 +41,15 @@ class TorchEngine:
     def load(cls, folder: Path, device: str = "cpu", dtype: torch.dtype | None = None, **how: Any) -> TorchEngine:
         """A model folder or file with what lies beside it: `vocoder/` (without it Griffin-Lim is used), `duration/`.
 
-        dtype: what the flow network computes in; None = bfloat16 on CPUs that have it in hardware (4 to 5 times
-        faster), else float32. how: as for load_flow_model. Raises ModelError.
+        dtype: what the flow network computes in; None = what is quick on this device (devices.speaking_dtype). how: as
+        for load_flow_model. Raises ModelError; ValueError for a device that is not here.
         """
-        if dtype is None and device == "cpu" and quick_bf16():
-            dtype = torch.bfloat16
-        model = load_flow_model(folder, device=device, dtype=dtype, **how)
+        place = devices.pick(device)
+        dtype = devices.speaking_dtype(place) if dtype is None else dtype
+        model = load_flow_model(folder, device=place, dtype=dtype, **how)
         vocoder = load_vocoder(folder / "vocoder") if (folder / "vocoder").is_dir() else GriffinLim()
-        durations = load_duration_model(folder / "duration").to(device) if (folder / "duration").is_dir() else None
-        engine = cls(model, vocoder.to(device), durations)
+        durations = load_duration_model(folder / "duration").to(place) if (folder / "duration").is_dir() else None
+        engine = cls(model, vocoder.to(place), durations)
         engine.source = folder
         return engine
 
@@ -129,12 +130,6 @@ def dtype_named(name: str) -> torch.dtype:
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
         raise ValueError(f"torch computes in float32, bfloat16 or float16, not in {name!r}")
     return found
-
-
-def quick_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware (AVX-512 BF16 or AMX)."""
-    features: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
 
 
 def _padded(rows: Sequence[np.ndarray], length: int) -> Tensor:

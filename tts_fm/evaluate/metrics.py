@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tts_fm.audio.files import resample
+from tts_fm.devices import name_of
 from tts_fm.errors import MissingDependency, ModelError
 from tts_fm.text.normalise import normalise
 
@@ -38,7 +39,7 @@ def need(module: str, package: str | None = None) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        name = package or module.split(".")[0]
+        name = package or module.split(".", maxsplit=1)[0]
         raise MissingDependency(f'{name} cannot be imported ({error}); pip install "tts-fm[eval]"') from None
 
 
@@ -178,13 +179,13 @@ def figure(
 
 
 class Whisper:
-    """ASR by faster-whisper: int8 on CPU, beam 5, English. A transcriber is anything with `name` that maps (wave, rate)
-    to text.
+    """ASR by faster-whisper: int8 on CPUs, float16 on GPUs, beam 5, English. A transcriber is anything with `name` that
+    maps (wave, rate) to text.
     """
 
-    def __init__(self, model: str | Path = WHISPER_FOLDER, threads: int = 0) -> None:
+    def __init__(self, model: str | Path = WHISPER_FOLDER, threads: int = 0, device: str | None = None) -> None:
         """model: a folder in CTranslate2 format, or a size name ("large-v3") that faster-whisper fetches; threads: 0 =
-        all cores.
+        all cores; device: "cpu" or "cuda", None = $TTS_FM_DEVICE, or a GPU if there is one.
         """
         package = need("faster_whisper", "faster-whisper")
         folder = Path(model).expanduser()
@@ -193,10 +194,14 @@ class Whisper:
             raise ModelError(f"no Whisper model at {folder}; assemble one with python recipes/builtin/asr.py {folder}")
         try:
             source = str(model if is_name else folder)
-            self.model = package.WhisperModel(source, device="cpu", compute_type="int8", cpu_threads=threads)
+            kind, _, index = name_of(device).partition(":")
+            kind = kind if kind == "cuda" else "cpu"  # CTranslate2 knows no other
+            number = "float16" if kind == "cuda" else "int8"
+            how = {"device_index": int(index)} if index and kind == "cuda" else {}
+            self.model = package.WhisperModel(source, device=kind, compute_type=number, cpu_threads=threads, **how)
         except Exception as error:  # the package raises many kinds, among them those of its download
             raise ModelError(f"Whisper model {model} cannot be loaded: {str(error).splitlines()[0][:200]}") from None
-        self.name = f"{model if is_name else folder.name}, faster-whisper {package.__version__}, int8, beam 5, en"
+        self.name = f"{model if is_name else folder.name}, faster-whisper {package.__version__}, {number}, beam 5, en"
 
     def __call__(self, wave: np.ndarray, rate: int) -> str:
         """(S,) at any rate -> text, "" when nothing is heard."""
@@ -212,10 +217,11 @@ class SpeakerEncoder:
 
     name = "Resemblyzer (GE2E, LibriSpeech + VoxCeleb)"
 
-    def __init__(self) -> None:
+    def __init__(self, device: str | None = None) -> None:
+        """device: None = $TTS_FM_DEVICE, or a GPU if there is one."""
         _let_webrtcvad_import()
         self.package = need("resemblyzer")
-        self.encoder = self.package.VoiceEncoder("cpu", verbose=False)
+        self.encoder = self.package.VoiceEncoder(name_of(device), verbose=False)
 
     def embed(self, wave: np.ndarray, rate: int) -> np.ndarray:
         """(S,) -> (256,) of length 1, silences shortened first; zeros when there is no speech (so its similarity to

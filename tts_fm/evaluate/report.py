@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from tts_fm import files
+from tts_fm import devices, files
 from tts_fm.audio.files import load, write_audio
 from tts_fm.errors import TtsFmError
 from tts_fm.evaluate import metrics
@@ -290,7 +290,7 @@ def hardware() -> str:
         torch = sys.modules["torch"]
         line += f", {torch.get_num_threads()} torch threads"
         if torch.cuda.is_available():
-            line += f", {torch.cuda.get_device_name()}"
+            line += f", {devices.describe('cuda')}"
     return line
 
 

@@ -67,7 +67,7 @@ NAMES = {
     "times": "draw_times f5_grid logit_normal mode time_grid uniform_times",
 }
 HOMES = {name: module for module, its in NAMES.items() for name in its.split()}
-__all__ = sorted(HOMES)
+__all__ = sorted(HOMES)  # noqa: PLE0605 - made of NAMES
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@ through the whole unrolled solver. Knows nothing of speech; which model a solver
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -61,7 +62,7 @@ class FittedSolver:
         nodes: list[float] = []
         rows: list[list[float]] = []
         walked: list[float] = []  # weights of all evaluations of finished steps
-        for start, end in zip(times[:-1], times[1:], strict=True):
+        for start, end in itertools.pairwise(times):
             h = end - start
             nodes += [start + node * h for node in table.nodes]
             ends = [*table.stages[1:], table.weights]  # what each evaluation leads to
@@ -197,7 +198,7 @@ class RowFit:
     """The normal equations of fit_rows, for data that comes in parts: add every part, then solve_row, n times over."""
 
     def __init__(self, at: Sequence[float]) -> None:
-        if not at or at[0] != 0 or any(a >= b for a, b in zip(at[:-1], at[1:], strict=True)) or at[-1] >= 1:
+        if not at or at[0] != 0 or any(a >= b for a, b in itertools.pairwise(at)) or at[-1] >= 1:
             raise ValueError(f"evaluation times must increase from 0 and end before 1, got {list(at)}")
         self.at, self.a, self.b = [float(t) for t in at], [], []  # type: ignore[var-annotated]
         self._new()

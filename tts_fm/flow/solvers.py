@@ -9,6 +9,7 @@ them; wrap the call in torch.inference_mode() for plain sampling.
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -60,7 +61,7 @@ def solve(
         return _solve_adaptive(field, x0, times, on_step, mask, rtol, atol)
     table = _table(method)
     x = field.state(x0)
-    for i, (start, end) in enumerate(zip(times[:-1], times[1:], strict=True)):
+    for i, (start, end) in enumerate(itertools.pairwise(times)):
         h = end - start
         slopes: list[Any] = []
         for node, row in zip(table.nodes, table.stages, strict=True):
@@ -76,7 +77,7 @@ def asked_times(grid: Any, method: str) -> list[float]:
     What depends on the time alone can be made for all of them beforehand."""
     times = checked_grid(grid)
     nodes = TABLES[method].nodes if method in TABLES else ()
-    steps = zip(times[:-1], times[1:], strict=True)
+    steps = itertools.pairwise(times)
     asked = np.array([start + node * (end - start) for start, end in steps for node in nodes], np.float32)
     return list(dict.fromkeys(asked.tolist()))
 

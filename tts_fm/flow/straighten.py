@@ -17,6 +17,7 @@ trajectory terms in one. Knows nothing of speech or networks.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -129,7 +130,7 @@ def walk(student: Student, x0: Tensor, times: Sequence[float] | Tensor) -> Tenso
     """Where the student's own steps lead from x0 (B, T, D) along times: (B, T, D)."""
     x = x0
     points = [float(t) for t in times]
-    for t, until in zip(points[:-1], points[1:], strict=True):
+    for t, until in itertools.pairwise(points):
         start = torch.full((len(x),), t, device=x.device)
         x = x + (until - t) * student(x, start, torch.full_like(start, until))
     return x

@@ -11,7 +11,6 @@ from tts_fm.lazy import offer
 
 if TYPE_CHECKING:
     from tts_fm.model.aligner import BLANK_LOG as BLANK_LOG
-    from tts_fm.model.aligner import SILENCE as SILENCE
     from tts_fm.model.aligner import AlignerModel as AlignerModel
     from tts_fm.model.aligner import load_aligner as load_aligner
     from tts_fm.model.aligner import save_aligner as save_aligner
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
     from tts_fm.model.vocoder import vocoder_from_state as vocoder_from_state
 
 NAMES = {
-    "aligner": "AlignerModel BLANK_LOG SILENCE load_aligner save_aligner",
+    "aligner": "AlignerModel BLANK_LOG load_aligner save_aligner",
     "dit": "Block DiT Modulation position_mask",
     "duration": "DurationModel load_duration_model save_duration_model",
     "flow_model": "FlowModel",

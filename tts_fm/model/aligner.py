@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from tts_fm.model.folder import CONFIG, WEIGHTS, Field, load, save
 from tts_fm.model.layers import masked
+from tts_fm.text.symbols import SILENCE
 
-SILENCE = "<sil>"
 BLANK_LOG = -14.0  # log-probability of the blank: it is taken where a unit repeats, and nowhere else
 
 
@@ -99,10 +99,10 @@ class AlignerModel(nn.Module):
     @torch.inference_mode()
     def emission(self, mel: Tensor) -> Tensor:
         """What `torchaudio.functional.forced_align` takes: (T, bins) log-mel -> (T, 1 + V) log-probabilities, the blank
-        first.
+        first; on the mel's device, wherever the network is.
         """
-        logs = self(mel[None])[0].log_softmax(-1)
-        return F.pad(logs, (1, 0), value=BLANK_LOG)
+        logs = self(mel.to(self.head.weight.device)[None])[0].log_softmax(-1)
+        return F.pad(logs, (1, 0), value=BLANK_LOG).to(mel.device)
 
 
 FIELDS = {

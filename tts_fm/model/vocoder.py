@@ -12,10 +12,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
+from tts_fm import devices
 from tts_fm.audio.mel import HOP, MEL_CONVENTION, N_FFT, N_MELS, SAMPLE_RATE
 from tts_fm.errors import ModelError
 from tts_fm.model.folder import (
@@ -125,9 +126,10 @@ class Vocoder:
     def _decode(self, mel: Tensor) -> Tensor:
         import torch
 
-        with torch.autocast(mel.device.type, torch.bfloat16, enabled=self.compute == "bfloat16"):
+        dtype = torch.bfloat16 if self.compute == "bfloat16" else torch.float32
+        with devices.autocast(mel.device, dtype), devices.precision(mel.device, tf32=False):
             hidden = self.backbone(mel.float().transpose(1, 2))  # (B, 100, T) -> (B, T, C)
-        with torch.autocast(mel.device.type, enabled=False):
+        with devices.autocast(mel.device, torch.float32):
             return self.head(hidden.float())  # (B, (T - 1) 256)
 
     def decode(self, mel: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
@@ -148,7 +150,7 @@ class GriffinLim:
     Deterministic.
     """
 
-    config: dict[str, Any] = {"kind": "griffin-lim", "mel": dict(MEL_CONVENTION)}
+    config: ClassVar[dict[str, Any]] = {"kind": "griffin-lim", "mel": dict(MEL_CONVENTION)}
 
     def __init__(self, iterations: int = 32, momentum: float = 0.99) -> None:
         """iterations: rounds of phase estimation (16 is quick, 60 is as good as it gets)."""

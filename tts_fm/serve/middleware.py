@@ -72,7 +72,7 @@ class Guard:
 
         try:
             await self._enter(scope, receive, watched)
-        except Exception as error:  # noqa: BLE001 - the last line of defence; messages may quote the text, so they are not logged
+        except Exception as error:
             log.error("%s %s failed: %s at %s", scope["method"], self._label(scope), type(error).__name__, place(error))
             log.debug("the failure in full", exc_info=error)
             self.metrics.count("errors_total")

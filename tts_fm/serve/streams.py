@@ -118,7 +118,7 @@ class Stream(Response):
             log.info("a stream was broken off, because the server ends")
         except (Gone, OSError, TimeoutError):
             log.info("a client went away before the end of its stream")
-        except Exception as error:  # noqa: BLE001 - the status is sent already
+        except Exception as error:
             log.warning("a stream was broken off: %s", type(error).__name__)
         finally:
             self.line.close()

@@ -176,7 +176,7 @@ class Scheduler:
                     return
                 self._expire(ticket)
                 continue
-            except Exception as error:  # noqa: BLE001 - one bad request must not end the thread
+            except Exception as error:
                 self._fail(ticket, error)
                 continue
             ticket.turn = next(self._turns)
@@ -233,7 +233,7 @@ class Scheduler:
             spoken = self._speak(group)
         except _Abandoned:
             return
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             if len(group) == 1:
                 self._drop(group[0][0], error)
                 return
@@ -289,7 +289,7 @@ class Scheduler:
                 spoken += self._speak([pair])
             except _Abandoned:
                 continue
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 self._drop(pair[0], error)
         return spoken
 
@@ -307,7 +307,7 @@ class Scheduler:
                 self._active.remove(ticket)
                 self._pace, self._spent = 0.8 * self._pace + 0.2 * self._spent, 0.0
                 ticket.emit("done", None)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             self._drop(ticket, error)
 
     def _drop(self, ticket: Ticket, error: Exception) -> None:
@@ -336,7 +336,7 @@ class Scheduler:
         ticket.jobs, ticket.spoken = [], InOrder()
         try:
             ticket.emit("error", error)
-        except Exception:  # noqa: BLE001 - its event loop is gone
+        except Exception:
             log.debug("an error found nobody to hear it", exc_info=True)
 
 

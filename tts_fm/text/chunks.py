@@ -43,12 +43,13 @@ class ChunkPlan:
 
 
 def plan_chunks(
-    text: str, tokenizer: Tokenizer, lang: str, budget: float = 12.0, speed: float = 1.0
+    text: str, tokenizer: Tokenizer, lang: str, budget: float = 12.0, speed: float = 1.0, normalised: bool = True
 ) -> list[ChunkPlan]:
-    """Chunks of at most about `budget` seconds, in order. Raises ValueError when the text is too long or has nothing to
+    """Chunks of at most about `budget` seconds, in order. normalised: whether numbers, signs and marks are written out;
+    else the text is spoken as it is. Raises ValueError when the text is too long or has nothing to
     say.
     """
-    return list(each_chunk(text, tokenizer, lang, budget, speed))
+    return list(each_chunk(text, tokenizer, lang, budget, speed, normalised=normalised))
 
 
 def each_chunk(
@@ -58,6 +59,7 @@ def each_chunk(
     budget: float = 12.0,
     speed: float = 1.0,
     watch: Watch | None = None,
+    normalised: bool = True,
 ) -> Iterator[ChunkPlan]:
     """`plan_chunks`, one by one. watch(seconds) is called before the work for each, with about the audio that there
     will be up to its end; it may raise to stop.
@@ -79,7 +81,7 @@ def each_chunk(
     pause = audio = 0.0
     length, some = 0, False
     marks: list[Ipa | Break] = []
-    for run in _runs(text, lang, marks):
+    for run in _runs(text, lang, marks, normalised):
         if isinstance(run, float):
             pause += run
             continue
@@ -104,12 +106,12 @@ def each_chunk(
         )
 
 
-def _runs(text: str, lang: str, marks: list[Ipa | Break]) -> Iterator[str | float]:
+def _runs(text: str, lang: str, marks: list[Ipa | Break], normalised: bool) -> Iterator[str | float]:
     """The text between pauses, normalised, with one private-use character for each mark of `marks`, which is filled;
     and the pauses in seconds. Where a full stop is pause enough (the items of a list), blocks stay together.
     """
     current, before = "", None
-    for block in _blocks(text, marks):
+    for block in _blocks(text, marks, normalised):
         pause = pause_between(before, block)
         if pause >= SHORTEST_PAUSE:
             yield from _cut(current, marks)
@@ -117,11 +119,11 @@ def _runs(text: str, lang: str, marks: list[Ipa | Break]) -> Iterator[str | floa
             yield pause if before is not None and before.kind != "scene" else 0.0  # a scene's pause is given once
         before = block
         if block.kind != "scene":
-            current += "\n" + normalise_line(block.text, lang)
+            current += "\n" + (normalise_line(block.text, lang) if normalised else block.text)
     yield from _cut(current, marks)
 
 
-def _blocks(text: str, marks: list[Ipa | Break]) -> list[Block]:
+def _blocks(text: str, marks: list[Ipa | Break], normalised: bool) -> list[Block]:
     """The blocks of a text, each but the last with a mark at its end, so that a pause is heard."""
     shown = ""
     for piece in parse_markup(_PRIVATE.sub(" ", text)):
@@ -130,7 +132,7 @@ def _blocks(text: str, marks: list[Ipa | Break]) -> list[Block]:
         else:
             shown += chr(SLOT + len(marks))
             marks.append(piece)
-    blocks = read_plain(unmark(shown))
+    blocks = read_plain(unmark(shown) if normalised else shown)
     lines = [said_line(block, ended=n < len(blocks) - 1) for n, block in enumerate(blocks)]
     return [replace(block, text=line) for block, line in zip(blocks, lines, strict=True)]
 

@@ -113,7 +113,7 @@ def looks_like_title(line: str) -> bool:
         return line.endswith(".") and line.isupper() and len(words) > 1
     if line.isupper():
         return True
-    if line[0] in _OPENING or line.endswith(("!", "?")) and len(words) > 8:
+    if line[0] in _OPENING or (line.endswith(("!", "?")) and len(words) > 8):
         return False
     bare = [word.strip(_OPENING + "”’»)]},.!?:;") for word in words]
     capitals = [word[:1].isupper() or word[:1].isdigit() for word in bare if word and word.lower() not in _SMALL]

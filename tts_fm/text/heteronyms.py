@@ -190,11 +190,13 @@ def _bow(a: Around) -> str:
         return "bend" if a.p2 not in ("with", "a") or (not a.n1 or a.n1 in "to and he she".split()) else ""
     if a.n1 in "tie and string window legged hunting hunter".split():
         return "knot" if a.word == "bow" and (a.n1 != "and" or a.n2 in ("arrow", "arrows")) else ""
-    if (
-        a.n1 in "down to before out low".split()
-        and a.p1 not in ("a", "the")
-        or a.sentence & {"ship", "boat", "stern", "ship's", "vessel"}
-    ):
+    if (a.n1 in "down to before out low".split() and a.p1 not in ("a", "the")) or a.sentence & {
+        "ship",
+        "boat",
+        "stern",
+        "ship's",
+        "vessel",
+    }:
         return "bend"
     return "bend" if _acts(a) and a.n1 in _OBJECTS else ""
 
@@ -337,7 +339,7 @@ def _row(a: Around) -> str:
 def _sow(a: Around) -> str:
     return (
         "pig"
-        if a.p1 in ("a", "the", "pregnant", "old") or a.n1 in ("and", "had") and a.n2 in ("her", "piglets")
+        if a.p1 in ("a", "the", "pregnant", "old") or (a.n1 in ("and", "had") and a.n2 in ("her", "piglets"))
         else ""
     )
 

@@ -152,7 +152,7 @@ def _fraction_words(number: str | None, top: int, bottom: int, sep: str, gb: boo
     if sep == "/" and not whole and (top == bottom or top < bottom == 100):
         return f"{cardinal(top, gb)} out of {cardinal(bottom, gb)}"
     known = bottom <= 20 or bottom in (25, 32, 50, 64, 1000) or sep == "⁄"
-    if not (known and 0 < top and bottom and (top < bottom or sep == "⁄")):
+    if not (known and top > 0 and bottom and (top < bottom or sep == "⁄")):
         return f"{whole}{cardinal(top, gb)} over {cardinal(bottom, gb)}"
     name = _PARTS.get(bottom) or ordinal(bottom, gb)
     name = name if top == 1 else "halves" if name == "half" else plural(name)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tts_fm.audio.mel import FRAMES_PER_SECOND
+from tts_fm.text.symbols import kind_of
 
-STRESS, SILENCE = "ˈˌ", "<sil>"
 PHONE_FLOOR = 1.5  # frames: shorter phones are not heard
 PHONE_CAP, PAUSE_CAP = 0.5 * FRAMES_PER_SECOND, 1.5 * FRAMES_PER_SECOND
 
@@ -55,17 +55,6 @@ def spoken_frames(frames: np.ndarray, symbols: Sequence[str], speed: float = 1.0
     floors = [PHONE_FLOOR if kind == "phone" else 0.0 for kind in kinds]
     within = np.minimum(np.asarray(frames, np.float32), np.array(caps, np.float32)) / np.float32(speed)
     return np.maximum(within, np.array(floors, np.float32))
-
-
-def kind_of(symbol: str) -> str:
-    """ "stress" (a mark), "phone" (it has a letter), "pause" (silence, space, punctuation), "special" (as <unk>)."""
-    if symbol == SILENCE:
-        return "pause"
-    if symbol.startswith("<") and symbol.endswith(">") and len(symbol) > 2:
-        return "special"
-    if symbol in STRESS:
-        return "stress"
-    return "phone" if any(char.isalpha() for char in symbol) else "pause"
 
 
 def check_speed(speed: float) -> None:

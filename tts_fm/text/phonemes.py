@@ -93,7 +93,7 @@ def _tie_english(text: str) -> str:
     def tie(match: re.Match[str]) -> str:
         plain, after = match.group(), text[match.end() : match.end() + 1]
         before = text[match.start() - 1 : match.start()]
-        if before == TIE or after == TIE:
+        if TIE in (before, after):
             return plain
         if plain[-1] in "ɹl" and (own_ties or (after and after in "aeiouɑɒæʌɔəɚɛɜɪʊᵻɐˈˌ")):
             return plain

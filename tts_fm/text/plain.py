@@ -8,6 +8,7 @@ linear in the text.
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -229,14 +230,14 @@ def _head_lines(lines: list[str], more: bool, wrapped: bool) -> int:
 
 
 def _is_verse(lines: list[str], layout: Layout) -> bool:
-    pairs = list(zip(lines, lines[1:], strict=False))
+    pairs = list(itertools.pairwise(lines))
     if any(_is_cut(a, b) for a, b in pairs):
         return False
     capitals = sum(_starts_capital(b) for _, b in pairs) / len(pairs)
     if layout.wrapped:
         room = sum(_has_room(a, b, 0.8 * layout.width) for a, b in pairs) / len(pairs)
         set_in = min(map(_indent, lines)) > layout.margin
-        if len(lines) > 2 and (set_in and capitals >= 0.8 or len(lines) > 3 and capitals == 1):
+        if len(lines) > 2 and ((set_in and capitals >= 0.8) or (len(lines) > 3 and capitals == 1)):
             return True
         return room >= 0.6 and (capitals >= 0.6 or set_in)
     open_ends = sum(not _ENDS.search(a.strip()) for a, _ in pairs) / len(pairs)

@@ -147,9 +147,8 @@ def _duration(match: re.Match[str], gb: bool) -> str | None:
     parts = [part for part in match.groups() if part]
     kinds = [re.sub(r"[0-9. ]", "", part)[0] for part in parts]
     order = ["dhms".index(kind) for kind in kinds]
-    if (
-        order != sorted(set(order))
-        or any(re.fullmatch(r"[0-9.]+ [dhms]", part) for part in parts[:1])
+    if order != sorted(set(order)) or (
+        any(re.fullmatch(r"[0-9.]+ [dhms]", part) for part in parts[:1])
         and len(parts) == 2
         and order[1] - order[0] != 1
     ):

@@ -245,8 +245,7 @@ def _stopped(match: re.Match[str], gb: bool) -> str | None:
         match["n"] in ("1", ".5")
         or match["gap"] == "-"
         or _adjective(match)
-        or "/" in match["n"]
-        and " " not in match["n"]
+        or ("/" in match["n"] and " " not in match["n"])
     )
     if match["u"] in ("c", "T", "t", "d", "g", "in") and not re.match(
         r" [a-z]|$|[,;)]| [A-Z]", match.string[match.end() : match.end() + 2]

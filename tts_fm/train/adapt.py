@@ -24,6 +24,7 @@ from tts_fm.data.batches import Batch, TrainItem, collate
 from tts_fm.errors import TtsFmError
 from tts_fm.model.dit import DiT
 from tts_fm.model.flow_model import FlowModel
+from tts_fm.text.symbols import UNKNOWN
 from tts_fm.train.lora import add_low_rank, changes
 from tts_fm.train.trainer import noise_generator
 
@@ -154,7 +155,7 @@ class VoiceTrainer:
                 "weights see the recipe finetune with train.lora_rank"
             )
         self.model, self.config, self.folder = model.float().train(), config, folder
-        unknown = model.vocab.index("<unk>")
+        unknown = model.vocab.index(UNKNOWN)
         self.batches = VoiceBatches(own, others, unknown, config)
         self.held = [b for b in held_batches(own, held, unknown, config)]
         self.base = {name: value.detach().clone() for name, value in model.net.named_parameters()}

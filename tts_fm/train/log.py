@@ -7,16 +7,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tts_fm import files
 from tts_fm.errors import MissingDependency
 
 
 class RunLog:
     """Open while a run goes on. A process that is not the main one writes nothing."""
 
-    def __init__(self, folder: Path, main: bool, tensorboard: bool) -> None:
+    def __init__(self, folder: Path, main: bool, tensorboard: bool, step: int = 0) -> None:
+        """step: where the run goes on; lines of later steps, which a killed run wrote after its last checkpoint, are
+        dropped, for they will be written again.
+        """
         self.folder, self.main, self.tensorboard = folder, main, tensorboard
         self._writer: Any = None
-        self.file = (folder / "log.jsonl").open("a") if main else None
+        path = folder / "log.jsonl"
+        if main and path.exists():
+            _drop_after(path, step)
+        self.file = path.open("a") if main else None
 
     def __enter__(self) -> RunLog:
         return self
@@ -49,3 +56,18 @@ class RunLog:
                 ) from error
             self._writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step)
         return self._writer
+
+
+def _drop_after(path: Path, step: int) -> None:
+    """Keep the whole lines of steps up to `step`."""
+
+    def good(line: bytes) -> bool:
+        try:
+            return int(json.loads(line)["step"]) <= step
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return False
+
+    lines = path.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith(b"\n") and good(line)]
+    if kept != lines:
+        files.write_bytes(path, b"".join(kept))

@@ -25,17 +25,23 @@ import torch
 from torch import Tensor
 
 from tts_fm import devices, files
-from tts_fm.config import TrainConfig
+from tts_fm.config import TrainConfig, to_dict
 from tts_fm.data.batches import Batch, Items, Loader
 from tts_fm.model.flow_model import FlowModel
 from tts_fm.train.ctc import WithCTC
 from tts_fm.train.fsdp import cut, cut_optimiser, gathered, shard
 from tts_fm.train.guard import Guard
 from tts_fm.train.log import RunLog
+from tts_fm.train.lora import add_low_rank, merged_state
 from tts_fm.train.optimiser import adamw, follow, learning_rate, step_if
 from tts_fm.train.stopping import StopRequest
 
 logger = logging.getLogger(__name__)
+# fields that may change from one part of a run to the next and leave its course as it is
+FREE = {
+    "steps", "decay", "log_every", "valid_every", "save_every", "workers", "checkpointing", "tensorboard", "shard",
+    "peak_tflops", "most_skipped", "deterministic", "accumulate",
+}  # fmt: skip
 
 
 def noise_generator(device: torch.device, seed: int, number: int) -> torch.Generator:
@@ -73,6 +79,10 @@ class Trainer:
         self.plain, trained = model, WithCTC(model, config.ctc) if config.ctc else model
         self.reader = trained.reader if isinstance(trained, WithCTC) else None
         self.sharded = config.shard and self.world > 1
+        if config.lora_rank:
+            if config.shard or compiled:
+                raise ValueError("lora_rank goes with one process or DDP, and without shard=True and compiling")
+            add_low_rank(model.net, config.lora_rank, config.lora_rank, config.seed)
         if config.checkpointing:
             model.net.recompute_blocks()
         if self.sharded:
@@ -129,7 +139,7 @@ class Trainer:
         bar = tqdm(total=config.steps, initial=self.step, disable=not main, unit="step", smoothing=0.02)
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.alone())
-            self.log = stack.enter_context(RunLog(self.folder, main, config.tensorboard))
+            self.log = stack.enter_context(RunLog(self.folder, main, config.tensorboard, self.step))
             for part in (self.stop.listening(), bar, self.workers_end(), devices.precision(self.device, tf32=True)):
                 stack.enter_context(part)
             if config.deterministic:
@@ -291,7 +301,7 @@ class Trainer:
     def averaged(self) -> FlowModel:
         """A fresh, uncompiled copy of the model with the averaged weights."""
         copy = FlowModel(self.plain.config, self.plain.vocab, self.plain.tokenizer_settings)
-        copy.load_state_dict(gathered(self.average))
+        copy.load_state_dict(merged_state(gathered(self.average), 1.0))
         return copy.to(self.device).eval()
 
     def save(self) -> None:
@@ -304,6 +314,8 @@ class Trainer:
             "average": self.average,
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
+            "config": to_dict(self.config),
+            "processes": self.world,
         }
         state |= {"reader": self.reader.state_dict()} if self.reader is not None else {}
         state = gathered(state) if self.sharded else state
@@ -338,9 +350,27 @@ class Trainer:
         self.step = state["step"]
         self.guard.restore(state["guard"])
         self.losses = state.get("losses", [])
+        self.tell_changes(state)
         if "scaler" in state and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         logger.info("resumed at step %d", self.step)
+
+    def tell_changes(self, state: dict[str, Any]) -> None:
+        """Say what is another than when the state was saved, and so makes the run another one from here on."""
+        was, now = state.get("config", {}), to_dict(self.config)
+        now = {name: list(value) if isinstance(value, tuple) else value for name, value in now.items()}
+        was = {name: list(value) if isinstance(value, tuple) else value for name, value in was.items()}
+        changed = [
+            f"{k} was {v!r}, is {now[k]!r}" for k, v in was.items() if k in now and now[k] != v and k not in FREE
+        ]
+        batches = state.get("processes", 1) * was.get("accumulate", self.config.accumulate)
+        if batches != self.world * self.config.accumulate:
+            changed.append(
+                f"an update had {batches} batches ({state.get('processes', 1)} processes), "
+                f"has {self.world * self.config.accumulate} ({self.world})"
+            )
+        if changed and self.accelerator.is_main_process:
+            logger.warning("%s: going on with other settings: %s", self.last, "; ".join(changed))
 
     def should_stop(self, until: float) -> bool:
         """Whether any process was asked to stop or has run out of time: all stop at the same step."""
