@@ -7,20 +7,22 @@ It knows no networks. T mel frames, S samples at 24 kHz.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from tts_fm.audio.mel import FRAMES_PER_SECOND, SAMPLE_RATE
-from tts_fm.engines import Utterance
+from tts_fm.engines import OnStep, Utterance
 from tts_fm.settings import Settings
 from tts_fm.text.chunks import ChunkPlan
 from tts_fm.text.foreign import Foreign
 from tts_fm.text.word_times import Word
 from tts_fm.voices import Voice
 
+# (step, steps, chunks already spoken, chunks in all); may raise to cancel
+Progress = Callable[[int, int, int, int], object]
 # symbols, the frames of each (`aligned` models), frames of prompt and speech together
 Timed = tuple[list[int], list[float] | None, int]
 
@@ -144,3 +146,32 @@ def fit_total(timed: list[Timed], prompt: int, seconds: float) -> list[Timed]:
             durations = [durations[0], *[d * factor for d in durations[1:]]]
         result.append((ids, durations, prompt + max(1, round(new))))
     return result
+
+
+def shifted(on_progress: Progress | None, spoken: int, chunks: int) -> Progress | None:
+    """Progress of a part as progress of the whole: `spoken` of `chunks` were done before the part."""
+    if on_progress is None:
+        return None
+    return lambda step, steps, done, _: on_progress(step, steps, spoken + done, chunks)
+
+
+def reporter(
+    on_progress: Progress | None, on_step: OnStep | None, jobs: Sequence[Job], asked: list[float] | None = None
+) -> OnStep | None:
+    """What an engine calls at every step: counts for the one, for the other what each job's speech is foreseen to be,
+    without its prompt. The times at which an adaptive solver asked are added to `asked`.
+    """
+    settings = jobs[0].settings
+    if on_progress is None and on_step is None and not settings.adaptive:
+        return None
+    steps = settings.steps or 0
+
+    def report(step: int, at: float, mels: Callable[[], list[np.ndarray]]) -> None:
+        if asked is not None:
+            asked.append(at)
+        if on_progress is not None:
+            on_progress(int(at * steps) if settings.adaptive else step, steps, 0, len(jobs))
+        if on_step is not None:
+            on_step(step, at, lambda: [mel[len(job.prompt) :] for job, mel in zip(jobs, mels(), strict=True)])
+
+    return report

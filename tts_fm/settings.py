@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 import struct
 import typing
 from collections.abc import Mapping, Sequence
@@ -125,7 +124,7 @@ class Setting:
         if isinstance(value, bool) or not isinstance(value, int if self.type is int else int | float):
             return False
         assert self.low is not None and self.high is not None
-        return math.isfinite(value) and self.low <= value <= self.high
+        return self.low <= value <= self.high  # NaN is not
 
 
 def entry(default: Any, help: str, **about: Any) -> Any:

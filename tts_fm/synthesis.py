@@ -17,9 +17,10 @@ for each chunk: a request gives the same audio alone, in a batch, or streamed.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -33,9 +34,9 @@ from tts_fm.audio.match import matched
 from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP, SAMPLE_RATE
 from tts_fm.engines import Engine, OnStep
 from tts_fm.engines.load import load_engine
-from tts_fm.jobs import Chunk, InOrder, Job, Timed, chunk_seed, fit_total, grouped
+from tts_fm.jobs import Chunk, InOrder, Job, Progress, Timed, chunk_seed, fit_total, grouped, reporter, shifted
 from tts_fm.settings import Settings
-from tts_fm.text.chunks import ChunkPlan, Watch, each_chunk
+from tts_fm.text.chunks import ChunkPlan, Watch, each_chunk, phrases
 from tts_fm.text.foreign import Foreign, foreign_notes
 from tts_fm.text.pace import byte_ratio_frames
 from tts_fm.text.symbols import SILENCE, UNKNOWN
@@ -46,8 +47,6 @@ BUILTIN = Path(__file__).parent / "assets" / "builtin"
 EDGE_SILENCE = 0.16  # longest silence, seconds, that is kept after the speech of a chunk
 LEAD = 0.24  # the same before it: with less behind the prompt the network swallows first words (recipes/builtin/LOG.md)
 ADAPTED_KEPT = 8  # adapted voices whose weights stay in memory, some 20 MB each
-# (step, steps, chunks already spoken, chunks in all); may raise to cancel
-Progress = Callable[[int, int, int, int], object]
 
 
 @dataclass
@@ -93,6 +92,7 @@ class TTS:
 
     def __init__(self, engine: Engine) -> None:
         self.engine, self.defaults = engine, engine.defaults
+        self._process = os.getpid()
         self._adapted: OrderedDict[str, Engine] = OrderedDict()  # those of adapted voices, by digest
 
     @classmethod
@@ -144,7 +144,7 @@ class TTS:
 
     def stream(
         self,
-        text: str,
+        text: str | Iterable[str],
         voice: Voice | str | None = None,
         *,
         ref_text: str | None = None,
@@ -155,9 +155,16 @@ class TTS:
     ) -> Iterator[Chunk]:
         """The chunks of `say` one by one, each as soon as it is spoken; joined they are what `say` gives. on_step also
         hears the mel that is foreseen at every step. Raises ValueError for bad input at once.
+
+        text: also pieces of a text that is still being written, such as a language model's tokens: each sentence is
+        spoken, as a chunk of its own, as soon as it has ended.
         """
-        jobs = self.plan(Request(text, voice, ref_text, replace(settings or Settings(), **overrides)))
-        return (chunk for _, chunk in self.spoken(jobs, 0, on_progress, on_step))
+        settings = replace(settings or Settings(), **overrides)
+        if isinstance(text, str):
+            jobs = self.plan(Request(text, voice, ref_text, settings))
+            return (chunk for _, chunk in self.spoken(jobs, 0, on_progress, on_step))
+        request = Request("", self.voice(voice, ref_text), None, settings)
+        return (chunk for _, chunk in self.arriving(text, request, on_progress, on_step))
 
     def batch(
         self, requests: Sequence[Request], batch_frames: int = 6000, on_progress: Progress | None = None
@@ -183,10 +190,16 @@ class TTS:
 
     # ---- how it is done
 
+    def _check_process(self) -> None:
+        """The threads of the libraries that compute do not live on in a forked child, which would wait for them."""
+        if os.getpid() != self._process:
+            raise RuntimeError("this model was loaded before the process was forked; call TTS.load in the child")
+
     def plan(self, request: Request, number: int = 0, watch: Watch | None = None) -> list[Job]:
         """Everything before the flow: voice, chunks, durations. Raises ValueError for bad input, and what `watch`
         raises.
         """
+        self._check_process()
         voice = self.voice(request.voice, request.ref_text)
         own = {} if voice.adapter is None else dict(voice.adapter.defaults)
         settings = request.settings.with_defaults(self.defaults | own).check()
@@ -262,10 +275,34 @@ class TTS:
             for job, chunk in zip(group, chunks, strict=True):
                 yield from ((job, ready) for ready in places[job.request].put(chunk))
 
+    def arriving(
+        self,
+        pieces: Iterable[str],
+        request: Request,
+        on_progress: Progress | None = None,
+        on_step: OnStep | None = None,
+    ) -> Iterator[tuple[Job, Chunk]]:
+        """`spoken` for a text that arrives in pieces; how many chunks there will be is not known (their total is how
+        many there are so far). Raises ValueError for a fixed duration, and when nothing was to be said at the end.
+        """
+        if request.settings.duration is not None:
+            raise ValueError("a text that arrives in pieces has no fixed duration; drop it, or give the whole text")
+        order, count = InOrder(), 0
+        for phrase in phrases(pieces):
+            for job in self.plan(replace(request, text=phrase)):
+                seed = chunk_seed(job.settings, count)
+                job = replace(job, index=count, total=count + 1, seed=seed)
+                count += 1
+                (chunk,) = self.speak([job], on_progress, on_step)
+                yield from ((job, ready) for ready in order.put(chunk))
+        if not count:
+            raise ValueError("the text is empty; give at least one word")
+
     def speak(
         self, jobs: Sequence[Job], on_progress: Progress | None = None, on_step: OnStep | None = None
     ) -> list[Chunk]:
         """Flow and vocoder for jobs that share their solver settings: one batch for every padded shape among them."""
+        self._check_process()
         chunks: dict[int, Chunk] = {}
         settings = jobs[0].settings
         keys = sorted({job.batch_key[1:] for job in jobs})
@@ -349,32 +386,3 @@ def speech_end(mel: np.ndarray) -> int:
     level = mel.mean(-1)
     loud = np.flatnonzero(level > np.quantile(level, 0.95) - 4.6)
     return min(len(mel), int(loud[-1]) + 2 + round(EDGE_SILENCE * FRAMES_PER_SECOND))
-
-
-def shifted(on_progress: Progress | None, spoken: int, chunks: int) -> Progress | None:
-    """Progress of a part as progress of the whole: `spoken` of `chunks` were done before the part."""
-    if on_progress is None:
-        return None
-    return lambda step, steps, done, _: on_progress(step, steps, spoken + done, chunks)
-
-
-def reporter(
-    on_progress: Progress | None, on_step: OnStep | None, jobs: Sequence[Job], asked: list[float] | None = None
-) -> OnStep | None:
-    """What an engine calls at every step: counts for the one, for the other what each job's speech is foreseen to be,
-    without its prompt. The times at which an adaptive solver asked are added to `asked`.
-    """
-    settings = jobs[0].settings
-    if on_progress is None and on_step is None and not settings.adaptive:
-        return None
-    steps = settings.steps or 0
-
-    def report(step: int, at: float, mels: Callable[[], list[np.ndarray]]) -> None:
-        if asked is not None:
-            asked.append(at)
-        if on_progress is not None:
-            on_progress(int(at * steps) if settings.adaptive else step, steps, 0, len(jobs))
-        if on_step is not None:
-            on_step(step, at, lambda: [mel[len(job.prompt) :] for job, mel in zip(jobs, mels(), strict=True)])
-
-    return report

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -27,6 +28,8 @@ from tts_fm.audio.mel import SAMPLE_RATE, log_mel
 from tts_fm.audio.prompt import check_reference
 
 BUILTIN = Path(__file__).parent / "assets" / "voices"
+log = logging.getLogger(__name__)
+_told: set[str] = set()  # warnings that were given
 KEPT = 32  # stored voices that stay decoded, at most 2 MB each
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -51,17 +54,43 @@ class Voice:
 def user_folder() -> Path:
     """Where `tts-fm voice add` keeps voices: $TTS_FM_HOME/voices, or ~/.local/share/tts_fm/voices."""
     home = os.environ.get("TTS_FM_HOME")
-    return (Path(home) if home else Path.home() / ".local" / "share" / "tts_fm") / "voices"
+    if home:
+        return Path(home) / "voices"
+    try:
+        return Path.home() / ".local" / "share" / "tts_fm" / "voices"
+    except RuntimeError:  # no HOME, and a user whom the system does not know
+        raise ValueError("there is no home folder to keep voices in; set TTS_FM_HOME to one") from None
 
 
 def catalogue() -> dict[str, tuple[Path, dict[str, Any]]]:
     """Every known voice: name -> (folder, entry). A user's voice hides a built-in one of the same name."""
-    known = {}
-    for folder in (BUILTIN, user_folder()):
-        index = folder / "voices.json"
-        if index.is_file():
-            known.update({name: (folder, entry) for name, entry in json.loads(index.read_text("utf-8")).items()})
+    known: dict[str, tuple[Path, dict[str, Any]]] = {}
+    for user in (False, True):
+        try:
+            folder = user_folder() if user else BUILTIN
+            known.update({name: (folder, entry) for name, entry in read_index(folder).items()})
+        except ValueError as error:  # the voices of the other folder speak none the less
+            if str(error) not in _told:
+                _told.add(str(error))
+                log.warning("%s", error)
     return known
+
+
+def read_index(folder: Path) -> dict[str, dict[str, Any]]:
+    """What a folder's voices.json holds; nothing where there is none. ValueError, with its path, if it is damaged."""
+    index = folder / "voices.json"
+    try:
+        entries = json.loads(index.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or "it is not JSON"
+        raise ValueError(f"the voices in {index} are left out: {reason}; repair or remove that file") from None
+    if not isinstance(entries, dict) or not all(NAME.fullmatch(k) and isinstance(v, dict) for k, v in entries.items()):
+        raise ValueError(
+            f'the voices in {index} are left out: it must hold {{NAME: {{"text": ...}}}}; repair or remove that file'
+        )
+    return entries
 
 
 def get_voice(spec: str | os.PathLike[str] | Voice | None, text: str | None = None) -> Voice:
@@ -81,9 +110,11 @@ def get_voice(spec: str | os.PathLike[str] | Voice | None, text: str | None = No
     name = os.fspath(spec)
     if name in known:
         folder, entry = known[name]
+        file = folder / (name if entry.get("adapted") else f"{name}.flac")
+        if not file.exists():
+            raise ValueError(f"the voice {name!r} has lost its file {file}; add it again, or remove the voice")
         if entry.get("adapted"):
-            return _adapted(folder / name, (folder / name).stat().st_mtime_ns, name)
-        file = folder / f"{name}.flac"
+            return _adapted(file, file.stat().st_mtime_ns, name)
         return _stored(name, file, file.stat().st_mtime_ns, entry.get("text"), entry.get("lang"))
     if not Path(name).exists() and NAME.fullmatch(name):
         near = difflib.get_close_matches(name, known, n=1)
@@ -139,7 +170,7 @@ def add_adapted(name: str, source: str | os.PathLike[str], prompted: bool | None
     found = read_voice(folder / name)
     shutil.copyfile(folder / name / PROMPT, folder / f"{name}.flac")
     index = folder / "voices.json"
-    entries = json.loads(index.read_text("utf-8")) if index.is_file() else {}
+    entries = read_index(index.parent)
     about = f"adapted to {info.get('minutes', 0):g} minutes of recordings"
     entries[name] = {
         "text": info.get("text"),
@@ -168,7 +199,7 @@ def add_voice(
     folder.mkdir(parents=True, exist_ok=True)
     write_audio(folder / f"{name}.flac", reference.wave, SAMPLE_RATE, "flac")
     index = folder / "voices.json"
-    entries = json.loads(index.read_text("utf-8")) if index.is_file() else {}
+    entries = read_index(index.parent)
     entries[name] = {"text": reference.text, "lang": lang}
     files.write_json(index, entries)
     shutil.rmtree(folder / name, ignore_errors=True)  # of an adapted voice of that name
@@ -178,7 +209,7 @@ def add_voice(
 def remove_voice(name: str) -> None:
     """Delete a voice that the user added. Raises ValueError where there is none."""
     index = user_folder() / "voices.json"
-    entries = json.loads(index.read_text("utf-8")) if index.is_file() else {}
+    entries = read_index(index.parent)
     if name not in entries:
         raise ValueError(f"there is no added voice {name!r}; there are {', '.join(entries) or 'none'}")
     del entries[name]

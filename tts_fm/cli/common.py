@@ -40,8 +40,9 @@ def result(line: str) -> None:
 
 
 def result_json(value: Any) -> None:
-    """The result as JSON on stdout; NaN is an error."""
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False, default=str))
+    """The result as JSON on stdout, in letters that stdout can say; NaN is an error."""
+    ascii_only = (getattr(sys.stdout, "encoding", None) or "utf-8").lower() != "utf-8"
+    print(json.dumps(value, ensure_ascii=ascii_only, allow_nan=False, default=str))
 
 
 class Parser(argparse.ArgumentParser):
@@ -168,6 +169,8 @@ class Output:
             self.extra = self.path.with_suffix(extra_suffix)
             if self.extra == self.path:
                 raise ValueError(f"the audio and the subtitles would both be {self.path}")
+        if self.path is None and getattr(sys.stdout, "name", None) == os.devnull:
+            raise ValueError("standard output is closed; give -o a file name")
         if self.path is None and sys.stdout.isatty():
             raise ValueError("the audio would go to the terminal; redirect it, or give -o a file name")
         for path in (self.path, self.extra):

@@ -10,8 +10,10 @@ everything else goes to stderr.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import importlib
+import io
 import logging
 import os
 import sys
@@ -60,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (default: this process's) and return its exit code."""
     verbose = 0
     be_quiet()
+    _fill_streams()
     try:
         args = parse(with_dashes(sys.argv[1:] if argv is None else argv))
         verbose = getattr(args, "verbose", 0)
@@ -79,6 +82,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         if verbose:
             traceback.print_exc()
         return exit_code(error)
+
+
+def _fill_streams() -> None:
+    """Streams that were closed (`2>&-`) become the null device: what is opened next would take their number, and what
+    is said would go into it. Of a stream that cannot say a character it says its number.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            with contextlib.suppress(OSError):
+                if (opened := os.open(os.devnull, os.O_RDWR)) != number:  # the lowest number that is free
+                    os.close(opened)
+            setattr(sys, name, open(os.devnull, "r" if number == 0 else "w", encoding="utf-8"))  # noqa: SIM115
+        elif number and isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def parse(argv: list[str]) -> argparse.Namespace:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import itertools
+import select
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +32,13 @@ if TYPE_CHECKING:
     from tts_fm.voices import Voice
 
 MOST_BYTES = 1 << 20  # of text that are read; the limit in characters is plan.LONGEST_TEXT
+AT_HAND = 0.1  # seconds in which the rest of an input must come to be spoken as one text
 PATIENCE = 2.0  # seconds of silence before a progress bar appears
 EXAMPLES = """examples:
   tts-fm say "The birch canoe slid on the smooth planks." -o canoe.wav
   tts-fm say "Hello!" --ref-audio me.wav --steps 16 --seed 3 -o hello.mp3
   echo "From a pipe." | tts-fm say - -o - | aplay
+  slow_writer | tts-fm say - -o - | aplay            (each sentence is heard as soon as it has ended)
 """
 
 
@@ -73,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     """Check everything that can be checked without the model, then load it and speak."""
     from tts_fm.voices import get_voice
 
-    text = text_from(args)
+    text = text_from(args, args.output == "-" and not args.dry_run)
     overrides = settings_from(args)
     output = Output(args.output, args.format, f".{args.subtitles}" if args.subtitles else None)
     if args.json and output.path is None:
@@ -81,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     voice = get_voice(voice_from(args), args.ref_text)
     tts = load_tts(args)
     if args.dry_run:
-        show_plan(tts, text, voice, overrides, args.json)
+        show_plan(tts, text if isinstance(text, str) else "".join(text), voice, overrides, args.json)
         return 0
     with ProgressBar(args.quiet) as bar:
         speech = speak(tts, text, voice, overrides, output, bar)
@@ -117,7 +122,9 @@ def show_plan(tts: TTS, text: str, voice: Voice, overrides: dict[str, Any], as_j
         note(f"warning: {warning}")
 
 
-def speak(tts: TTS, text: str, voice: Voice, overrides: dict[str, Any], output: Output, bar: ProgressBar) -> Speech:
+def speak(
+    tts: TTS, text: str | Iterator[str], voice: Voice, overrides: dict[str, Any], output: Output, bar: ProgressBar
+) -> Speech:
     """Speak into the output, chunk by chunk: what is heard of a pipe is heard at once, and a long text takes no more
     memory than a short one. Returns the speech without its samples.
     """
@@ -126,11 +133,15 @@ def speak(tts: TTS, text: str, voice: Voice, overrides: dict[str, Any], output: 
     from tts_fm.settings import Settings
     from tts_fm.synthesis import Request, finish, provenance
 
-    began = time.perf_counter()
-    jobs = tts.plan(Request(text, voice, None, Settings(**overrides)))
-    job, spoken = jobs[0], tts.spoken(jobs, on_progress=bar.update)
-    first = next(spoken)[1]
-    known = first.samples if len(jobs) == 1 else None
+    began, settings, known = time.perf_counter(), Settings(**overrides), None
+    if isinstance(text, str):
+        jobs = tts.plan(Request(text, voice, None, settings))
+        spoken = tts.spoken(jobs, on_progress=bar.update)
+        job, first = next(spoken)
+        known = first.samples if len(jobs) == 1 else None
+    else:
+        spoken = tts.arriving(text, Request("", voice, None, settings))
+        job, first = next(spoken)
     chunks = []
     with output.stream(provenance(job.voice.name, job.settings), known) as stream:
         for chunk in itertools.chain([first], (chunk for _, chunk in spoken)):
@@ -140,8 +151,10 @@ def speak(tts: TTS, text: str, voice: Voice, overrides: dict[str, Any], output: 
     return finish(job, chunks, time.perf_counter() - began, written)
 
 
-def text_from(args: argparse.Namespace) -> str:
-    """TEXT, --file or standard input. ValueError when there is none or more than one, or nothing in it."""
+def text_from(args: argparse.Namespace, at_once: bool = False) -> str | Iterator[str]:
+    """TEXT, --file or standard input; of the latter, if it shall be spoken at once, the pieces that come as long as it
+    stays open. ValueError when there is none or more than one, or nothing in it.
+    """
     if args.text is not None and args.file is not None:
         raise ValueError("give the text or --file, not both")
     if args.text is None and args.file is None:
@@ -150,7 +163,10 @@ def text_from(args: argparse.Namespace) -> str:
             '"Hello."'
         )
     if args.file == "-" or (args.file is None and args.text == "-"):
-        text, where = _decoded(sys.stdin.buffer.read(MOST_BYTES + 1), "standard input"), "standard input"
+        head, more = arriving(sys.stdin.buffer) if at_once else (sys.stdin.buffer.read(MOST_BYTES + 1), None)
+        if more is not None:
+            return more
+        text, where = _decoded(head, "standard input"), "standard input"
     elif args.file is not None:
         must_be_file(args.file, "text file")
         with open(args.file, "rb") as file:
@@ -160,6 +176,42 @@ def text_from(args: argparse.Namespace) -> str:
     if not text.strip():
         raise ValueError(f"nothing to say: {where} is empty")
     return text
+
+
+def arriving(source: Any) -> tuple[bytes, Iterator[str] | None]:
+    """All of an input that is there and ends, or None with the pieces of one whose writer takes his time."""
+
+    def waits(seconds: float | None) -> bool:
+        return not select.select([source], [], [], seconds)[0]
+
+    try:
+        source.fileno()
+        waits(0)
+    except (OSError, ValueError, AttributeError):  # not a pipe, or a system that cannot wait for one
+        return source.read(MOST_BYTES + 1), None
+    head = b""
+    waits(None)
+    while not waits(AT_HAND):
+        piece = source.read1(MOST_BYTES + 1)
+        head += piece
+        if not piece or len(head) > MOST_BYTES:
+            return head, None
+
+    def pieces() -> Iterator[str]:
+        decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        piece, total = head, 0
+        try:
+            while piece:
+                total += len(piece)
+                if total > MOST_BYTES:
+                    raise ValueError(f"standard input has more than {MOST_BYTES:,} bytes; what came before was spoken")
+                yield decoder.decode(piece)
+                piece = source.read1(1 << 16)
+            yield decoder.decode(b"", True)
+        except UnicodeDecodeError:
+            raise ValueError("standard input is not UTF-8 text; what came before was spoken") from None
+
+    return b"", pieces()
 
 
 def _decoded(data: bytes, where: str) -> str:

@@ -5,8 +5,9 @@ The only place above `model` that knows tensors. B utterances, T mel frames, N s
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,24 @@ from tts_fm.settings import Settings
 from tts_fm.text.tokens import Tokenizer
 
 
+@contextlib.contextmanager
+def own_settings() -> Iterator[None]:
+    """Computing as in a process of our own, whatever the host program has set for itself: its default type and device,
+    and autocast around the call. They are as before afterwards.
+    """
+    kind, device = torch.get_default_dtype(), torch.get_default_device()
+    with contextlib.ExitStack() as stack:
+        if kind != torch.float32:
+            torch.set_default_dtype(torch.float32)
+            stack.callback(torch.set_default_dtype, kind)
+        if device.type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        for name in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(name):
+                stack.enter_context(torch.autocast(name, enabled=False))
+        yield
+
+
 class TorchEngine:
     """See engines.Engine. Parts are passed in; `load` finds them."""
 
@@ -38,6 +57,7 @@ class TorchEngine:
         self.source: Path | None = None  # where the model was read from
 
     @classmethod
+    @own_settings()
     def load(cls, folder: Path, device: str = "cpu", dtype: torch.dtype | None = None, **how: Any) -> TorchEngine:
         """A model folder or file with what lies beside it: `vocoder/` (without it Griffin-Lim is used), `duration/`.
 
@@ -53,6 +73,7 @@ class TorchEngine:
         engine.source = folder
         return engine
 
+    @own_settings()
     def adapted(self, adapter: Adapter, voice: str) -> TorchEngine:
         check_base(adapter, self.source, voice)
         assert self.source is not None
@@ -71,6 +92,7 @@ class TorchEngine:
     def tokenizer(self, lang: str | None) -> Tokenizer:
         return self.model.tokenizer_for(lang)
 
+    @own_settings()
     def durations(self, ids: Sequence[int], prompt: np.ndarray, speed: float) -> np.ndarray:
         assert self.duration_model is not None, self.text
         device = self.model.device
@@ -79,6 +101,7 @@ class TorchEngine:
         )
         return _array(frames[0])
 
+    @own_settings()
     def sample(
         self, utterances: Sequence[Utterance], settings: Settings, on_step: OnStep | None = None
     ) -> list[np.ndarray]:
@@ -113,6 +136,7 @@ class TorchEngine:
         )  # (B, T, 100)
         return cut(mel)
 
+    @own_settings()
     def decode(self, mel: np.ndarray) -> np.ndarray:
         return _array(self.vocoder.decode(torch.tensor(mel, dtype=torch.float32)[None])[0])
 

@@ -55,7 +55,7 @@ def read_key(file: str | None = None) -> str | None:
     empty file.
     """
     if file is None:
-        return os.environ.get("TTS_FM_API_KEY") or None
+        return os.environ.get("TTS_FM_API_KEY", "").strip() or None
     try:
         key = Path(file).read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:

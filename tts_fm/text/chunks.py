@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from tts_fm.text.foreign import Foreign
@@ -27,6 +27,8 @@ CHARS_PER_SECOND = 14.0  # of English read aloud; only used to pack sentences in
 SHORTEST_PAUSE = 0.4  # seconds between two blocks that are spoken apart; less comes with a full stop anyway
 SLOT = 0xF0000  # private-use characters that stand for the marks of a text, while it is normalised and split
 Watch = Callable[[float], object]  # (seconds of audio planned so far); may raise to stop
+LONGEST_HELD = 1000  # characters of a text that arrives in pieces, after which its sentence is not waited for
+_LINE_END = re.compile(r"[.!?…。！？][\"')\]”’]*[ \t]*\r?\n\s*$")
 _PRIVATE = re.compile("[\ue000-\uf8ff\U000f0000-\U0010ffff]")
 
 
@@ -104,6 +106,27 @@ def each_chunk(
             if not shown
             else f"nothing in {shown!r} can be spoken; give at least one word"
         )
+
+
+def phrases(pieces: Iterable[str]) -> Iterator[str]:
+    """A text that arrives in pieces, given out in whole sentences as soon as they are known to have ended: by the next
+    one's beginning, or by the end of a line behind a full stop. Their concatenation is the text, without what cannot be
+    spoken alone.
+    """
+    held = ""
+    for piece in pieces:
+        held += piece
+        found = sentences(held)
+        if not found:
+            continue
+        end = len(held) if _LINE_END.search(held) else held.rfind(found[-1])
+        if len(found) == 1 and end == len(held) - len(held.lstrip()) and len(held) > LONGEST_HELD:
+            end = held.rfind(" ") + 1 or len(held)  # no mark for a long time
+        if any(char.isalnum() for char in held[:end]):
+            yield held[:end]
+            held = held[end:]
+    if any(char.isalnum() for char in held):
+        yield held
 
 
 def _runs(text: str, lang: str, marks: list[Ipa | Break], normalised: bool) -> Iterator[str | float]:
