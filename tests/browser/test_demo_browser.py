@@ -93,6 +93,16 @@ def page(browser, url):
     made.context.close()
 
 
+def to_tab(page, name: str) -> None:
+    """Open a page; on a narrow screen the last ones are behind a button."""
+    tab = page.get_by_role("tab", name=name)
+    if not tab.first.is_visible():
+        page.locator(".overflow-menu > button").click()
+        page.locator(".overflow-dropdown button", has_text=name).click()
+    else:
+        tab.first.click()
+
+
 def told(page, key: str, words: str) -> None:
     """Wait until the status line of a page shows the words (a regular expression)."""
     playwright.expect(page.locator(f"#{key}-status")).to_contain_text(re.compile(words), timeout=WAIT)
@@ -231,7 +241,7 @@ def test_phone_width_needs_no_sideways_scrolling(browser, url):
     told(page, "clone", "s of speech")
     page.get_by_text("Work on one chunk").click()
     for name in ("Clone", "Make a voice", "Script", "Batch", "Edit", "About"):
-        page.get_by_role("tab", name=name).click()
+        to_tab(page, name)
         page.wait_for_timeout(400)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
     page.context.close()
@@ -246,7 +256,7 @@ def test_keyboard_alone_in_the_order_of_the_task(page):
             break
         page.keyboard.press("Tab")
     order = [key for n, key in enumerate(seen) if key and key not in seen[:n]]
-    names = "voice recording transcript sharpen text steps cfg speed seed method lang sampling-more go"
+    names = "voice recording transcript sharpen text sampling steps cfg speed seed method lang sampling-more go"
     assert order == [f"clone-{name}" for name in names.split()]
     page.keyboard.press("Enter")
     told(page, "clone", "s of speech")
