@@ -60,7 +60,8 @@ def epub(
         items.append('<item id="nav" href="nav.xhtml" properties="nav" media-type="application/xhtml+xml"/>')
     if ncx is not None:
         files["OEBPS/toc.ncx"] = (
-            '<?xml version="1.0"?><ncx xmlns="http://www.daisy.org/z3986/2005/ncx/" version="2005-1"><head/>'
+            '<?xml version="1.0"?><ncx xmlns="http://www.daisy.org/z3986/2005/ncx/" version="2005-1">'
+            '<head><meta name="dtb:uid" content="urn:x:1"/></head>'
             f"<docTitle><text>x</text></docTitle><navMap>{ncx}</navMap></ncx>"
         ).encode()
         items.append('<item id="ncx" href="toc.ncx" media-type="application/x-dtbncx+xml"/>')

@@ -82,6 +82,42 @@ def test_parts_acts_and_letters(tmp_path: Path) -> None:
     assert body(whole(read_book(write(tmp_path, text)))) == ["Letter 1", "Letter 2", "Chapter 1"]
 
 
+def toc(*lines: str) -> str:
+    return "CONTENTS.\n\n" + "\n\n".join(lines) + "\n\n\n\n\n"
+
+
+ACTS = "Contents\n\nACT I\nScene I. Elsinore. A platform\n\nACT II\nScene I. A room in the house\n\nThe Persons\n\n\n"
+STORIES = "   I.     A Scandal\n   II.    The League\n\n\n\n\n"
+PLOT = "CHAPTER II. The Boys Escape.—The Gang.—Plans."
+
+
+@pytest.mark.parametrize(
+    ("contents", "heads", "found"),
+    [
+        (ACTS, ["ACT I", "SCENE I. Elsinore. A platform.", "ACT II", "SCENE I. A room in the house."],
+         ["ACT I: SCENE I. Elsinore. A platform.", "ACT II: SCENE I. A room in the house."]),
+        (STORIES, ["I. A SCANDAL", "I.", "II.", "II. THE LEAGUE"], ["I. A SCANDAL", "II. THE LEAGUE"]),
+        (toc("CHAPTER I. Civilizing Huck.—Miss Watson.", PLOT), ["CHAPTER I.", "CHAPTER II."],
+         ["CHAPTER I.", "CHAPTER II."]),
+        (toc("BOOK ONE: 1805", "CHAPTER I"), ["BOOK ONE: 1805", "CHAPTER I", "CHAPTER II"],
+         ["BOOK ONE: 1805: CHAPTER I", "BOOK ONE: 1805: CHAPTER II"]),
+        (toc("The Door", "The Search"), ["THE DOOR", "THE SEARCH"], ["THE DOOR", "THE SEARCH"]),
+        ("", ["STAVE ONE\n\nTHE GHOST", "STAVE TWO\n\nTHE END OF IT"],
+         ["STAVE ONE. THE GHOST", "STAVE TWO. THE END OF IT"]),
+        ("", ["I", "II", "III"], ["I", "II", "III"]),
+        ("", ["01", "02"], ["01", "02"]),
+        ("", ["CHAPTER I\n\nTHE JOURNAL—_continued_", "CHAPTER II"],
+         ["CHAPTER I. THE JOURNAL—continued", "CHAPTER II"]),
+    ],
+)  # fmt: skip
+def test_heads_of_many_kinds(tmp_path: Path, contents: str, heads: list[str], found: list[str]) -> None:
+    text = wrapped(LAMP, BOAT, END, LAMP, BOAT)
+    chapters = [(head, "" if head.startswith(("ACT", "BOOK")) else text) for head in heads]
+    book = whole(read_book(write(tmp_path, gutenberg(chapters, contents))))
+    assert body(book) == found
+    assert bool(contents) == bool(book.account()["contents"])
+
+
 def test_a_pattern_of_ones_own(tmp_path: Path) -> None:
     text = f"Day 1 at sea\n\n{wrapped(LAMP)}\n\nDay 2 at sea\n\n{wrapped(BOAT)}"
     assert body(whole(read_book(write(tmp_path, text), "^Day [0-9]+"))) == ["Day 1 at sea", "Day 2 at sea"]

@@ -160,7 +160,7 @@ BAD = [
     (["-f", "nowhere.txt"], "no text file nowhere.txt"),
     (["-f", "."], "is a folder"),
     (["-f", "latin1.txt"], "UTF-8"),
-    (["-f", "huge.txt"], "100,000"),
+    (["-f", "huge.txt", "--duration", "9"], "--speed"),
     (["x", "-o", "none/a.wav"], "no folder"),
     (["x", "-o", "."], "folder"),
     (["x", "-o", "a.xyz"], ".wav"),
@@ -276,3 +276,18 @@ def test_a_dry_run_prints_words_and_phones_and_speaks_nothing(monkeypatch, tmp_p
     assert "Привет (Russian)" in err and not list(tmp_path.iterdir())
     assert cli.main(["say", "It costs $5.", "--dry-run", "--json", "--no-normalise"]) == 0
     assert json.loads(capsys.readouterr().out)["chunks"][0]["text"] == "It costs $5."
+
+
+def test_a_file_of_any_length_is_spoken_in_parts(fake, tmp_path) -> None:
+    from tts_fm.cli.say import PART, parts_of
+
+    paragraphs = [f"Paragraph {n} has some words. " * 30 for n in range(300)]
+    text = "\n\n".join(paragraphs)
+    parts = parts_of(text)
+    assert "".join("".join(parts).split()) == "".join(text.split()) and all(len(part) <= 2 * PART for part in parts)
+    assert all(part.strip().startswith("Paragraph") and part.strip().endswith(".") for part in parts)
+    assert parts_of("short") == ["short"] and len(parts_of("x" * 200_001)) == 5
+    (tmp_path / "long.txt").write_text(text)
+    assert cli.main(["say", "-f", "long.txt", "--voice", "amy", "-o", "long.wav", "--json", "-q"]) == 0
+    frames = soundfile.info(tmp_path / "long.wav").frames
+    assert frames == 24_000 * len(parts) + 10_800 * (len(parts) - 1)  # a second for each, a pause between them

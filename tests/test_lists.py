@@ -230,3 +230,15 @@ def test_fuzz(tmp_path, data, form):
         assert error.faults and all("\n" not in fault for fault in error.faults)
     else:
         assert listing.items and all(check_id(item.id) is None for item in listing.items)
+
+
+def test_a_novel_is_no_list(tmp_path):
+    novel = "The keeper had not slept for two nights, since the lamp would not\nburn without him and the "
+    novel = (
+        novel
+        + "boat with the new\nglass was late. He sat on the stairs, counted the waves\nand wrote them down in a book\n"
+    ) * 5
+    (fault,) = faults(tmp_path, "novel.txt", novel)
+    assert "tts-fm book" in fault and "tts-fm say -f" in fault and "--input-format txt" in fault
+    assert len(listed(tmp_path, "novel.txt", novel, form="txt").items) == 20
+    assert len(listed(tmp_path, "lines.txt", "A line that is a sentence of its own here.\n" * 30).items) == 30

@@ -8,7 +8,7 @@ import pytest
 from properties import given, settings, st
 
 from tts_fm.text.headings import head_of, looks_like_title, number_of
-from tts_fm.text.plain import PAUSES, count_words, join_lines, pause_between, read_plain
+from tts_fm.text.plain import PAUSES, count_words, join_lines, looks_like_prose, pause_between, read_plain
 
 PROSE = (
     "The lighthouse keeper had not slept for two nights, since the lamp would not burn without him and the boat with "
@@ -157,3 +157,13 @@ def test_a_long_text_is_no_trouble(piece: str) -> None:
     text = piece * (100_000 // len(piece))
     blocks = read_plain(text)
     assert sum(count_words(block.text) + block.hyphens for block in blocks) == count_words(text)
+
+
+def test_running_text_is_told_from_a_list() -> None:
+    assert looks_like_prose("\n\n".join(textwrap.fill(part, 66) for part in (PROSE, MORE, PROSE, MORE)))
+    assert not looks_like_prose(
+        "\n".join(f"Line {n} is a sentence of its own, long enough to be one." for n in range(50))
+    )
+    assert not looks_like_prose("\n".join(f"word {n}" for n in range(50))) and not looks_like_prose(
+        "Hello there,\nmy friend."
+    )

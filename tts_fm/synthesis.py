@@ -38,6 +38,7 @@ from tts_fm.jobs import Chunk, InOrder, Job, Progress, Timed, chunk_seed, fit_to
 from tts_fm.settings import Settings
 from tts_fm.text.chunks import ChunkPlan, Watch, each_chunk, phrases
 from tts_fm.text.foreign import Foreign, foreign_notes
+from tts_fm.text.lexicon import Lexicon
 from tts_fm.text.pace import byte_ratio_frames
 from tts_fm.text.symbols import SILENCE, UNKNOWN
 from tts_fm.text.word_times import Word, word_times
@@ -93,6 +94,7 @@ class TTS:
     def __init__(self, engine: Engine) -> None:
         self.engine, self.defaults = engine, engine.defaults
         self._process = os.getpid()
+        self.lexicon = Lexicon()  # how words are said that the rules say wrongly
         self._adapted: OrderedDict[str, Engine] = OrderedDict()  # those of adapted voices, by digest
 
     @classmethod
@@ -208,7 +210,8 @@ class TTS:
         tokenizer, budget, speed = self.engine.tokenizer(lang), settings.chunk_seconds, settings.speed
         plans: list[ChunkPlan] = []
         timed: list[Timed] = []
-        for plan in each_chunk(request.text, tokenizer, lang, budget, speed, watch, settings.normalise == "on"):
+        text = self.lexicon.apply(request.text, lang)
+        for plan in each_chunk(text, tokenizer, lang, budget, speed, watch, settings.normalise == "on"):
             plans.append(plan)
             if self.engine.text == "aligned":
                 timed.append(self._aligned(plan, voice, prompt, speed))

@@ -91,7 +91,7 @@ def say(tts: TTS, text: str, voice: str, settings: Settings, output: str) -> Non
     from tts_fm.cli.say import ProgressBar, speak
 
     with ProgressBar(quiet=True) as bar:
-        speak(tts, text, tts.voice(voice), vars(settings), Output(output), bar)
+        speak(tts, [text], tts.voice(voice), vars(settings), Output(output), bar)
 
 
 def piped(work: Callable[[], None]) -> bytes:

@@ -39,6 +39,7 @@ class Item:
     parts: tuple[Part, ...]
     settings: Settings  # settings.item is the id
     where: str  # "list.tsv:14"
+    group: int = 0  # groups are spoken one after the other: the chapters of a book
 
 
 class ListError(ValueError):
@@ -80,6 +81,8 @@ def read_list(
     if text is not None:
         try:
             reader.form = form_of(name, text, form)
+            if form is None and reader.form == "txt":
+                refuse_prose(os.fspath(source), text)
         except ValueError as error:
             raise ListError([str(error)]) from None
         for line, row, voices in PARSERS[reader.form](reader, text):
@@ -89,6 +92,19 @@ def read_list(
         faults = sorted(reader.faults, key=lambda fault: fault[0])
         raise ListError([f"{name}:{line}: {what}" if line else f"{name}: {what}" for line, what in faults])
     return Listing(reader.items, reader.notes)
+
+
+def refuse_prose(source: str, text: str) -> None:
+    """ValueError for a novel that is taken for a list: each of its wrapped lines would be a clip of its own."""
+    from tts_fm.text.plain import looks_like_prose
+
+    if looks_like_prose(text):
+        stem = Path(source).stem
+        raise ValueError(
+            f"{source} looks like running text, not like a list: its lines break in mid-sentence. An audiobook: tts-fm "
+            f"book {source} -o {stem}.m4b; one sound: tts-fm say -f {source} -o {stem}.wav; a clip for each line all "
+            "the same: --input-format txt"
+        )
 
 
 def check_id(name: str) -> str | None:

@@ -26,13 +26,14 @@ def cost(item: Item) -> float:
 
 
 def rounds(items: Sequence[Item], batch: int) -> list[list[Item]]:
-    """Items that are spoken together: like settings, like lengths, at most `batch` of them and about ROUND_SECONDS of
-    speech.
+    """Items that are spoken together: of one group, like settings, like lengths, at most `batch` of them and about
+    ROUND_SECONDS of speech. They are spoken from the last round to the first.
     """
     made: list[list[Item]] = []
     filled = 0.0
-    for item in sorted(items, key=lambda item: (item.settings.solver_key(), cost(item), item.id)):
-        if not made or len(made[-1]) >= batch or filled + cost(item) > ROUND_SECONDS:
+    for item in sorted(items, key=lambda item: (-item.group, item.settings.solver_key(), cost(item), item.id)):
+        full = made and (len(made[-1]) >= batch or filled + cost(item) > ROUND_SECONDS)
+        if not made or full or made[-1][0].group != item.group:
             made.append([])
             filled = 0.0
         made[-1].append(item)

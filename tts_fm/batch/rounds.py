@@ -50,6 +50,7 @@ class Options:
     retry_failed: bool = False  # try items again that failed in an earlier run
     max_failures: int | None = None  # stop when so many items have failed in this run; 1 = at the first
     verify: int = 0  # further seeds that an item may be spoken with when an ASR does not hear its words; 0 = no check
+    words: bool = False  # ID.words.json beside each item: its chunks, and when each word is heard
 
     def check(self) -> Options:
         """Raise ValueError for a value that cannot work; returns self."""
@@ -253,9 +254,20 @@ class Worker:
                 files.write_text(
                     self.out / f"{item.id}.{self.options.subtitles}", subtitles(speech.chunks, self.options.subtitles)
                 )
+            if self.options.words:
+                files.write_json(self.out / f"{item.id}.words.json", word_record(speech), indent=None)
         except OSError as error:
             raise BatchStopped(f"{_one_line(error)}; what is done is kept, run again to go on") from error
         return path
+
+
+def word_record(speech: Speech) -> Record:
+    """The chunks of a speech (normalised text, start) and its words (text, start, end), in seconds."""
+    return {
+        "seconds": round(speech.seconds, 4),
+        "chunks": [[chunk.text, round(chunk.start, 4)] for chunk in speech.chunks],
+        "words": [[word.text, round(word.start, 3), round(word.end, 3)] for word in speech.words],
+    }
 
 
 def joined(parts: Sequence[Speech]) -> Speech:

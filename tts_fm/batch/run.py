@@ -202,7 +202,7 @@ def _local(todo: Todo, spec: WorkerSpec, stop: threading.Event) -> Iterator[Reco
         yield from _processes(todo, spec, stop)
         return
     worker = spec.worker()
-    for items, wanted in todo:
+    for items, wanted in reversed(todo):
         if stop.is_set():
             return
         yield from worker.round(items, wanted)

@@ -46,6 +46,8 @@ _ASIDES = [
         (_PICTURE, "illustrations"), (_NOTE, "notes"), (_PAGE, "page numbers"), (_NOTE_MARK, "notes"),
     )
 ]  # fmt: skip
+_ENTRY = re.compile(r"(?:chapter|letter|book|part|canto|stave) [0-9ivxlc]{1,7}\b", re.IGNORECASE)
+LONGEST_CONTENTS = 1000  # paragraphs
 _NOTE_BELOW = re.compile(_BELOW)
 
 
@@ -134,6 +136,18 @@ def mark_contents(paragraphs: list[Paragraph]) -> list[Paragraph]:
             continue
         for k in range(at, _contents_end(paragraphs, at)):
             done[k] = replace(done[k], skip=done[k].skip or "contents")
+    heads = [_key(p.text.split("\n")[0]) for p in done if p.kind == "heading" and p.skip is None]
+    for k, paragraph in enumerate(done[:200]):  # a list of titles without a heading of its own
+        if paragraph.kind in ("verse", "item") and paragraph.skip is None:
+            lines = [_key(line) for line in paragraph.text.split("\n")]
+            known = sum(
+                any(h and (h.endswith(line) or line.endswith(h)) for h in heads if len(h) > 3) for line in lines
+            )
+            alone = (
+                len(lines) > 1 or (k + 1 < len(done) and done[k + 1].kind == "item") or done[k - 1].skip == "contents"
+            )
+            if alone and known > 0.6 * len(lines):
+                done[k] = replace(paragraph, skip="contents")
     return done
 
 
@@ -141,14 +155,13 @@ def _contents_end(paragraphs: Sequence[Paragraph], at: int) -> int:
     """Where the table that begins at `at` ends: at the first line that the table has named, or before running text."""
     entries: set[str] = set()
     end = at + 1
-    while end < len(paragraphs):
+    while end < min(len(paragraphs), at + LONGEST_CONTENTS):
         paragraph = paragraphs[end]
         key = _key(paragraph.text)
-        if paragraph.kind == "heading" and (key in entries or _named_in(key, entries)):
+        if paragraph.kind == "heading" and (key in entries or _named_in(paragraph.text, entries)):
             return end
-        if paragraph.kind == "paragraph" and (
-            paragraph.words > 30 or (len(paragraph.text) > 60 and paragraph.text.endswith("."))
-        ):
+        runs = paragraph.words > 30 or (len(paragraph.text) > 60 and paragraph.text.endswith("."))
+        if paragraph.kind == "paragraph" and runs and not _ENTRY.match(paragraph.text):
             break
         entries |= {_key(line) for line in paragraph.text.split("\n")}
         end += 1
@@ -159,17 +172,17 @@ def _contents_end(paragraphs: Sequence[Paragraph], at: int) -> int:
 
 def _key(text: str) -> str:
     """A heading as it is compared: small letters and digits, without the number of the page at its end."""
-    text = re.sub(r"[.\s·_…-]*\s[0-9ivxlc]{1,5}$", "", " ".join(text.split()).lower()) or text.lower()
+    text = " ".join(text.split()).lower()
+    page = re.search(r"(?<=\w) [0-9]{1,4}$|[ .·_…-]{2,}[0-9ivxlc]{1,5}$", text)
+    if page is not None and len(text[: page.start()].split()) > 1:
+        text = text[: page.start()]
     return "".join(char for char in text if char.isalnum())
 
 
-def _named_in(key: str, entries: set[str]) -> bool:
+def _named_in(text: str, entries: set[str]) -> bool:
     """Is a head of two lines ("I", then "Introduction") begun by this line?"""
-    return (
-        0 < len(key) <= 12
-        and any(e.startswith(key) for e in entries if len(e) > len(key))
-        and head_of(key.upper()) is not None
-    )
+    key, head = _key(text), head_of(text.split("\n", maxsplit=1)[0])
+    return head is not None and 0 < len(key) <= 12 and any(len(e) > len(key) and e.startswith(key) for e in entries)
 
 
 def _starts(
@@ -223,6 +236,9 @@ def _by_words(paragraphs: Sequence[Paragraph], heads: Heads) -> tuple[set[int], 
     worded = {i for i, _, h in heads if h is not None and h.kind == "chapter"}
     parts = {i for i, _, h in heads if h is not None and h.kind == "part"}
     numbers = [(i, h.number) for i, _, h in heads if h is not None and h.kind == "number"]
+    over = [(i, n) for i, n in numbers if _has_title(paragraphs[i])]  # "I. A SCANDAL", whose own parts are "I.", "II."
+    if 1 < len(over) < len(numbers) and [n for _, n in over] == list(range(1, len(over) + 1)):
+        numbers = over
     rising = sum(b == (a or 0) + 1 or b == 1 for (_, a), (_, b) in itertools.pairwise(numbers))
     counted = len(numbers) > 1 and rising >= 0.8 * (len(numbers) - 1) and numbers[0][1] == 1
     if worded:
@@ -255,10 +271,15 @@ def _titled(paragraphs: Sequence[Paragraph], starts: set[int], others: set[int])
         ):
             lines = [*lines, *following.text.split("\n")]
         title = ""
-        for line in (" ".join(line.split()).strip("_*= ") for line in lines):
+        for line in (" ".join(line.replace("_", "").split()).strip("*= ") for line in lines):
             title += ("" if not title else " " if title.endswith((".", ":", "!", "?")) else ". ") + line
         titles[i] = title
     return titles
+
+
+def _has_title(paragraph: Paragraph) -> bool:
+    head = head_of(paragraph.text.split("\n")[0])
+    return head is not None and bool(head.title)
 
 
 def _is_bare(paragraph: Paragraph) -> bool:
@@ -289,7 +310,8 @@ def _cut(paragraphs: list[Paragraph], starts: dict[int, str], parts: dict[int, s
             waiting = -1
         elif turned and (paragraph.skip == "licence" or current.kind != "body" or before == "licence"):
             chapters.append(current)
-            current = Chapter("", "back" if starts and i > max(starts) else "front")
+            told = any(c.spoken for c in chapters)
+            current = Chapter("", "back" if (i > max(starts) if starts else told) else "front")
         current.paragraphs.append(paragraph)
     chapters.append(current)
     chapters = [c for c in chapters if c.paragraphs]
@@ -315,6 +337,9 @@ def finished(chapters: list[Chapter]) -> list[Chapter]:
                 chapter.kind = "front"
             elif k > last and (word in BACK or word in SILENT):
                 chapter.kind = "back"
+        heading = next((p.text for p in chapter.paragraphs if p.kind == "heading"), "")
+        if not chapter.title and chapter.spoken and heading and any(c.title == "Title page" for c in chapters[:k]):
+            chapter.title = " ".join(heading.replace("_", "").split())
         if not chapter.title:
             licence = all(p.skip == "licence" for p in chapter.paragraphs)
             contents = not licence and chapter.why == "contents"

@@ -12,7 +12,7 @@ import threading
 import time
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tts_fm.batch.forms import FORMS
 from tts_fm.batch.rounds import FORMATS, Options
@@ -31,7 +31,6 @@ from tts_fm.text.subtitles import KINDS
 
 if TYPE_CHECKING:
     from tts_fm.batch.journal import Record
-    from tts_fm.batch.run import Progress
 
 EXAMPLES = """examples:
   tts-fm batch lines.txt -o out --voice NAME
@@ -167,13 +166,13 @@ def speak(args: argparse.Namespace, items: list[Any], options: Options) -> int:
     """Run the batch with a progress line and signals, then tell how it went."""
     from tts_fm.batch.plan import model_digest
     from tts_fm.batch.run import run_batch
+    from tts_fm.text.lexicon import find_lexicon
 
     kind = device_from(args).split(":")[0]  # another kind of device rounds differently
-    digest = model_digest(
-        args.model or os.environ.get("TTS_FM_MODEL") or None, f"{args.variant} {args.dtype} {args.engine} {kind}"
-    )
+    what = f"{args.variant} {args.dtype} {args.engine} {kind}{find_lexicon(args.lexicon).digest}"
+    digest = model_digest(args.model or os.environ.get("TTS_FM_MODEL") or None, what)
     stop = threading.Event()
-    before = _catch(stop, args.quiet)
+    before = catch_signals(stop, args.quiet)
     show = Display(args.quiet)
     try:
         progress = run_batch(
@@ -209,7 +208,7 @@ def whisper(name: str | None) -> Any:
     return Whisper(name or WHISPER_FOLDER, torch.get_num_threads())
 
 
-def _catch(stop: threading.Event, quiet: bool) -> dict[int, Any]:
+def catch_signals(stop: threading.Event, quiet: bool) -> dict[int, Any]:
     """Ctrl-C and SIGTERM let the running batch finish; the second one ends at once. Returns the handlers that were
     there.
     """
@@ -226,6 +225,12 @@ def _catch(stop: threading.Event, quiet: bool) -> dict[int, Any]:
     return {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
 
 
+class Line(Protocol):
+    """What can be shown."""
+
+    def line(self) -> str: ...
+
+
 class Display:
     """The progress line: rewritten in place on a terminal, else a line now and then; failures in lines of their own."""
 
@@ -233,7 +238,7 @@ class Display:
         self.quiet, self.live, self.last = quiet, sys.stderr.isatty(), time.perf_counter()
         self.shown = self.latest = ""
 
-    def __call__(self, progress: Progress, record: Record | None) -> None:
+    def __call__(self, progress: Line, record: Record | None) -> None:
         self.latest = progress.line()
         if record is not None and record["status"] != "ok":
             self._clear()

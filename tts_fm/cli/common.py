@@ -81,6 +81,11 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--engine", choices=ENGINES, default="auto", help="what computes: onnx (CPUs, no torch), torch (default: auto)"
     )
+    group.add_argument(
+        "--lexicon",
+        metavar="FILE",
+        help="how words are said: word TAB respelling or /ipa/, or W3C PLS (default: lexicon.tsv in ~/.config/tts_fm)",
+    )
     group.add_argument("--dtype", choices=DTYPES, help="precision of the network: int8 of onnx only (default: auto)")
 
 
@@ -127,14 +132,18 @@ def load_tts(args: argparse.Namespace) -> TTS:
     }
     try:
         from tts_fm import TTS
+        from tts_fm.text.lexicon import find_lexicon
 
-        return TTS.load(
+        lexicon = find_lexicon(getattr(args, "lexicon", None))
+        tts = TTS.load(
             args.model or os.environ.get("TTS_FM_MODEL") or None,
             device=device_from(args),
             dtype=args.dtype,
             engine=args.engine,
             **how,
         )
+        tts.lexicon = lexicon
+        return tts
     except FileNotFoundError as error:
         raise ModelError(
             f"the model has no file {error.filename or error}; tts-fm doctor checks this install"

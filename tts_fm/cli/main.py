@@ -32,6 +32,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "say": ("tts_fm.cli.say", "speak a text"),
     "batch": ("tts_fm.cli.batch", "speak a list of texts into a folder"),
     "book": ("tts_fm.cli.book", "turn a text file of any length into an audiobook"),
+    "words": ("tts_fm.cli.words", "list the names and odd words of a book, as a lexicon to edit"),
     "adapt": ("tts_fm.cli.adapt", "learn a person's voice from recordings"),
     "edit": ("tts_fm.cli.edit", "change words in a recording"),
     "voices": ("tts_fm.cli.voice", "list the named voices"),

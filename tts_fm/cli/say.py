@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import codecs
 import itertools
+import re
 import select
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +30,13 @@ from tts_fm.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from tts_fm.jobs import Chunk
+    from tts_fm.settings import Settings
     from tts_fm.synthesis import TTS, Speech
     from tts_fm.voices import Voice
 
-MOST_BYTES = 1 << 20  # of text that are read; the limit in characters is plan.LONGEST_TEXT
+MOST_BYTES = 64 << 20  # of text that are read
+PART = 50_000  # characters of a long text that are planned at once
 AT_HAND = 0.1  # seconds in which the rest of an input must come to be spoken as one text
 PATIENCE = 2.0  # seconds of silence before a progress bar appears
 EXAMPLES = """examples:
@@ -80,6 +85,9 @@ def run(args: argparse.Namespace) -> int:
 
     text = text_from(args, args.output == "-" and not args.dry_run)
     overrides = settings_from(args)
+    parts = parts_of(text) if isinstance(text, str) else text
+    if isinstance(parts, list) and len(parts) > 1 and "duration" in overrides:
+        raise ValueError("--duration is for texts of up to 100,000 characters; leave it out, or give --speed")
     output = Output(args.output, args.format, f".{args.subtitles}" if args.subtitles else None)
     if args.json and output.path is None:
         raise ValueError("--json and -o - both want standard output; give -o a file name")
@@ -89,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
         show_plan(tts, text if isinstance(text, str) else "".join(text), voice, overrides, args.json)
         return 0
     with ProgressBar(args.quiet) as bar:
-        speech = speak(tts, text, voice, overrides, output, bar)
+        speech = speak(tts, parts, voice, overrides, output, bar)
     if output.extra is not None:
         from tts_fm.text.subtitles import subtitles
 
@@ -123,32 +131,74 @@ def show_plan(tts: TTS, text: str, voice: Voice, overrides: dict[str, Any], as_j
 
 
 def speak(
-    tts: TTS, text: str | Iterator[str], voice: Voice, overrides: dict[str, Any], output: Output, bar: ProgressBar
+    tts: TTS, text: list[str] | Iterator[str], voice: Voice, overrides: dict[str, Any], output: Output, bar: ProgressBar
 ) -> Speech:
     """Speak into the output, chunk by chunk: what is heard of a pipe is heard at once, and a long text takes no more
     memory than a short one. Returns the speech without its samples.
     """
     import numpy as np
 
+    from tts_fm.jobs import moved
     from tts_fm.settings import Settings
     from tts_fm.synthesis import Request, finish, provenance
 
     began, settings, known = time.perf_counter(), Settings(**overrides), None
-    if isinstance(text, str):
-        jobs = tts.plan(Request(text, voice, None, settings))
+    later: Iterator[Chunk] = iter(())
+    if isinstance(text, list):
+        jobs = tts.plan(Request(text[0], voice, None, settings))
         spoken = tts.spoken(jobs, on_progress=bar.update)
         job, first = next(spoken)
-        known = first.samples if len(jobs) == 1 else None
+        known = first.samples if len(jobs) == len(text) == 1 else None
+        later = further(tts, text[1:], voice, settings, bar)
     else:
         spoken = tts.arriving(text, Request("", voice, None, settings))
         job, first = next(spoken)
-    chunks = []
+    chunks: list[Chunk] = []
     with output.stream(provenance(job.voice.name, job.settings), known) as stream:
-        for chunk in itertools.chain([first], (chunk for _, chunk in spoken)):
+        for chunk in itertools.chain([first], (chunk for _, chunk in spoken), later):
             stream.write(chunk.speech, chunk.pause)
+            ended = chunks[-1].start + chunks[-1].seconds if chunks else 0.0
+            if chunk.start < ended - 1e-6:  # of a further part, which counts from its own start
+                chunk = replace(moved(chunk, ended - chunk.start), start=ended)
             chunks.append(chunk.emptied())
         written = np.broadcast_to(np.float32(0), stream.samples)
     return finish(job, chunks, time.perf_counter() - began, written)
+
+
+def parts_of(text: str) -> list[str]:
+    """A text in parts that can be planned one by one: one for all but the longest, cut between paragraphs, else between
+    sentences, else between words.
+    """
+    from tts_fm.text.chunks import LONGEST_TEXT
+
+    if len(text) <= LONGEST_TEXT:
+        return [text]
+    parts = [""]
+    for piece in re.split(r"(\n[ \t\r]*\n|(?<=[.!?]) )", text):
+        while len(piece) > PART:
+            cut = piece.rfind(" ", 0, PART) + 1 or PART
+            parts, piece = [*parts, piece[:cut]], piece[cut:]
+        full = len(parts[-1]) + len(piece) > PART
+        if full and (piece.startswith("\n") or len(parts[-1]) > PART // 2):
+            parts.append("")
+        parts[-1] += piece
+    return [part for part in parts if any(char.isalnum() for char in part)] or [""]
+
+
+def further(tts: TTS, parts: list[str], voice: Voice, settings: Settings, bar: ProgressBar) -> Iterator[Chunk]:
+    """The chunks of all parts but the first, each with noise of its own and a paragraph's pause before it."""
+    from tts_fm.audio.mel import SAMPLE_RATE
+    from tts_fm.jobs import moved
+    from tts_fm.synthesis import Request
+    from tts_fm.text.plain import PAUSES
+
+    for number, part in enumerate(parts, 1):
+        jobs = tts.plan(Request(part, voice, None, replace(settings, item=f"part {number}")))
+        for k, (_, chunk) in enumerate(tts.spoken(jobs, on_progress=bar.update)):
+            if k == 0:
+                pause = round(PAUSES["paragraph"] * SAMPLE_RATE)
+                chunk = replace(moved(chunk, pause / SAMPLE_RATE), start=0.0, pause=pause)
+            yield chunk
 
 
 def text_from(args: argparse.Namespace, at_once: bool = False) -> str | Iterator[str]:
@@ -217,7 +267,7 @@ def arriving(source: Any) -> tuple[bytes, Iterator[str] | None]:
 def _decoded(data: bytes, where: str) -> str:
     if len(data) > MOST_BYTES:
         raise ValueError(
-            f"{where} has more than {MOST_BYTES:,} bytes; split it: 100,000 characters at a time can be spoken"
+            f"{where} has more than {MOST_BYTES >> 20} MB of text; tts-fm book makes an audiobook of such a file"
         )
     try:
         return data.decode("utf-8-sig")

@@ -59,7 +59,7 @@ def build(service: Service) -> gr.Blocks:
     need_gradio()
     import gradio as gr
 
-    from tts_fm.demo import tabs_about, tabs_adapt, tabs_batch, tabs_clone, tabs_edit, tabs_script
+    from tts_fm.demo import tabs_about, tabs_adapt, tabs_batch, tabs_book, tabs_clone, tabs_edit, tabs_script
 
     def left(request: gr.Request) -> None:
         service.leave(str(request.session_hash))
@@ -70,8 +70,8 @@ def build(service: Service) -> gr.Blocks:
             "# tts_fm\nWrite a text, choose or record a voice, press Speak. Everything runs on the machine that serves "
             "this page."
         )
-        tabs = {"Clone": tabs_clone, "Make a voice": tabs_adapt, "Script": tabs_script, "Batch": tabs_batch}
-        tabs |= {"Edit": tabs_edit, "About": tabs_about}
+        tabs = {"Clone": tabs_clone, "Make a voice": tabs_adapt, "Script": tabs_script, "Book": tabs_book}
+        tabs |= {"Batch": tabs_batch, "Edit": tabs_edit, "About": tabs_about}
         for name, tab in tabs.items():
             with gr.Tab(name, id=name.lower().replace(" ", "-")):
                 tab.build(service)

@@ -71,6 +71,7 @@ class Head:
 def head_of(line: str) -> Head | None:
     """What a line is a heading of, by its words; None for any other line. "Chapter 3 was long." is a sentence: None."""
     line = " ".join(line.split()).strip("_*= ")
+    line = re.sub(r"^(?:[-–—]+|\[|\() ?(.{1,12}?) ?(?:[-–—]+|\]|\))$", r"\1", line)  # "— I —", "[ 1 ]"
     if not 0 < len(line) <= LONGEST_TITLE:
         return None
     for pattern in (_WORDED, _ORDINAL_FIRST):
@@ -127,4 +128,5 @@ def _title_after(title: str, word: str) -> bool:
         return True
     if title[0].islower() or (title.endswith((",", ";")) and not title.isupper()):
         return False
-    return word.lower() not in ("day", "night", "story", "tale", "book", "section") or looks_like_title(title)
+    loose = word.lower() in ("day", "night", "story", "tale", "book", "section")
+    return not loose or looks_like_title(title) or (title[0].isdigit() and len(title.split()) < 4)

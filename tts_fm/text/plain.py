@@ -33,7 +33,7 @@ PAUSES = {
 KINDS = ("heading", "paragraph", "item", "verse", "scene")
 NARROWEST, WIDEST = 30, 120  # columns that wrapped text has
 _BULLET = re.compile(r"(?:[-*+•‣·◦▪]|--|[–—](?= ))\s+(?=\S)")
-_NUMBERED = re.compile(r"(?:\(?[0-9]{1,3}[.)]|\(?[a-zA-Z][.)]|\([ivx]{1,5}\))\s+(?=\S)")
+_NUMBERED = re.compile(r"(?:\(?(?:[0-9]{1,3}|[a-zA-Z]|[ivxlcIVXLC]{1,6})[.)])\s+(?=\S)")
 _RULE = re.compile(r"(?:[*·•~#_=—–⁂❦☙❧◆◇○●.⁎∗-]\s*){1,60}|(?:[§+]\s*){2,60}")
 _HAS_WORD = re.compile(r"[^\W_]\S*$|^\S*[^\W_]")
 _ENDS = re.compile(r"[.!?…:;。！？][\"'”’»)\]_*]{0,3}$")
@@ -82,7 +82,8 @@ def read_plain(text: str) -> list[Block]:
     blocks: list[Block] = []
     for number, group in enumerate(groups):
         following = groups[number + 1].lines[0] if number + 1 < len(groups) else None
-        blocks += _blocks(group, layout, following, blocks[-1] if blocks else None)
+        near = blocks[-1] if blocks and group.gap < 2 else None
+        blocks += _blocks(group, layout, following, near)
     return _merged_scenes(blocks)
 
 
@@ -91,6 +92,15 @@ def pause_between(before: Block | None, after: Block | None) -> float:
     if before is None or after is None:
         return 0.0
     return max(PAUSES[before.kind], PAUSES[after.kind])
+
+
+def looks_like_prose(text: str) -> bool:
+    """Is it running text whose lines break in mid-sentence, and no list with something of its own in every line?"""
+    lines = [line.strip() for line in text[: 1 << 20].splitlines() if line.strip()]
+    if len(lines) < 12 or not Layout(_groups(text[: 1 << 20])).wrapped:
+        return False
+    open_ends = sum(not _ENDS.search(line) for line in lines)
+    return open_ends > 0.4 * len(lines)
 
 
 def count_words(text: str) -> int:
@@ -267,6 +277,9 @@ def _item_starts(lines: list[str], at: int, before: Block | None, following: str
     match = _NUMBERED.match(line)
     if match is None:
         return False
+    more = at + 1 < len(lines) and _NUMBERED.match(lines[at + 1].lstrip())
+    if match.group()[0].isalpha() and match.group().strip()[-1] == "." and not more:
+        return before is not None and before.kind == "item"  # "A. Milne wrote", "IV. The Lamp"
     if len(lines) == 1 and following is not None and not _NUMBERED.match(following.lstrip()):
         in_list = before is not None and before.kind == "item"
         if head_of(line) is not None and not in_list:
