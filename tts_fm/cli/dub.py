@@ -24,7 +24,7 @@ def dub(args: argparse.Namespace, book: Book, form: str) -> int:
     from tts_fm.book.sound import SoundFile, need_av, write_tags
     from tts_fm.book.speak import claim, work_folder
     from tts_fm.book.write import tags_of
-    from tts_fm.cli.book import default_voice, make_plan
+    from tts_fm.cli.book_plan import default_voice, make_plan
     from tts_fm.settings import Settings
 
     if form in ("folder", "epub"):
@@ -83,7 +83,7 @@ def _speak(args: argparse.Namespace, settings: object, work: Path, items: Sequen
     from tts_fm.batch.run import run_batch
     from tts_fm.book.speak import OPTIONS
     from tts_fm.cli.batch import Display, catch_signals, whisper
-    from tts_fm.cli.book import digest_of
+    from tts_fm.cli.book_plan import digest_of
 
     stop = threading.Event()
     before = catch_signals(stop, args.quiet)
