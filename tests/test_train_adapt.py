@@ -153,6 +153,14 @@ def test_batches_have_one_shape_and_frames_stay_with_their_symbols(frames):
     assert torch.equal(one.mel, again.mel) and torch.equal(one.ids, again.ids)
 
 
+def test_others_are_never_shown_without_their_prompt():
+    """Else the network would speak as anybody where it is given no prompt."""
+    batches = VoiceBatches([clip(60, 1), clip(70, 2)], [clip(90, 7)], 0, replace(SMALL, drop_audio=0.5, drop_both=0.5))
+    made = [batches.batch(update) for update in range(20)]
+    assert all(bool(b.drop_audio[:2].all()) for b in made)
+    assert not any(bool(b.drop_audio[2]) or bool(b.drop_text[2]) for b in made)
+
+
 def test_one_long_clip_alone_is_drawn():
     b = VoiceBatches([clip(900, 1)], [], 0, SMALL).batch(0)
     assert b.mask.sum() > 0

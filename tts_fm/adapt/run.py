@@ -42,6 +42,7 @@ from tts_fm.voices import Voice, get_voice
 SAMPLE_TEXT = "The birch canoe slid on the smooth planks, and it was easy to tell the depth of the well."
 WORK, LOCK = ".work", "lock"
 HELD, LEAST_FOR_HELD = 0.1, 8  # share of clips that are held out, and how many there must be
+PROMPTLESS = 0.5  # share of items without a prompt for a voice that will speak without one
 LONGEST_SOUND = 1800.0  # seconds of speech that are used; more gives no more
 log = logging.getLogger(__name__)
 Parts = tuple[list[TrainItem], list[TrainItem], list[TrainItem]]  # own clips, those of others, those held out
@@ -170,7 +171,7 @@ def speaker_encoder() -> Embed:
 def _key(found: Sequence[Recording], base: Path, options: AdaptOptions) -> str:
     """What the work depends on; with another key it begins anew."""
     sounds = [[str(r.path.resolve()), r.path.stat().st_size, r.path.stat().st_mtime_ns, r.text] for r in found]
-    chosen = [options.lang, options.minutes, options.updates, options.seed]
+    chosen = [options.lang, options.minutes, options.updates, options.seed, options.prompted]
     return hashlib.sha256(json.dumps([1, sounds, base_digest(base), chosen]).encode()).hexdigest()
 
 
@@ -248,6 +249,8 @@ def _learn(prepared: Prepared, place: Path, base: Path, options: AdaptOptions, t
     prompt = prepared.prompt()
     seconds = min(LONGEST_SOUND, prepared.seconds)
     config = AdaptConfig(updates=options.updates or updates_for(seconds), seed=options.seed)
+    if not options.prompted:
+        config = replace(config, drop_audio=PROMPTLESS)
     flow = load_flow_model(base)
     others = _others(flow.vocab)
     parts: Parts = [clip.item for clip in clips], others, [clip.item for clip in held]

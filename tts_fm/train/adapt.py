@@ -51,7 +51,8 @@ class AdaptConfig:
     length: int = 768  # frames of each
     rehearsal: int = 1  # items of a batch that come from other voices, where there are any
     single: float = 0.15  # share of items without another clip before them
-    drop: float = 0.05  # share of items without audio, and as many with neither audio nor text
+    drop_audio: float = 0.05  # share of the person's items without a prompt; more for a voice that speaks without one
+    drop_both: float = 0.05  # and of those with neither audio nor text
     valid_every: int = 25  # updates; only where clips are held out
     patience: int = 3  # such checks without a better loss, after which training ends
     save_every: int = 10
@@ -69,8 +70,8 @@ class AdaptConfig:
             prompt_first=0.8,
             prompt_text_drop=0.9,
             turned=0.75,
-            drop_audio=self.drop,
-            drop_both=self.drop,
+            drop_audio=self.drop_audio,
+            drop_both=self.drop_both,
         )
 
 
@@ -96,7 +97,11 @@ class VoiceBatches:
         more = min(self.config.rehearsal, self.config.batch - 1) if self.others else 0
         items = [self.item(rng) for _ in range(self.config.batch - more)]
         items += [self.cropped(self.others[int(rng.integers(len(self.others)))], rng) for _ in range(more)]
-        return collate(items, self.config.length, self.infill, rng, self.unknown)
+        made = collate(items, self.config.length, self.infill, rng, self.unknown)
+        # without its prompt the network shall speak as the person, so others are never shown without theirs
+        for flags in (made.drop_audio, made.drop_text):
+            flags[len(items) - more :] = False
+        return made
 
     def item(self, rng: np.random.Generator) -> TrainItem:
         """An utterance behind a crop of another one, or alone."""
