@@ -121,6 +121,12 @@ def test_what_is_dropped_is_told_with_its_reason(folder):
     assert len(found.table.lines()) == 7
 
 
+def test_no_more_is_read_than_is_needed(folder, monkeypatch):
+    monkeypatch.setattr("tts_fm.adapt.prepare.ENOUGH", 10.0)
+    found = prepared(folder)
+    assert len(found.clips) == 3 and all("are enough" in why for _, _, why in found.table.dropped)
+
+
 def test_long_recordings_are_cut_and_recordings_without_text_are_heard(tmp_path):
     long = np.concatenate([part for n in range(5) for part in (babble(5.0, n), quiet(0.5))])
     soundfile.write(tmp_path / "talk.wav", long, RATE)

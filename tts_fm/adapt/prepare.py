@@ -34,6 +34,7 @@ TRIED = 5  # pieces by which the accent is chosen
 ALIKE = 0.62  # similarity of a piece to the person's others below which somebody else speaks
 APART = 0.12  # and how far below the usual one
 MOST_OTHERS = 0.35  # share of pieces by others above which the recordings are of several people
+ENOUGH = 2400.0  # seconds of sound after which no further recordings are read
 PROMPT = (4.0, 9.0)  # seconds of a good prompt
 Transcribe = Callable[[np.ndarray, int], str]  # (wave, rate) -> text
 Embed = Callable[[np.ndarray, int], np.ndarray]  # (wave, rate) -> (E,) of length 1
@@ -99,12 +100,16 @@ def prepare(
     """
     table = Table()
     tell = on_progress or (lambda *_: None)
-    pieces, whole = [], []
+    pieces, whole, read = [], [], 0.0
     for number, recording in enumerate(recordings):
         tell("reading", number, len(recordings))
+        if read > ENOUGH:
+            table.drop(recording.id, 0.0, f"not read: {clock(ENOUGH)} of sound before it are enough")
+            continue
         wave = decoded(recording, table)
         if wave is None:
             continue
+        read += len(wave) / SAMPLE_RATE
         if recording.text and len(wave) <= LONGEST_ALIGNED * SAMPLE_RATE:
             whole.append(Piece(recording.id, wave, recording.text))
         else:
