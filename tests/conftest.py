@@ -9,6 +9,24 @@ import sys
 import pytest
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", help="run the tests marked `device` there too, such as cuda")
+
+
+@pytest.fixture
+def device(request: pytest.FixtureRequest) -> str:
+    """The device of --device; the test is skipped where it is not here."""
+    name = str(request.config.getoption("--device"))
+    if name != "cpu":
+        from tts_fm.devices import pick
+
+        try:
+            pick(name)
+        except ValueError as error:
+            pytest.skip(str(error))
+    return name
+
+
 @pytest.fixture(autouse=True)
 def own_surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path_factory.mktemp("home")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 import torch
 
 from tts_fm.config import ModelConfig
+from tts_fm.model import layers
 from tts_fm.model.layers import Attention, GlobalResponseNorm, TimeEmbedding, rotary_angles, rotate
 from tts_fm.model.text import TextConditioning, aligned_index, average_index
 
@@ -91,3 +93,26 @@ def test_a_withheld_text_says_nothing(form):
 def test_unknown_form():
     with pytest.raises(ValueError, match="text must be one of filler, average, aligned, got 'magic'"):
         TextConditioning(ModelConfig(text="magic"))
+
+
+def reference_varlen(q, k, v, ends, also_ends, longest, also_longest):
+    """What torch's kernel promises: every stretch between two ends is a sequence of its own."""
+    out = torch.full_like(v, float("nan"))
+    for start, stop in itertools.pairwise(ends.tolist()):
+        if stop > start:
+            scores = torch.einsum("qhd,khd->hqk", q[start:stop], k[start:stop]) / 8
+            out[start:stop] = torch.einsum("hqk,khd->qhd", scores.softmax(-1), v[start:stop])
+    return out
+
+
+@pytest.mark.parametrize("lengths", [[20, 20], [20, 7, 1], [1], [13]])
+def test_attention_without_masks_is_the_masked_one(lengths, monkeypatch) -> None:
+    monkeypatch.setattr(layers, "varlen_attn", reference_varlen)
+    generator = torch.Generator().manual_seed(2)
+    q, k, v = torch.randn(3, len(lengths), 2, 20, 64, generator=generator)
+    mask = torch.arange(20)[None] < torch.tensor(lengths)[:, None]
+    masked = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None])
+    found = layers.attend_varlen(q, k, v, mask)
+    real = mask[:, None, :, None].expand_as(v)
+    torch.testing.assert_close(found[real], masked[real], atol=1e-5, rtol=1e-5)
+    assert layers.sequence_ends(mask).dtype == torch.int32

@@ -1,0 +1,157 @@
+"""What runs on a GPU, checked without one: torch's fake tensors have a device and a type, so that a tensor made on the
+wrong device, or a wait for the device in the middle of a step, is an error here already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from tiny_model import VOCAB, tiny_flow
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+
+from tts_fm import devices
+from tts_fm.config import TrainConfig
+from tts_fm.data.batches import Batch
+from tts_fm.flow.loss import cfm_loss
+from tts_fm.flow.solvers import solve
+from tts_fm.flow.times import time_grid
+from tts_fm.model import layers
+from tts_fm.model.aligner import AlignerModel
+from tts_fm.model.duration import DurationModel
+from tts_fm.model.vocoder import Vocoder
+from tts_fm.train.guard import Guard
+from tts_fm.train.optimiser import adamw, follow, step_if
+
+CUDA = torch.device("cuda", 0)
+NETWORKS: dict[str, dict] = {
+    "aligned": {"depth": 2},
+    "filler": {"text": "filler", "shared_adaln": False},
+    "average": {"text": "average"},
+    "style": {"style": 8, "style_rank": 4},
+    "e2": {"backbone": "unett", "depth": 2, "shared_adaln": False, "text": "filler", "text_dim": 100, "text_layers": 0},
+}
+
+
+@pytest.fixture(autouse=True)
+def fake() -> Iterator[FakeTensorMode]:
+    with FakeTensorMode() as mode:
+        yield mode
+
+
+def made(build: Callable[[], nn.Module]) -> nn.Module:
+    """A network, built with real numbers, on the GPU that is not there."""
+    with unset_fake_temporarily():
+        module = build()
+    return on_cuda(module)
+
+
+def on_cuda(module: nn.Module) -> nn.Module:
+    """A module whose parameters and buffers are fake CUDA tensors."""
+    for part in module.modules():
+        for name, value in list(part._parameters.items()):
+            if value is not None:
+                part._parameters[name] = nn.Parameter(
+                    torch.empty(value.shape, dtype=value.dtype, device=CUDA), value.requires_grad
+                )
+        for name, buffer in list(part._buffers.items()):
+            if buffer is not None:
+                part._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype, device=CUDA)
+    return module
+
+
+def batch(items: int = 2, frames: int = 64) -> Batch:
+    mask = torch.ones(items, frames, dtype=torch.bool)
+    flags = torch.zeros(items, dtype=torch.bool)
+    ids, durations = torch.zeros(items, 8, dtype=torch.int64), torch.full((items, 8), frames / 8)
+    return Batch(torch.zeros(items, frames, 100), mask, mask.clone(), ids, durations, flags, flags.clone())
+
+
+def velocity_of(flow, b: Batch) -> Callable[[Tensor, Tensor], Tensor]:
+    c = flow.condition(flow.normalise(b.mel), b.mask, b.ids, b.mask, b.durations, b.drop_text)
+    return lambda x, t: flow.net(x, t, c.given, c.given_mask, c.text, c.mask, voice=c.voice)
+
+
+@pytest.mark.parametrize("half", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_training_step_stays_on_its_device_and_waits_for_nothing(name: str, half: torch.dtype) -> None:
+    """Loss, clipping, guard, optimiser and average, under autocast, as Trainer.update has them."""
+    flow = made(lambda: tiny_flow(**NETWORKS[name])).train()
+    config = TrainConfig(spike=4.0, warmup=1)
+    b, optimiser, guard = batch().to(CUDA), adamw(flow, config), Guard(config, CUDA)
+    average = [value.detach().clone() for value in flow.state_dict().values()]
+    with devices.autocast(CUDA, half):
+        x1 = flow.normalise(b.mel)
+        noise, t = torch.empty_like(x1), torch.empty(len(x1), device=CUDA)
+        loss = cfm_loss(velocity_of(flow, b), x1, b.hidden & b.mask, t=t, x0=noise).loss
+    assert loss.device == CUDA and loss.dtype == torch.float32
+    for p in flow.parameters():  # a backward pass would ask the driver for a context
+        p.grad = torch.empty(p.shape, device=CUDA)
+    norm = nn.utils.clip_grad_norm_(flow.parameters(), 1.0)
+    step_if(optimiser, guard.judge(norm, 5))
+    follow(average, flow.state_dict().values(), 0.99)
+    assert {value.device for value in average} == {CUDA} and norm.device == CUDA
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("method", ["euler", "rk4"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_and_solvers(name: str, method: str, dtype: torch.dtype) -> None:
+    flow = made(lambda: tiny_flow(**NETWORKS[name]).to(dtype)).eval()
+    b, asked = batch().to(CUDA), []
+    mel = flow.normalise(b.mel)
+    c = flow.inference_condition(mel, b.mask, b.ids, b.mask, b.durations, b.drop_text)
+
+    def velocity(x: Tensor, t: Tensor) -> Tensor:
+        asked.append(t.device.type)
+        return flow.step(x, t.to(CUDA), c)
+
+    with torch.no_grad():
+        found = solve(velocity, torch.empty(2, 64, 100, device=CUDA), time_grid(4, "sway"), method)
+    assert found.device == CUDA and found.dtype == torch.float32 and found.shape == (2, 64, 100) and asked
+
+
+def test_attention_asks_for_the_kernel_without_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    real = layers.varlen_attn
+    monkeypatch.setattr(layers, "varlen_attn", lambda *a: (calls.append("varlen"), real(*a))[1])
+    attention = made(lambda: layers.Attention(128, 2).to(torch.bfloat16))
+    x = torch.empty(3, 40, 128, device=CUDA, dtype=torch.bfloat16)
+    mask = torch.ones(3, 40, dtype=torch.bool, device=CUDA)
+    angles = layers.rotary_angles(40, CUDA)
+    assert attention(x, angles, mask).device == CUDA and calls == ["varlen"]
+    assert attention(x, angles, None).device == CUDA and calls == ["varlen"]  # nothing padded: torch's own fused kernel
+    made(lambda: layers.Attention(128, 2))(x.float(), angles, mask)  # float32 has no such kernel
+    assert calls == ["varlen"]
+
+
+def test_small_networks() -> None:
+    ids, mel = torch.zeros(2, 8, dtype=torch.int64, device=CUDA), torch.empty(2, 50, 100, device=CUDA)
+    lengths = torch.full((2,), 50, device=CUDA)
+    aligner = made(lambda: AlignerModel(VOCAB, dim=16, dilations=(1, 2)))
+    assert aligner(mel, lengths).device == CUDA
+    durations = made(
+        lambda: DurationModel(VOCAB, dim=16, layers=1, style_dim=16, prompt_dim=16, prompt_layers=1)
+    ).eval()
+    style = durations.prompt(mel, lengths)
+    hidden = durations.embed(ids)
+    assert style.device == hidden.device == CUDA
+
+
+@pytest.mark.parametrize("compute", ["float32", "bfloat16"])
+def test_the_vocoder_under_autocast(compute: str) -> None:
+    """Up to the inverse STFT, in which torch itself looks at its window's values."""
+    with unset_fake_temporarily():
+        vocoder = Vocoder(dim=16, layers=1, compute=compute)
+    on_cuda(vocoder.module)
+    seen: list[Tensor] = []
+
+    def end(hidden: Tensor) -> Tensor:
+        seen.append(hidden)
+        return hidden
+
+    vocoder.head.forward = end  # type: ignore[method-assign]
+    vocoder.decode(torch.empty(2, 30, 100))  # a mel from the CPU comes along
+    assert seen[0].device == CUDA and seen[0].dtype == torch.float32 and vocoder.device == CUDA
