@@ -98,7 +98,7 @@ def test_the_command_line_offers_the_table() -> None:
 
 # Options of verbs that do not speak, which have a setting's name and another meaning: (verb, option).
 OTHER_MEANING = {("align", "--lang"), ("adapt", "--lang"), ("adapt", "--seed")}
-OTHER_MEANING |= {("score", "--lang"), ("score", "--seed"), ("score", "--steps")}
+OTHER_MEANING |= {("words", "--lang"), ("score", "--lang"), ("score", "--seed"), ("score", "--steps")}
 
 
 def test_no_verb_types_a_setting_anew() -> None:
