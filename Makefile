@@ -17,12 +17,13 @@ export SAY_TEXT := $(value TEXT)
 unexport TEXT
 
 .DEFAULT_GOAL := help
-.PHONY: help say test test-light lint eval train-builtin clean
+.PHONY: help say test test-light abuse lint eval train-builtin clean
 
 help:
 	@echo 'make say TEXT="Hello there."   speak: writes out.wav'
 	@echo 'make test                      all tests'
 	@echo 'make test-light                those of speaking without torch, in an environment of their own'
+	@echo 'make abuse                     the slow tests of what attacks and faults do, with a table'
 	@echo 'make lint                      ruff and mypy'
 	@echo 'make eval LIST=dev.jsonl       WER, speaker similarity, DNSMOS and real-time factor of the built-in voice'
 	@echo 'make train-builtin             how to train the built-in voice'
@@ -37,6 +38,10 @@ test: $(VENV)/.installed-dev
 # Without torch, and without what another environment may have on PYTHONPATH.
 test-light: $(LIGHT)/.installed
 	$(LIGHT)/bin/python -m pytest -q $(ARGS) $(LIGHT_TESTS)
+
+abuse: $(VENV)/.installed-dev
+	TTS_FM_ABUSE=1 $(VENV)/bin/python -m pytest -q tests/abuse
+	$(VENV)/bin/python tests/abuse/server.py $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
