@@ -9,7 +9,7 @@ rotary angles and time embeddings are float32 whatever the dtype of the model.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -115,8 +115,8 @@ def attend_varlen(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     from the start of each row. What stands at padding means nothing.
     """
     ends, longest = sequence_ends(mask), mask.shape[1]
-    rows = (x.transpose(1, 2).flatten(0, 1).contiguous() for x in (q, k, v))  # (B P, H, 64) each
-    out = varlen_attn(*rows, ends, ends, longest, longest)
+    q, k, v = (x.transpose(1, 2).flatten(0, 1).contiguous() for x in (q, k, v))  # (B P, H, 64) each
+    out = cast(Tensor, varlen_attn(q, k, v, ends, ends, longest, longest))
     return out.unflatten(0, mask.shape).transpose(1, 2)
 
 

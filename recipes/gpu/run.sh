@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# What to run first on a machine with a GPU: check, speed, train; each prints a table for docs/gpu.md.
+#   recipes/gpu/run.sh [check] [speed] [train] [--device cuda|cpu] [--small]
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
+exec "${PYTHON:-python3}" -m recipes.gpu.parts "$@"
