@@ -17,7 +17,7 @@ export SAY_TEXT := $(value TEXT)
 unexport TEXT
 
 .DEFAULT_GOAL := help
-.PHONY: help say test test-light abuse lint eval train-builtin clean
+.PHONY: help say test test-light abuse lint eval train-builtin docs release clean
 
 help:
 	@echo 'make say TEXT="Hello there."   speak: writes out.wav'
@@ -27,6 +27,8 @@ help:
 	@echo 'make lint                      ruff and mypy'
 	@echo 'make eval LIST=dev.jsonl       WER, speaker similarity, DNSMOS and real-time factor of the built-in voice'
 	@echo 'make train-builtin             how to train the built-in voice'
+	@echo 'make docs                      the documentation as a site, in site/'
+	@echo 'make release                   check everything, then build wheel and sdist into dist/'
 	@echo 'make clean                     remove .venv and build products'
 
 say: $(VENV)/.installed
@@ -55,6 +57,12 @@ train-builtin: $(VENV)/.installed-dev
 	@echo 'The built-in voice is trained by the scripts of recipes/builtin, each of which resumes where it was stopped:'
 	@ls recipes/builtin/*.py | sed 's|^|  $(VENV)/bin/python |; s|$$| --help|'
 
+docs: $(VENV)/.installed-docs
+	$(VENV)/bin/mkdocs build --strict --quiet
+
+release:
+	.ci/release
+
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $$($(PYTHON) --version 2>&1) is too old; Python 3.11 or newer is needed: make PYTHON=python3.12 ..." >&2; exit 1; }
@@ -79,5 +87,9 @@ $(VENV)/.installed-eval: pyproject.toml | $(VENV)/bin/python
 	$(PIP) install -e ".[eval]"
 	@touch $(VENV)/.installed $@
 
+$(VENV)/.installed-docs: pyproject.toml | $(VENV)/bin/python
+	$(PIP) install -e ".[docs]"
+	@touch $(VENV)/.installed $@
+
 clean:
-	rm -rf $(VENV) $(LIGHT) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LIGHT) .venv-release build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
