@@ -109,7 +109,7 @@ def test_a_resumed_run_is_exact_and_the_weights_stay_behind(tmp_path: Path):
 def test_off_is_as_it_was(tmp_path: Path):
     """Weight 0 builds no reader; a weight of next to nothing leaves the flow model's course as it is."""
     for name, weight in (("off", 0.0), ("faint", 1e-12)):
-        toy(tmp_path / name, steps=3, clip=1e9, ctc=weight).run()
+        toy(tmp_path / name, steps=3, clip=1e6, ctc=weight).run()
     off, faint = (torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("off", "faint"))
     assert "reader" not in off and "reader" in faint
     assert all(torch.allclose(off["model"][k], v, atol=1e-5) for k, v in faint["model"].items())
