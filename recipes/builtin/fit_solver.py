@@ -16,6 +16,7 @@ import argparse
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from teacher_paths import TeacherPath, TeacherPaths
@@ -25,6 +26,7 @@ from tts_fm import devices
 from tts_fm.checkpoint import MODEL, SOLVER, load_flow_model
 from tts_fm.files import digest, write_text
 from tts_fm.flow.fitted import FittedSolver, RowFit, read_solvers, write_solvers
+from tts_fm.flow.path import path_name
 from tts_fm.flow.solvers import Velocity
 from tts_fm.model.flow_model import FlowModel
 from tts_fm.synthesis import BUILTIN
@@ -120,7 +122,8 @@ def main() -> None:
     paths = TeacherPaths(args.paths)
     fields = Fields(model, paths, range(args.checked, args.checked + args.fitted))
     checked = Fields(model, paths, range(args.checked))
-    about = {"model": digest(args.model / MODEL), "cfg": 0.0}
+    about: dict[str, Any] = {"model": digest(args.model / MODEL), "cfg": 0.0}
+    about["path"] = path_name(model.path)
     about["temperature"] = model.settings.get("defaults", {}).get("temperature", 1.0)
     target = args.out or args.model / SOLVER
     solvers = read_solvers(target.read_text("utf-8")) if target.exists() else {}

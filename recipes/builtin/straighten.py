@@ -8,7 +8,8 @@ The student starts as its teacher, with an embedding of the step's length that i
 side and voice encoder stay as they are. It reads no audio: what it learns from is what the teacher made of noise.
 Lessons, in shares of the batches (--shares): `1`, `2`, `4`, `8`: its own walk of so many steps against the teacher's
 path (rollout_loss); `any`: one step between two random times; `reflow`: straight lines; `split`: its own two steps in
-one. Run it again to go on from the last checkpoint; log.jsonl has the distance from the teacher's end, in nepers of
+one; `flow`: one step against --teacher-steps of the teacher, which runs for it (2: flow distillation, 4 to 8: mean
+flow). Run it again to go on from the last checkpoint; log.jsonl has the distance from the teacher's end, in nepers of
 log-mel, for each number of steps.
 """
 
@@ -18,6 +19,7 @@ import argparse
 import dataclasses
 import logging
 import shutil
+from argparse import Namespace
 from pathlib import Path
 
 import loop
@@ -28,7 +30,7 @@ from torch import Tensor
 
 from tts_fm import devices
 from tts_fm.checkpoint import load_flow_model, save_flow_model
-from tts_fm.flow.straighten import along, lesson_loss, reflow, rollout_loss, split, u_shaped, walk
+from tts_fm.flow.straighten import along, distilled, lesson_loss, reflow, rollout_loss, split, u_shaped, walk
 from tts_fm.model.condition import Condition
 from tts_fm.model.flow_model import FlowModel
 from tts_fm.synthesis import BUILTIN
@@ -93,15 +95,16 @@ def collate(model: FlowModel, items: list[TeacherPath], frames: int) -> tuple[Co
 class Lessons:
     """The loss of a step, by the kind of lesson that is drawn for it."""
 
-    def __init__(
-        self, model: FlowModel, batches: Batches, grid: Tensor, shares: dict[str, float], huber: float
-    ) -> None:
-        self.model, self.batches, self.grid, self.huber = model, batches, grid, huber
+    def __init__(self, model: FlowModel, teacher: FlowModel, batches: Batches, grid: Tensor, how: Namespace) -> None:
+        self.model, self.teacher, self.teacher_steps = model, teacher, how.teacher_steps
+        self.batches, self.grid, self.huber, shares = batches, grid, how.huber, how.shares
         self.kinds, weights = list(shares), np.array(list(shares.values()), float)
         self.weights = weights / weights.sum()
         for kind in self.kinds:
-            if kind not in ("any", "reflow", "split") and (not kind.isdigit() or (len(grid) - 1) % int(kind)):
-                raise ValueError(f"unknown lesson {kind!r}; any, reflow, split, or steps that divide {len(grid) - 1}")
+            if kind not in ("any", "reflow", "split", "flow") and (not kind.isdigit() or (len(grid) - 1) % int(kind)):
+                raise ValueError(
+                    f"unknown lesson {kind!r}; any, reflow, split, flow, or steps that divide {len(grid) - 1}"
+                )
 
     def __call__(self, step: int) -> Tensor:
         kind = str(np.random.default_rng((1, self.batches.seed, step)).choice(self.kinds, p=self.weights))
@@ -120,6 +123,10 @@ class Lessons:
         if kind == "split":
             share = torch.rand(len(states), generator=generator) * 0.8 + 0.1
             lesson = split(student, lesson.x, lesson.t, lesson.until, share)
+        if kind == "flow":
+            teacher = student_call(self.teacher, condition)  # the text side is the same in both
+            field = lambda x, t: teacher(x, t, t)  # noqa: E731
+            lesson = distilled(field, lesson.x, lesson.t, lesson.until, self.teacher_steps)
         return lesson_loss(student, lesson, weight, self.huber)
 
 
@@ -185,6 +192,7 @@ def main() -> None:
     parser.add_argument("--paths", type=int, help="how many of the stored paths (default: all)")
     parser.add_argument("--batch-frames", type=int, default=3072)
     parser.add_argument("--shares", type=parse_shares, default="1:0.2,2:0.5,4:0.15,any:0.15")
+    parser.add_argument("--teacher-steps", type=int, default=2, help="of the teacher in a lesson of kind `flow`")
     parser.add_argument("--huber", type=float, default=0.0)
     parser.add_argument("--ema", type=float, default=0.99, help="decay of the averaged weights, which are exported")
     parser.add_argument("--threads", type=int, default=1)
@@ -198,7 +206,7 @@ def main() -> None:
     paths = TeacherPaths(args.cache, args.paths)
     train = Batches(paths, range(HELD_OUT, len(paths)), args.batch_frames, args.seed)
     valid = Batches(paths, range(min(HELD_OUT, len(paths))), args.batch_frames)
-    lessons = Lessons(model, train, paths.grid, args.shares, args.huber)
+    lessons = Lessons(model, teacher, train, paths.grid, args)
     counts = tuple(n for n in (1, 2, 4, 8) if (len(paths.grid) - 1) % n == 0)
     logging.info("%d paths; before training %s", len(paths), measure(model, valid, paths.grid, counts))
     if not args.eager:
