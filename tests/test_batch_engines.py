@@ -50,6 +50,7 @@ def test_ray_engine(place, tts, items, unbroken, monkeypatch):
     ray.wait = lambda refs, timeout: (refs[:1], refs[1:])
     ray.get = lambda ref: ref.value
     ray.kill = killed.append
+    ray.cluster_resources = lambda: {"CPU": 2.0}
     ray.exceptions = types.SimpleNamespace(RayActorError=type("RayActorError", (Exception,), {}))
     monkeypatch.setitem(sys.modules, "ray", ray)
     options = Options(batch=3, format="flac", subtitles="srt", engine="ray", workers=2)

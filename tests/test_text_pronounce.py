@@ -7,8 +7,7 @@ import pytest
 pytest.importorskip("phonemizer")
 pytest.importorskip("espeakng_loader")
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from properties import given, settings, st
 
 from tts_fm.text.chunks import plan_chunks
 from tts_fm.text.foreign import Foreign, nearest_units, split_foreign

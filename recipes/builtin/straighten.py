@@ -30,6 +30,7 @@ from torch import Tensor
 
 from tts_fm import devices
 from tts_fm.checkpoint import load_flow_model, save_flow_model
+from tts_fm.files import write_state
 from tts_fm.flow.straighten import along, distilled, lesson_loss, reflow, rollout_loss, split, u_shaped, walk
 from tts_fm.model.condition import Condition
 from tts_fm.model.flow_model import FlowModel
@@ -176,9 +177,7 @@ class Average:
         self.count += 1
 
     def save(self) -> None:
-        part = self.file.with_suffix(".part")
-        torch.save({"weights": self.weights, "count": self.count}, part)
-        part.replace(self.file)
+        write_state(self.file, {"weights": self.weights, "count": self.count})
 
 
 def parse_shares(text: str) -> dict[str, float]:
