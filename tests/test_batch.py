@@ -20,6 +20,7 @@ from tts_fm.batch.lists import read_list
 from tts_fm.batch.plan import rounds
 from tts_fm.batch.rounds import Options
 from tts_fm.batch.run import run_batch
+from tts_fm.synthesis import TTS
 
 
 def test_folder(unbroken, items):
@@ -77,7 +78,7 @@ def test_killed_at_any_moment(place, tts, items, unbroken):
         if child == 0:
             try:
                 die_at(draw.randrange(2, 25))
-                run_batch(items, out, lambda: tts, options, "m")
+                run_batch(items, out, lambda: TTS(tts.engine), options, "m")  # one thread, which a fork keeps
             finally:
                 os._exit(0)
         draw.random()  # the child's draw is its own

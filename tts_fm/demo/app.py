@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from tts_fm.demo.service import Service
 
 CSS = """
-.gradio-container {max-width: 1280px !important; margin: auto}
+.gradio-container {max-width: min(1280px, 100vw) !important; min-width: 0; margin: auto}
+.gradio-container .wrap, .gradio-container .contain, .tabs, .tab-wrapper, .tab-container {min-width: 0; max-width: 100%}
 .tts-status {min-height: 1.6em}
 .tts-status p {margin: 0}
 .tts-bad {border-left: 4px solid #b3261e; padding: 4px 10px}
