@@ -57,7 +57,7 @@ def test_ray_engine(place, tts, items, unbroken, monkeypatch):
     assert run_batch(items, place / "ray", lambda: tts, options, "m").spoken == 12
     assert contents(place / "ray") == contents(unbroken) and len(killed) == 2
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(MissingDependency, match="pip install ray"):
+    with pytest.raises(MissingDependency, match=r"pip install .tts-fm\[ray\]"):
         run_batch(items, place / "ray", lambda: tts, Options(engine="ray"), "other")
 
 
