@@ -79,6 +79,14 @@ def test_jsonl_and_defaults(tmp_path, ref):
     ("l.tsv", "text\tid\tprompt_wav\tprompt_text\nHello, you.\tu1\tme.wav\tsaid words here\n"),
     ("l.lst", "u1|said words here|me.wav|Hello, you.\n"),
     ("l.lst", "u1|said words here|me.wav|Hello, you.|truth.wav\n"),
+    ("l.txt", "u1|said words here|me.wav|Hello, you.|truth.wav\n"),
+    ("l.txt", "u1\tsaid words here\tme.wav\tHello, you.\n"),
+    ("l.csv", "id;text;ref_audio;ref_text\nu1;Hello, you.;me.wav;said words here\n"),
+    ("l.csv", "sep=;\n\nid;text;ref_audio;ref_text\nu1;Hello, you.;me.wav;said words here\n"),
+    ("l.csv", "id\ttext\tref_audio\tref_text\nu1\tHello, you.\tme.wav\tsaid words here\n"),
+    ("l.psv", "id|text|ref_audio|ref_text\nu1|Hello, you.|me.wav|said words here\n"),
+    ("l.txt", 'id,text,ref_audio,ref_text\nu1,"Hello, you.",me.wav,said words here\n'),
+    ("l.txt", '{"id": "u1", "text": "Hello, you.", "ref_audio": "me.wav", "ref_text": "said words here"}\n'),
     ("l.csv", 'id,text,ref_audio,ref_text\nu1,"Hello, you.",me.wav,said words here\n'),
 ])  # fmt: skip
 def test_columns(ref, name, text):
@@ -92,6 +100,49 @@ def test_ljspeech(tmp_path):
     for name, how in (("metadata.csv", {}), ("x.tsv", {"form": "ljspeech"})):
         assert [(i.id, i.parts[0].text) for i in listed(tmp_path, name, text, **how).items] == [
             ("LJ1-1", "Doctor No"), ("LJ1-2", "just this"), ("LJ1-3", "this")]  # fmt: skip
+
+
+def test_a_text_file_with_columns_is_read_as_what_it_is(tmp_path):
+    """Paths are not spoken; sentences with bars and tabs in them are."""
+    listing = listed(tmp_path, "train.txt", "wavs/a.wav|One.\nDUMMY\\b.wav|12|Two.\n")
+    assert [(i.id, i.parts[0].text) for i in listing.items] == [("a", "One."), ("b", "Two.")]
+    assert "read as ljspeech" in listing.notes[0]
+    text = "Press a | b to go on.\nPlain.\nA tab\there.\n"
+    assert [i.parts[0].text for i in listed(tmp_path, "talk.txt", text).items] == text.splitlines()
+    assert [i.parts[0].text for i in listed(tmp_path, "t.txt", "a|b\n", form="txt").items] == ["a|b"]
+
+
+def test_a_text_with_bars_in_a_lst(tmp_path):
+    for text, said in (("a | b | c", "a | b | c"), ("a|b|x.wav", "a|b"), ("a|", "a")):
+        assert listed(tmp_path, "a.lst", f"u|||{text}\n").items[0].parts[0].text == said
+
+
+def test_skip_bad(tmp_path):
+    text = b'{"id": "a", "text": "One."}\n{"id": "b", "text": "?!"}\n{"id": "c", "text": "\xff"}\n{"text": "Two."}\n'
+    told = faults(tmp_path, "a.jsonl", text.replace(b"\xff", b"..."))
+    assert [f.split(":")[1] for f in told] == ["2", "3"]
+    with pytest.raises(ListError, match="--skip-bad leaves such lines out and speaks the other 2"):
+        read_list(tmp_path / "a.jsonl")
+    listing = listed(tmp_path, "a.jsonl", text, skip_bad=True)
+    assert [i.id for i in listing.items] == ["a", "000004"]
+    assert [f.split(":")[1] for f in listing.left_out] == ["2", "3"]
+    assert len(faults(tmp_path, "b.txt", "!\n?\n", skip_bad=True)) == 2  # nothing would be left
+    assert "columns" in faults(tmp_path, "c.csv", "id,words\n1,a\n", skip_bad=True)[0]
+
+
+def test_ids_in_any_script(tmp_path, monkeypatch):
+    rows = ["Übung-1", "第一章", "глава_2", "हिन्दी", "e\u0301tude"]
+    text = "\n".join(json.dumps({"id": name, "text": "a"}) for name in rows)
+    items = listed(tmp_path, "a.jsonl", text).items
+    assert [i.id for i in items] == [*rows[:4], "\u00e9tude"]
+    for item in items:
+        (tmp_path / f"{item.id}.wav").touch()
+    assert "used on line 1 already" in faults(tmp_path, "b.jsonl", text + '\n{"id": "ÜBUNG-1", "text": "a"}')[0]
+    monkeypatch.setattr("tts_fm.batch.lists.nameable", str.isascii)  # a file system without Unicode
+    listing = listed(tmp_path, "a.jsonl", text + '\n{"id": "Ubung-1", "text": "a"}\n{"id": "Übüng-1", "text": "a"}')
+    names = [i.id for i in listing.items]
+    assert all(name.isascii() and check_id(name) is None for name in names) and len(set(names)) == 7
+    assert names[0].startswith("Ubung-1-") and names[5] == "Ubung-1" and len(listing.notes) == 6
 
 
 def test_csv_numbers_and_lines(tmp_path):
@@ -163,6 +214,9 @@ def test_can_be_spoken(tmp_path, text):
     ("a.jsonl", b"\n \n", "nothing in the list"),
     ("a.docx", b"x", "suffix .docx"),
     ("a.tsv", b"a\tb\n", "a.tsv:1: 2 columns, but 4"),
+    ("a.txt", b"wavs/a.wav|One.\nTwo.\nwavs/b.wav|Three.\n", "2 of 3 lines have a bar behind a name or a path"),
+    ("a.txt", b"a\tOne.\nb\tTwo.\n", "2 of 2 lines have a tab behind"),
+    ("a.csv", b"id;text\n1;a;b\n", "holds ';' in quotes"),
     ("a.csv", b"id,words\n1,2\n", "'text'"),
     ("a.csv", b'id,text\n1,"open\n', "a.csv:2: not CSV"),
     ("a.csv", b"id,text\n1,a,b\n", "a.csv:2: 3 columns"),
@@ -191,7 +245,8 @@ def test_strangers_may_name_no_files(tmp_path, ref):
 
 
 BAD_IDS = [
-    "../x", "/abs", "a/b", "a\\b", "a\0b", "CON", "con.txt", "Lpt1", "x.", "", " ", "x" * 129, "é", "а", ".hid", "-o",
+    "../x", "/abs", "a/b", "a\\b", "a\0b", "CON", "con.txt", "Lpt1", "x.", "", " ", "x" * 129,
+    "字" * 70, "e\u0301", "\u200dx", "№\n", ".hid", "-o",
     "a b", "a:b", "..",
 ]  # fmt: skip
 

@@ -12,11 +12,11 @@ from tts_fm.lazy import offer
 
 if TYPE_CHECKING:
     from tts_fm.batch.forms import FORMS as FORMS
+    from tts_fm.batch.ids import check_id as check_id
+    from tts_fm.batch.ids import clean_id as clean_id
     from tts_fm.batch.journal import Record as Record
     from tts_fm.batch.lists import Item as Item
     from tts_fm.batch.lists import ListError as ListError
-    from tts_fm.batch.lists import check_id as check_id
-    from tts_fm.batch.lists import clean_id as clean_id
     from tts_fm.batch.lists import read_list as read_list
     from tts_fm.batch.plan import model_digest as model_digest
     from tts_fm.batch.rounds import FORMATS as FORMATS
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 NAMES = {
     "forms": "FORMS",
+    "ids": "check_id clean_id",
     "journal": "Record",
-    "lists": "Item ListError check_id clean_id read_list",
+    "lists": "Item ListError read_list",
     "plan": "model_digest",
     "rounds": "BatchStopped FORMATS Options",
     "run": "Progress run_batch",

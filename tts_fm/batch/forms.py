@@ -32,6 +32,9 @@ F5_UNUSED = {
     "vocoder_name",
     "device", "load_vocoder_from_local", "target_rms", "cross_fade_duration", "fix_duration",
 }  # fmt: skip
+_SEPARATORS = (",", ";", "\t", "|")
+_NAME = re.compile(r"[^\s|]{1,200}")  # an id, or a path, in the first column
+_SOUND = re.compile(r"\.(?:wav|flac|mp3|ogg|opus|m4a|npy|pt)\s*$", re.IGNORECASE)
 LONGEST_TEXT = 100_000  # characters of one item, as in text/chunks.py
 
 
@@ -58,24 +61,63 @@ class Sink(Protocol):
 Row = tuple[int, dict[str, Any], dict[str, Part] | None]  # line number, fields, voices that the list itself defines
 
 
-def form_of(name: str, text: str, form: str | None) -> str:
-    """Which of FORMS a list has."""
+def form_of(name: str, text: str, form: str | None) -> tuple[str, str]:
+    """Which of FORMS a list has, and what the user should know of it ("" = nothing): a .txt whose lines have columns is
+    read as what it is. ValueError where that cannot be told.
+    """
     if form is not None:
         if form not in FORMS:
             raise ValueError(f"there is no list form {form!r}; one of {', '.join(FORMS)} works")
-        return form
+        return form, ""
     suffix = Path(name).suffix.lower().lstrip(".")
-    suffix = {"json": "jsonl", "ndjson": "jsonl", "text": "txt", "": "txt", "psv": "ljspeech", "tml": "toml"}.get(
+    suffix = {"json": "jsonl", "ndjson": "jsonl", "text": "txt", "": "txt", "psv": "csv", "tml": "toml"}.get(
         suffix, suffix
     )
-    first = text.split("\n", 1)[0]
-    if suffix == "csv" and "|" in first and "text" not in header_names(next(csv.reader([first]), [])):
-        return "ljspeech"
+    lines = [line for line in text.split("\n") if line.strip()]
+    if suffix == "txt":
+        found = _columns_of(name, lines)
+        return found, f"read as {found}, by its columns (--input-format txt speaks whole lines)" * (found != "txt")
+    if suffix == "csv" and "|" in (lines or [""])[0] and separator_of(lines) is None:
+        return "ljspeech", ""
     if suffix not in FORMS:
         raise ValueError(
             f"{name}: the suffix .{suffix} says nothing about its form; name it (--input-format): {', '.join(FORMS)}"
         )
-    return suffix
+    return suffix, ""
+
+
+def _columns_of(name: str, lines: list[str]) -> str:
+    """The form of a .txt, which is "txt" unless its lines have columns. ValueError where only some of them have."""
+    if not lines:
+        return "txt"
+    if separator_of(lines) is not None:
+        return "csv"
+    if all(line.lstrip()[:1] == "{" and '"text"' in line for line in lines):
+        return "jsonl"
+    counts = [(mark, [line.count(mark) for line in lines]) for mark in "|\t"]
+    mark, count = max(counts, key=lambda pair: sum(map(bool, pair[1])))
+    keys = [line.split(mark)[0].strip() for line in lines if mark in line]
+    named = sum(_NAME.fullmatch(key) is not None for key in keys)
+    if 2 * named <= len(lines):  # bars and tabs inside sentences
+        return "txt"
+    forms = ("tsv",) if mark == "\t" else ("ljspeech", "lst")
+    if min(count) < 1 or (mark == "\t" and set(count) != {3}):
+        shown = "a bar" if mark == "|" else "a tab"
+        raise ValueError(
+            f"{name} is no list of sentences: {len(keys)} of {len(lines)} lines have {shown} behind a name or a path. "
+            f"Name its form (--input-format): {' or '.join(forms)} for columns, txt to speak whole lines"
+        )
+    return forms[0] if mark == "\t" or max(count) <= 2 else "lst"
+
+
+def separator_of(lines: list[str]) -> str | None:
+    """What stands between the columns that the first line names, "text" among them; None where it names none."""
+    first = lines[0] if lines else ""
+    for mark in _SEPARATORS:
+        names = header_names(next(csv.reader([first], delimiter=mark), []))
+        if "text" in names and len(names) > 1 and set(names) <= set(FIELDS):
+            return mark
+    return None
 
 
 def header_names(cells: list[str]) -> list[str]:
@@ -109,31 +151,38 @@ def _jsonl(sink: Sink, text: str) -> Iterator[Row]:
             yield number, row, None
 
 
-def _columns(sink: Sink, text: str, separator: str, names: list[str], more: int = 0) -> Iterator[Row]:
-    """Lines of cells without quoting; the first line may name the columns. more: how many cells beyond `names` are read
-    over.
-    """
-    header = False
+def _tsv(sink: Sink, text: str) -> Iterator[Row]:
+    """Lines of cells without quoting; the first line may name the columns."""
+    names = ["id", "ref_text", "ref_audio", "text"]
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
-        cells = line.split(separator)
+        cells = line.split("\t")
         if number == 1 and "text" in header_names(cells) and set(header_names(cells)) <= set(FIELDS):
-            names, header = header_names(cells), True
-        elif len(cells) < len(names) or len(cells) > len(names) + (0 if header else more):
-            wanted = separator.join(names).replace("\t", " TAB ")
-            sink.fault(number, f"{len(cells)} columns, but {len(names)} are needed: {wanted}")
+            names = header_names(cells)
+        elif len(cells) != len(names):
+            wanted = " TAB ".join(names)
+            sink.fault(
+                number,
+                f"{len(cells)} columns, but {len(names)} are needed: {wanted}; a first line may name other columns",
+            )
         else:
-            yield number, dict(zip(names, (cell.strip() for cell in cells), strict=False)), None
-
-
-def _tsv(sink: Sink, text: str) -> Iterator[Row]:
-    yield from _columns(sink, text, "\t", ["id", "ref_text", "ref_audio", "text"])
+            yield number, dict(zip(names, (cell.strip() for cell in cells), strict=True)), None
 
 
 def _lst(sink: Sink, text: str) -> Iterator[Row]:
-    # a fifth is the true recording
-    yield from _columns(sink, text, "|", ["id", "ref_text", "ref_audio", "text"], more=1)
+    """id|prompt text|prompt wav|text, and perhaps the true recording behind another bar; other bars are the text's."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        cells = line.split("|", 3)
+        if len(cells) < 4:
+            sink.fault(number, f"{len(cells)} columns, but 4 are needed: id|prompt text|prompt wav|text")
+            continue
+        words, bar, last = cells[3].rpartition("|")
+        cells[3] = words if bar and (_SOUND.search(last) or not last.strip()) else cells[3]
+        names = ("id", "ref_text", "ref_audio", "text")
+        yield number, dict(zip(names, (cell.strip() for cell in cells), strict=True)), None
 
 
 def _ljspeech(sink: Sink, text: str) -> Iterator[Row]:
@@ -144,11 +193,16 @@ def _ljspeech(sink: Sink, text: str) -> Iterator[Row]:
         if not 2 <= len(cells) <= 3:
             sink.fault(number, f"{len(cells)} columns, but id|text or id|text|normalised text are needed")
         else:
-            yield number, {"id": cells[0].strip(), "text": cells[-1].strip() or cells[1].strip()}, None
+            name = cells[0].strip()
+            if _SOUND.search(name):  # path|text, or path|speaker|text, as the lists that models are trained on
+                name = re.split(r"[/\\]", name)[-1].rpartition(".")[0]
+            yield number, {"id": name, "text": cells[-1].strip() or cells[1].strip()}, None
 
 
 def _csv(sink: Sink, text: str) -> Iterator[Row]:
-    rows = csv.reader(io.StringIO(text), strict=True)
+    mark = re.match(r"sep=(.)[ \t]*\n", text)  # Excel's
+    lines = text[mark.end() if mark else 0 :].lstrip("\n").split("\n", 1)
+    rows = csv.reader(io.StringIO(text), strict=True, delimiter=mark[1] if mark else separator_of(lines[:1]) or ",")
     number, names = 1, None
     while True:
         try:
@@ -159,19 +213,23 @@ def _csv(sink: Sink, text: str) -> Iterator[Row]:
             sink.fault(number, f"not CSV: {error}")
             return
         start, number = number, rows.line_num + 1
-        if not any(cell.strip() for cell in cells):
+        if not any(cell.strip() for cell in cells) or (mark and start == 1):
             continue
         if names is None:
             names = header_names(cells)
             if "text" not in names or len(set(names)) < len(names):
                 sink.fault(
                     start,
-                    "the first line must name the columns, each once, 'text' among them; known are "
-                    f"{', '.join(FIELDS)}",
+                    "the first line must name the columns, each once, 'text' among them, with , ; tabs or bars between "
+                    f"them; known are {', '.join(FIELDS)}",
                 )
                 return
         elif len(cells) != len(names):
-            sink.fault(start, f"{len(cells)} columns, but the header has {len(names)}; put text with commas in quotes")
+            sink.fault(
+                start,
+                f"{len(cells)} columns, but the header has {len(names)}; put a text that "
+                f"holds {rows.dialect.delimiter!r} in quotes",
+            )
         else:
             yield start, dict(zip(names, cells, strict=True)), None
 

@@ -1,9 +1,8 @@
 """Lists of things to say, in every form that people have them, checked whole before a model is loaded.
 
-    txt (a line = an utterance) | jsonl | tsv (ZipVoice: name, prompt text, prompt wav, text; or with a header) | lst
-      (seed-tts-eval:
-    id|prompt text|prompt wav|text) | ljspeech (id|text|normalised text) | csv (with a header) | toml (F5-TTS, with
-      [voices.*] and [tags])
+    txt (a line = an utterance) | jsonl | tsv (ZipVoice: name, prompt text, prompt wav, text; or with a header) |
+    lst (seed-tts-eval: id|prompt text|prompt wav|text) | ljspeech (id|text|normalised text, or path|text) |
+    csv (with a header; cells between , ; tabs or bars) | toml (F5-TTS, with [voices.*] and [tags])
 
 Files are UTF-8 (a BOM is allowed); relative paths start from the list's folder. Faults are collected, never raised one
 by one: the user sees all of them with file:line. What the fields mean is Settings'; this module does not know audio
@@ -16,16 +15,15 @@ import difflib
 import os
 import re
 import sys
+import unicodedata
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tts_fm.batch.forms import ALIASES, FIELDS, FORMS, LONGEST_TEXT, PARSERS, SETTINGS, Part, form_of
+from tts_fm.batch.ids import check_id, clean_id, nameable, plain_id
 from tts_fm.settings import Settings
 
-ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-# names that Windows keeps for devices
-RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
 TAG = re.compile(r"\[([A-Za-z0-9_-]{1,64})\](?!\()")  # [name], but not [word](/ipa/)
 LARGEST_LIST = 256 << 20  # bytes
 SHOWN = 200  # faults in one message; the rest is counted
@@ -43,12 +41,15 @@ class Item:
 
 
 class ListError(ValueError):
-    """Everything that is wrong with a list; `faults` has a "file:line: what" for each, in the order of the lines."""
+    """Everything that is wrong with a list; `faults` has a "file:line: what" for each, in the order of the lines. good:
+    how many lines could be spoken without those.
+    """
 
-    def __init__(self, faults: list[str]) -> None:
+    def __init__(self, faults: list[str], good: int = 0) -> None:
         self.faults = faults
         more = [f"and {len(faults) - SHOWN:,} more"] if len(faults) > SHOWN else []
-        super().__init__("\n".join([*faults[:SHOWN], *more]))
+        hint = [f"--skip-bad leaves such lines out and speaks the other {good:,}"] if good else []
+        super().__init__("\n".join([*faults[:SHOWN], *more, *hint]))
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Listing:
 
     items: list[Item]
     notes: list[str]
+    left_out: tuple[str, ...] = ()  # faults of lines that skip_bad passed over, as in ListError
 
 
 def read_list(
@@ -67,31 +69,31 @@ def read_list(
     ref_text: str | None = None,
     sanitize: bool = False,
     recordings: bool = True,
+    skip_bad: bool = False,
 ) -> Listing:
     """Read and check a list file ("-" = standard input, txt unless `form` says otherwise). Raises ListError, with every
     fault.
 
     form: one of FORMS, by default what the suffix and the first line say. settings, voice, ref_text: for items that do
     not say it themselves. sanitize: repair unusable or repeated ids instead of refusing them. recordings: False refuses
-    voices given by a path (for lists that come from strangers).
+    voices given by a path (for lists that come from strangers). skip_bad: lines with faults are left out, and told in
+    `left_out`, instead of refusing the list.
     """
     name, data, base = _load(source)
     reader = Reader(name, base, settings or Settings(), voice, ref_text, sanitize, recordings)
-    text = reader.decode(data)
+    text = reader.decode(data, skip_bad)
     if text is not None:
         try:
-            reader.form = form_of(name, text, form)
+            reader.form, note = form_of(name, text, form)
             if form is None and reader.form == "txt":
                 refuse_prose(os.fspath(source), text)
         except ValueError as error:
             raise ListError([str(error)]) from None
+        reader.notes += [f"{name}: {note}"] if note else []
         for line, row, voices in PARSERS[reader.form](reader, text):
             reader.add(line, row, voices)
         reader.finish()
-    if reader.faults:
-        faults = sorted(reader.faults, key=lambda fault: fault[0])
-        raise ListError([f"{name}:{line}: {what}" if line else f"{name}: {what}" for line, what in faults])
-    return Listing(reader.items, reader.notes)
+    return reader.listing(skip_bad)
 
 
 def refuse_prose(source: str, text: str) -> None:
@@ -105,27 +107,6 @@ def refuse_prose(source: str, text: str) -> None:
             f"book {source} -o {stem}.m4b; one sound: tts-fm say -f {source} -o {stem}.wav; a clip for each line all "
             "the same: --input-format txt"
         )
-
-
-def check_id(name: str) -> str | None:
-    """What is wrong with an id as a file name on any system; None = nothing."""
-    if not ID.fullmatch(name):
-        shown = name if len(name) <= 40 else name[:40] + "…"
-        return (
-            f"id {shown!r} cannot be a file name; up to 128 of A-Z a-z 0-9 . _ - work, a letter or digit first "
-            "(or use --sanitize-ids)"
-        )
-    if RESERVED.fullmatch(name):
-        return f"id {name!r} is a device name on Windows; choose another (or use --sanitize-ids)"
-    if name.endswith("."):
-        return f"id {name!r} ends with a full stop, which Windows drops; choose another (or use --sanitize-ids)"
-    return None
-
-
-def clean_id(name: str) -> str:
-    """The nearest id that check_id accepts."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._-")[:120].rstrip(".") or "item"
-    return f"x_{name}" if RESERVED.fullmatch(name) else name
 
 
 def _can_be_spoken(text: str) -> bool:
@@ -177,8 +158,21 @@ class Reader:
     def fault(self, line: int, what: str) -> None:
         self.faults.append((line, what))
 
-    def decode(self, data: bytes) -> str | None:
-        """UTF-8 with any line ends -> text with \\n; None after a fault."""
+    def listing(self, skip_bad: bool) -> Listing:
+        """What was read. ListError, with every fault; with skip_bad only where nothing can be spoken."""
+        told = [
+            f"{self.name}:{line}: {what}" if line else f"{self.name}: {what}"
+            for line, what in sorted(self.faults, key=lambda fault: fault[0])
+        ]
+        of_lines = all(line for line, _ in self.faults)
+        if told and not (skip_bad and self.items and of_lines):
+            raise ListError(told, len(self.items) if of_lines and not skip_bad else 0)
+        return Listing(self.items, self.notes, tuple(told))
+
+    def decode(self, data: bytes, skip_bad: bool = False) -> str | None:
+        """UTF-8 with any line ends -> text with \\n; None after a fault. skip_bad: lines that are not UTF-8 are empty
+        in it.
+        """
         if len(data) > LARGEST_LIST:
             self.fault(0, f"the list is larger than {LARGEST_LIST >> 20} MB; split it")
             return None
@@ -186,16 +180,18 @@ class Reader:
             self.fault(1, "the list is UTF-16; save it as UTF-8")
             return None
         data = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        for number, line in enumerate(data.split(b"\n"), 1):
+        lines = data.split(b"\n")
+        for number, line in enumerate(lines, 1):
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
+                lines[number - 1] = b""
                 self.fault(
                     number,
                     f"byte {error.start + 1} of the line is not UTF-8 (0x{line[error.start]:02x}); save the list as "
                     "UTF-8",
                 )
-        return None if self.faults else data.decode("utf-8")
+        return None if self.faults and not skip_bad else b"\n".join(lines).decode("utf-8")
 
     def add(self, line: int, row: dict[str, Any], voices: dict[str, Part] | None) -> None:
         """Check one row (by its own field names) and make it an item. voices: those that [tags] in the text may
@@ -301,7 +297,9 @@ class Reader:
         return self.path(values.get("ref_audio"))
 
     def path(self, given: str | None) -> str | None:
-        return None if given is None else str(self.base / os.path.expanduser(given.strip()))
+        if given is None or not self.recordings:  # it will be refused, as it was written
+            return given
+        return str(self.base / os.path.expanduser(given.strip()))
 
     def _check_voice(self, line: int, part: Part) -> None:
         """Is the voice known, or its recording usable? Asked once for each voice, told at each line that uses it."""
@@ -335,13 +333,9 @@ class Reader:
         if not isinstance(given, str):
             self.fault(line, f"id must be text, got {given!r}")
             return ""
-        name = given.strip()
-        if self.sanitize:
-            name = wanted = clean_id(name)
-            count = 1
-            while name.casefold() in self.seen:
-                count += 1
-                name = f"{wanted}-{count}"
+        name = unicodedata.normalize("NFC", given.strip())
+        if self.sanitize or not nameable(name):
+            name = self._unused(clean_id(name) if nameable(name) else plain_id(name))
             if name != given:
                 self.notes.append(f"{self.name}:{line}: id {given[:60]!r} became {name!r}")
         elif (what := check_id(name)) is not None:
@@ -352,4 +346,12 @@ class Reader:
             same = "" if other == name else f" as {other!r}, which is the same file name on Windows and macOS"
             self.fault(line, f"id {name!r} was used on line {first} already{same}")
         self.seen.setdefault(name.casefold(), (line, name))
+        return name
+
+    def _unused(self, wanted: str) -> str:
+        """An id with a number behind it where that id is taken already."""
+        name, count = wanted, 1
+        while name.casefold() in self.seen:
+            count += 1
+            name = f"{wanted}-{count}"
         return name

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from tts_fm import files
 from tts_fm.batch.forms import Part
+from tts_fm.batch.ids import check_id
 from tts_fm.batch.journal import Record
-from tts_fm.batch.lists import Item, check_id
+from tts_fm.batch.lists import Item
 from tts_fm.errors import TtsFmError
 from tts_fm.text.subtitles import KINDS, subtitles
 

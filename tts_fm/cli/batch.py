@@ -63,6 +63,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--sanitize-ids", action="store_true", help="repair ids that cannot be file names, instead of refusing the list"
     )
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="leave out lines that cannot be spoken, instead of refusing the list"
+    )
     parser.add_argument("--dry-run", action="store_true", help="only check the list")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     group = parser.add_argument_group("what is done")
@@ -133,18 +136,22 @@ def run(args: argparse.Namespace) -> int:
     if args.model is not None and os.path.exists(args.model):
         args.model = os.path.abspath(args.model)
     listing = read_list(
-        args.list, args.input_format, Settings(**settings_from(args)), voice, args.ref_text, args.sanitize_ids
-    )
-    for line in listing.notes[:NOTES] if not args.quiet else ():
-        note(f"note: {line}")
-    if len(listing.notes) > NOTES and not args.quiet:
-        note(f"note: and {len(listing.notes) - NOTES:,} more like these")
+        args.list, args.input_format, Settings(**settings_from(args)), voice, args.ref_text, args.sanitize_ids,
+        skip_bad=args.skip_bad,
+    )  # fmt: skip
+    notes = [*(f"left out: {fault}" for fault in listing.left_out), *(f"note: {line}" for line in listing.notes)]
+    for line in notes[:NOTES] if not args.quiet else ():
+        note(line)
+    if len(notes) > NOTES and not args.quiet:
+        note(f"note: and {len(notes) - NOTES:,} more like these")
     if args.dry_run:
-        result_json({"items": len(listing.items)}) if args.json else result(f"{len(listing.items)} items, no faults")
+        faults = f"{len(listing.left_out)} faults left out" if listing.left_out else "no faults"
+        facts = {"items": len(listing.items), "left_out": len(listing.left_out)}
+        result_json(facts) if args.json else result(f"{len(listing.items)} items, {faults}")
         return 0
     if args.workers is None and args.runner == "local":
         options = replace(options, workers=workers_for(listing.items, options, device_from(args)))
-    return speak(args, listing.items, options)
+    return speak(args, listing.items, options, len(listing.left_out))
 
 
 def workers_for(items: list[Any], options: Options, device: str) -> int:
@@ -162,8 +169,10 @@ def workers_for(items: list[Any], options: Options, device: str) -> int:
     return cores if device == "cpu" and len(rounds(items, options.batch)) >= ROUNDS_EACH * cores else 1
 
 
-def speak(args: argparse.Namespace, items: list[Any], options: Options) -> int:
-    """Run the batch with a progress line and signals, then tell how it went."""
+def speak(args: argparse.Namespace, items: list[Any], options: Options, left_out: int = 0) -> int:
+    """Run the batch with a progress line and signals, then tell how it went. left_out: lines that --skip-bad passed
+    over.
+    """
     from tts_fm.batch.plan import model_digest
     from tts_fm.batch.run import run_batch
     from tts_fm.text.lexicon import find_lexicon
@@ -191,6 +200,7 @@ def speak(args: argparse.Namespace, items: list[Any], options: Options) -> int:
         note("interrupted; run the same line again to go on")
     if args.json:
         summary = {name: getattr(progress, name) for name in ("total", "skipped", "spoken", "failed", "interrupted")}
+        summary["left_out"] = left_out
         result_json(
             {**summary, "seconds": round(progress.seconds, 3), "elapsed": round(progress.elapsed, 3), "out": args.out}
         )

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from tts_fm.demo.commands import LIST_TYPES, read_turns
+from tts_fm.demo.commands import LIST_TYPES, read_items
 from tts_fm.demo.figures import table
-from tts_fm.demo.service import Service, until_stopped
+from tts_fm.demo.service import LIMITS, Service, until_stopped
 from tts_fm.demo.widgets import (
     CONSENT,
     Meter,
@@ -37,7 +36,7 @@ def build(service: Service) -> None:
     limits = service.limits
     gr.Markdown(
         "A `.txt` file (a line = an utterance), or `.csv`, `.tsv` with a header, `.jsonl` with `text` and optional "
-        "`id`, `voice`. "
+        "`id`, `voice` and settings such as `speed`. "
         f"Up to {limits.lines} lines and {limits.list_characters:,} characters here; `tts-fm batch` on the command "
         "line takes any number, "
         "resumes, and reads more forms."
@@ -82,25 +81,27 @@ def handler(service: Service) -> Any:
             if kind not in FORMATS:
                 raise ValueError(f"the format must be one of {', '.join(FORMATS)}, got {kind!r}")
             chosen = service.settings(**values)
-            turns = read_turns(upload, service.tts.voices(), service.limits.lines, service.limits.list_characters)
+            items = read_items(upload, chosen, service.limits.lines, service.limits.list_characters)
             of_page = (voice, recording, transcript)  # for lines that name no voice
-            voices = {
-                name: service.voice(*(of_page if name is None else (name,))) for name in {turn.voice for turn in turns}
-            }
-            requests = [service.request(turn.text, voices[turn.voice], replace(chosen, item=turn.id)) for turn in turns]
+            named = {item.parts[0].voice for item in items}
+            voices = {name: service.voice(*(of_page if name is None else (name,))) for name in named}
+            requests = [
+                service.request(item.parts[0].text, voices[item.parts[0].voice], item.settings.check(LIMITS))
+                for item in items
+            ]
             folder = service.place()
             results: dict[int, dict[str, Any]] = {}
-            for number, speech in until_stopped(service.many(requests, [turn.where for turn in turns], run)):
-                results[number] = write(folder, turns[number].id, turns[number].text, speech, kind)
+            for number, speech in until_stopped(service.many(requests, [item.where for item in items], run)):
+                results[number] = write(folder, items[number].id, items[number].parts[0].text, speech, kind)
                 os.utime(folder)  # in use: see Service.place
-                yield good(f"{len(results)} of {len(turns)} are spoken …"), gr.skip(), gr.skip()
+                yield good(f"{len(results)} of {len(items)} are spoken …"), gr.skip(), gr.skip()
             entries = [results[number] for number in sorted(results)]
             seconds = sum(entry["seconds"] for entry in entries)
-            stopped = "" if len(entries) == len(turns) else "Cancelled. "
+            stopped = "" if len(entries) == len(items) else "Cancelled. "
             heads = ("Id", "Voice", "Length (s)", "Text")
             listing = table("Files", heads, [(e["id"], e["voice"], f"{e['seconds']:.2f}", e["text"]) for e in entries])
             yield (
-                good(f"{stopped}{len(entries)} of {len(turns)} files, {seconds:.1f} s of speech."),
+                good(f"{stopped}{len(entries)} of {len(items)} files, {seconds:.1f} s of speech."),
                 packed(folder, entries),
                 listing,
             )
@@ -110,7 +111,7 @@ def handler(service: Service) -> Any:
 
 def write(folder: Path, name: str, text: str, speech: Any, kind: str) -> dict[str, Any]:
     """Write one item's audio and subtitles; returns its line of results.jsonl. `name` was checked by
-    texts.read_turns.
+    commands.read_items.
     """
     file = f"{name}.{kind}"
     speech.save(folder / file, kind)
