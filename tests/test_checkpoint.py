@@ -155,12 +155,12 @@ def test_published_becomes_a_folder(tmp_path):
 
 
 def test_remote_names_go_through_the_hub(monkeypatch, tmp_path, saved):
-    from tts_fm import hub
+    from tts_fm.hub import fetch
 
     (tmp_path / "v.txt").write_text("".join(f"{c}\n" for c in F5_VOCAB))
     files = {"hf://a/b/m.safetensors": F5, "https://c.org/v.txt": tmp_path / "v.txt"}
-    monkeypatch.setattr(hub, "resolve", lambda spec: files[spec])
-    monkeypatch.setattr(hub, "resolve_folder", lambda spec, names, optional=(): {"hf://a/voice": saved[1]}[spec])
+    monkeypatch.setattr(fetch, "resolve", lambda spec: files[spec])
+    monkeypatch.setattr(fetch, "resolve_folder", lambda spec, names, optional=(): {"hf://a/voice": saved[1]}[spec])
     model = load_flow_model("hf://a/b/m.safetensors", variant="f5-v1", vocab="https://c.org/v.txt")
     assert model.vocab == F5_VOCAB
     assert load_flow_model("hf://a/voice").vocab == saved[0].vocab

@@ -19,8 +19,8 @@ import pytest
 from corpora import make_corpus, packed, tar_of
 
 from data_prep import archives, libritts, shared
-from tts_fm import hub
 from tts_fm.errors import ModelError
+from tts_fm.hub import fetch
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def server(corpus: Path, tmp_path: Path, monkeypatch):
     """A https server where openssl can make its certificate, else http on the loopback."""
     for name in ("TTS_FM_OFFLINE", "HF_HUB_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(hub, "PAUSE", 0.0)
+    monkeypatch.setattr(fetch, "PAUSE", 0.0)
     http, scheme = ThreadingHTTPServer(("127.0.0.1", 0), Handler), "http"
     if shutil.which("openssl"):
         key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
@@ -174,7 +174,7 @@ def test_interrupted_download_resumes(server, tmp_path: Path):
 
 @pytest.mark.parametrize("kind", ["corrupt", "short"])
 def test_damaged_downloads_are_noticed(server, tmp_path: Path, kind: str, monkeypatch, caplog):
-    monkeypatch.setattr(hub, "ATTEMPTS", 1 if kind == "short" else 3)
+    monkeypatch.setattr(fetch, "ATTEMPTS", 1 if kind == "short" else 3)
     assert download(server, tmp_path / "data", kind) == 4
     assert ("SHA-256" if kind == "corrupt" else "run again") in caplog.text
     assert not (tmp_path / "data" / "LibriTTS").exists()

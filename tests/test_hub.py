@@ -14,6 +14,7 @@ import pytest
 
 from tts_fm import hub
 from tts_fm.errors import ModelError
+from tts_fm.hub import fetch, transfer
 
 DATA = bytes(range(256)) * 4000  # 1,024,000 bytes
 SUM = hashlib.sha256(DATA).hexdigest()
@@ -68,7 +69,7 @@ def server(tmp_path: Path, monkeypatch):
     for name in ("TTS_FM_OFFLINE", "HF_HUB_OFFLINE", "HF_TOKEN", "HF_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TTS_FM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(hub, "PAUSE", 0.0)
+    monkeypatch.setattr(fetch, "PAUSE", 0.0)
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     http.seen, http.tag, http.moved, http.announced = [], '"v1"', "", ""
     http.url = f"http://127.0.0.1:{http.server_address[1]}"
@@ -99,7 +100,7 @@ def test_interrupted_download_resumes(server, tmp_path: Path):
 
 
 def test_next_run_goes_on(server, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(hub, "ATTEMPTS", 1)
+    monkeypatch.setattr(fetch, "ATTEMPTS", 1)
     with pytest.raises(ModelError, match="run again"):
         hub.resolve(f"{server.url}/broken/a.bin")
     assert leftovers(tmp_path) == ["a.bin.part", "a.bin.tag.json"]
@@ -110,7 +111,7 @@ def test_next_run_goes_on(server, tmp_path: Path, monkeypatch):
 
 
 def test_changed_file_is_not_glued_together(server, monkeypatch):
-    monkeypatch.setattr(hub, "ATTEMPTS", 1)
+    monkeypatch.setattr(fetch, "ATTEMPTS", 1)
     with pytest.raises(ModelError):
         hub.resolve(f"{server.url}/broken/a.bin")
     server.tag = '"v2"'
@@ -119,10 +120,10 @@ def test_changed_file_is_not_glued_together(server, monkeypatch):
 
 
 def test_damaged_part_is_thrown_away(server, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(hub, "ATTEMPTS", 1)
+    monkeypatch.setattr(fetch, "ATTEMPTS", 1)
     with pytest.raises(ModelError):
         hub.resolve(f"{server.url}/broken/a.bin", SUM)
-    monkeypatch.setattr(hub, "ATTEMPTS", 5)
+    monkeypatch.setattr(fetch, "ATTEMPTS", 5)
     part = next((tmp_path / "cache").rglob("*.part"))
     part.write_bytes(b"x" * 1000)
     assert hub.resolve(f"{server.url}/broken/a.bin", SUM).read_bytes() == DATA
@@ -238,20 +239,16 @@ def test_unwritable_cache(server, tmp_path: Path, monkeypatch):
     with pytest.raises(ModelError, match="TTS_FM_CACHE"):
         hub.resolve(f"{server.url}/plain/a.bin")
     monkeypatch.setenv("TTS_FM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(hub.shutil, "disk_usage", lambda _: type("", (), {"free": 10}))
+    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: type("", (), {"free": 10}))
     with pytest.raises(ModelError, match="1 MB.*less free"):
         hub.resolve(f"{server.url}/plain/a.bin")
 
 
 def test_folders(server, tmp_path: Path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", server.url + "/plain")
-    folder = hub.resolve_folder("hf://org/model@v1/sub/", ["config.json", "model.safetensors"], ["vocab.txt"])
-    assert sorted(p.name for p in folder.iterdir() if p.suffix != ".lock") == [
-        "config.json",
-        "model.safetensors",
-        "vocab.txt",
-    ]
-    assert hub.resolve_folder(folder, ["config.json"]) == folder
+    folder = hub.resolve_folder("hf://org/model@v1/sub/", ["config.txt", "model.bin"], ["vocab.txt"])
+    assert sorted(p.name for p in folder.iterdir() if p.suffix != ".lock") == ["config.txt", "model.bin", "vocab.txt"]
+    assert hub.resolve_folder(folder, ["config.txt"]) == folder
     with pytest.raises(ModelError, match="has no other.json"):
         hub.resolve_folder(folder, ["other.json"])
     monkeypatch.setenv("HF_ENDPOINT", server.url + "/missing")
@@ -271,7 +268,7 @@ def test_two_threads_fetch_once(server):
 
 
 def test_note_is_json(server, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(hub, "ATTEMPTS", 1)
+    monkeypatch.setattr(fetch, "ATTEMPTS", 1)
     with pytest.raises(ModelError):
         hub.resolve(f"{server.url}/short/a.bin")
     note = next((tmp_path / "cache").rglob("*.tag.json"))

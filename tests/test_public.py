@@ -42,6 +42,7 @@ PUBLIC = {
         "read_solvers refine reflow rollout_loss seeded_pairs solve split straightness time_grid u_shaped "
         "uniform_times walk write_solvers"
     ),
+    "tts_fm.hub": "cache_dir download is_offline is_remote parse_hf resolve resolve_folder",
     "tts_fm.model": (
         "AlignerModel Attention BLANK_LOG Block DiT DurationModel FeedForward FlowModel GlobalResponseNorm "
         "GriffinLim Modulation TextConditioning TimeEmbedding UNetT Vocoder aligned_index average_index "

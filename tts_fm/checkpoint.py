@@ -126,11 +126,11 @@ def find_model(path: str | os.PathLike[str]) -> Path:
     """
     spec = os.fspath(path)
     if spec.startswith(REMOTE):
-        from tts_fm import hub
+        from tts_fm.hub import fetch
 
         if Path(spec).suffix in (".safetensors", *PICKLES):
-            return hub.resolve(spec)
-        return hub.resolve_folder(spec, (MODEL, CONFIG, VOCAB), PARTS)
+            return fetch.resolve(spec)
+        return fetch.resolve_folder(spec, (MODEL, CONFIG, VOCAB), PARTS)
     place = Path(spec)
     if not place.exists():
         raise ModelError(f"there is no model at {place}")
@@ -286,7 +286,7 @@ def _symbols(vocab: Sequence[str] | str | os.PathLike[str]) -> list[str]:
     if not isinstance(vocab, str | os.PathLike):
         return list(vocab)
     if os.fspath(vocab).startswith(REMOTE):
-        from tts_fm import hub
+        from tts_fm.hub import fetch
 
-        vocab = hub.resolve(vocab)
+        vocab = fetch.resolve(vocab)
     return load_vocab(vocab)

@@ -30,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert and print the path of the result."""
-    from tts_fm.hub import resolve
+    from tts_fm.hub.fetch import resolve
 
     target = Path(args.target)
     source = resolve(args.source)

@@ -225,7 +225,7 @@ def voices() -> str:
 
 def cache() -> str:
     """The folder of downloads, and the room there is."""
-    from tts_fm.hub import cache_dir, is_offline
+    from tts_fm.hub.names import cache_dir, is_offline
 
     folder = cache_dir()
     there = next(p for p in (folder, *folder.parents) if p.exists())
