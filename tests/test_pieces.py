@@ -13,7 +13,7 @@ from tiny_model import tiny_tts_folder
 
 from tts_fm.cli.say import arriving
 from tts_fm.synthesis import TTS
-from tts_fm.text.chunks import phrases
+from tts_fm.text.chunks import Phrases, phrases
 from tts_fm.voices import Voice
 
 TEXT = 'Dr. Smith paid $3.50 for it. "Really?" she said. Yes!\nIt was\nso, e.g. on Monday. The end'
@@ -40,7 +40,7 @@ def voice() -> Voice:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 20])
 def test_sentences_are_found_however_the_text_is_cut(size):
-    found = list(phrases(TEXT[at : at + size] for at in range(0, len(TEXT), size)))
+    found = [p.text for p in phrases(TEXT[at : at + size] for at in range(0, len(TEXT), size))]
     assert "".join(found) == TEXT
     if size == 1:
         assert found == WHOLE
@@ -55,13 +55,13 @@ def test_a_sentence_is_given_out_before_the_next_is_complete():
             yield token
 
     given = phrases(tokens())
-    assert next(given) == "One is here. " and asked[-1] == "Two"
-    assert next(given) == "Two is here.\n" and asked[-1] == " is here.\n"
-    assert list(given) == ["Three comes"]
+    assert next(given) == ("One is here. ", 0) and asked[-1] == "Two"
+    assert next(given) == ("Two is here.\n", 0) and asked[-1] == " is here.\n"
+    assert list(given) == [("Three comes", 0)]
 
 
 def test_a_sentence_without_an_end_is_not_waited_for():
-    found = list(phrases(f"word{n} " for n in range(1000)))
+    found = [p.text for p in phrases(f"word{n} " for n in range(1000))]
     assert len(found) > 3 and "".join(found).split() == [f"word{n}" for n in range(1000)]
 
 
@@ -72,6 +72,20 @@ def test_pieces_give_the_samples_of_the_whole_where_phrases_are_cut_alike(tts, v
     assert [c.index for c in chunks] == [0, 1] and len(whole.chunks) == 2
     np.testing.assert_array_equal(np.concatenate([c.wave for c in chunks]), whole.wave)
     assert chunks[1].start == pytest.approx(whole.chunks[1].start)
+
+
+def test_a_paragraph_has_its_pause_also_in_pieces(tts, voice):
+    text = "# The canoe\n\nThe birch canoe slid on the planks.\n\nGlue the sheet to the background."
+    whole = tts.say(text, voice)
+    chunks = list(tts.stream(iter(text), voice))
+    assert [c.pause for c in chunks] == [c.pause for c in whole.chunks] and chunks[1].pause > chunks[2].pause > 0
+    np.testing.assert_array_equal(np.concatenate([c.wave for c in chunks]), whole.wave)
+
+
+def test_marks_without_end_are_not_kept():
+    cut = Phrases()
+    assert not any(cut.add("... ! ") for _ in range(2000)) and len(cut._held) < 3000
+    assert cut.add("Hello.\n")[0].text.endswith("Hello.\n") and cut.end() == []
 
 
 def test_what_cannot_be_said_in_pieces(tts, voice):

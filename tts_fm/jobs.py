@@ -109,6 +109,22 @@ def chunk_seed(settings: Settings, index: int) -> int:
     return int.from_bytes(hashlib.sha256(key).digest()[:7], "big")
 
 
+def counted_on(jobs: Sequence[Job], first: int, pause: float = 0.0) -> list[Job]:
+    """The jobs of a text's next phrase, of which `first` chunks came before: numbers and seeds go on from there, and so
+    many seconds of silence are added before the phrase.
+    """
+    return [
+        replace(
+            job,
+            index=first + k,
+            total=first + len(jobs),
+            seed=chunk_seed(job.settings, first + k),
+            plan=replace(job.plan, pause=job.plan.pause + (0.0 if k else pause)),
+        )
+        for k, job in enumerate(jobs)
+    ]
+
+
 def grouped(jobs: Sequence[Job], batch_frames: int) -> Iterator[list[Job]]:
     """Jobs of like settings and padded shape, `batch_frames` padded frames at a time; 0 = each alone, in order."""
     if not batch_frames:

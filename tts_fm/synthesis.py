@@ -34,7 +34,19 @@ from tts_fm.audio.match import matched
 from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP, SAMPLE_RATE
 from tts_fm.engines import Engine, OnStep
 from tts_fm.engines.load import load_engine
-from tts_fm.jobs import Chunk, InOrder, Job, Progress, Timed, chunk_seed, fit_total, grouped, reporter, shifted
+from tts_fm.jobs import (
+    Chunk,
+    InOrder,
+    Job,
+    Progress,
+    Timed,
+    chunk_seed,
+    counted_on,
+    fit_total,
+    grouped,
+    reporter,
+    shifted,
+)
 from tts_fm.settings import Settings
 from tts_fm.text.chunks import ChunkPlan, Watch, each_chunk, phrases
 from tts_fm.text.foreign import Foreign, foreign_notes
@@ -285,16 +297,13 @@ class TTS:
         on_progress: Progress | None = None,
         on_step: OnStep | None = None,
     ) -> Iterator[tuple[Job, Chunk]]:
-        """`spoken` for a text that arrives in pieces; how many chunks there will be is not known (their total is how
-        many there are so far). Raises ValueError for a fixed duration, and when nothing was to be said at the end.
-        """
+        """`spoken` for a text that arrives in pieces; a chunk's total is how many there are so far. Raises ValueError for
+        a fixed duration, and when nothing was to be said at the end."""
         if request.settings.duration is not None:
             raise ValueError("a text that arrives in pieces has no fixed duration; drop it, or give the whole text")
         order, count = InOrder(), 0
-        for phrase in phrases(pieces):
-            for job in self.plan(replace(request, text=phrase)):
-                seed = chunk_seed(job.settings, count)
-                job = replace(job, index=count, total=count + 1, seed=seed)
+        for text, pause in phrases(pieces):
+            for job in counted_on(self.plan(replace(request, text=text)), count, pause):
                 count += 1
                 (chunk,) = self.speak([job], on_progress, on_step)
                 yield from ((job, ready) for ready in order.put(chunk))

@@ -11,10 +11,11 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from tts_fm.text.foreign import Foreign
 from tts_fm.text.markup import Break, Ipa, Text, parse_markup
-from tts_fm.text.normalise import normalise_line, said_line
+from tts_fm.text.normalise import normalise_line, said_line, stopped
 from tts_fm.text.plain import Block, pause_between, read_plain
 from tts_fm.text.pronounce import spoken_units
 from tts_fm.text.split import pack, sentences
@@ -29,6 +30,7 @@ SLOT = 0xF0000  # private-use characters that stand for the marks of a text, whi
 Watch = Callable[[float], object]  # (seconds of audio planned so far); may raise to stop
 LONGEST_HELD = 1000  # characters of a text that arrives in pieces, after which its sentence is not waited for
 _LINE_END = re.compile(r"[.!?…。！？][\"')\]”’]*[ \t]*\r?\n\s*$")
+_BLANK_LINE = re.compile(r"\n[ \t\r]*\n")
 _PRIVATE = re.compile("[\ue000-\uf8ff\U000f0000-\U0010ffff]")
 
 
@@ -108,25 +110,70 @@ def each_chunk(
         )
 
 
-def phrases(pieces: Iterable[str]) -> Iterator[str]:
-    """A text that arrives in pieces, given out in whole sentences as soon as they are known to have ended: by the next
-    one's beginning, or by the end of a line behind a full stop. Their concatenation is the text, without what cannot be
-    spoken alone.
+class Phrase(NamedTuple):
+    """A part of a text that arrives in pieces, to be spoken by itself."""
+
+    text: str
+    pause: float  # seconds of silence before it
+
+
+class Phrases:
+    """A text that arrives in pieces, cut into whole sentences as soon as they are known to have ended: by the next
+    one's beginning, or by the end of a line behind a full stop. What cannot be spoken alone stays with its neighbour.
     """
-    held = ""
-    for piece in pieces:
-        held += piece
-        found = sentences(held)
+
+    def __init__(self) -> None:
+        self._held = self._before = ""
+
+    def add(self, piece: str) -> list[Phrase]:
+        """The phrases that have ended with this piece; with what `end` gives they are the text, but for full stops
+        before blank lines.
+        """
+        self._held += piece
+        found = sentences(self._held)
         if not found:
-            continue
-        end = len(held) if _LINE_END.search(held) else held.rfind(found[-1])
-        if len(found) == 1 and end == len(held) - len(held.lstrip()) and len(held) > LONGEST_HELD:
-            end = held.rfind(" ") + 1 or len(held)  # no mark for a long time
-        if any(char.isalnum() for char in held[:end]):
-            yield held[:end]
-            held = held[end:]
-    if any(char.isalnum() for char in held):
-        yield held
+            return []
+        end = len(self._held) if _LINE_END.search(self._held) else self._held.rfind(found[-1])
+        if len(found) == 1 and end == len(self._held) - len(self._held.lstrip()) and len(self._held) > LONGEST_HELD:
+            end = self._held.rfind(" ") + 1 or len(self._held)  # no mark for a long time
+        return self._cut(end)
+
+    def end(self) -> list[Phrase]:
+        """What is left when nothing more comes."""
+        return self._cut(len(self._held))
+
+    def _cut(self, end: int) -> list[Phrase]:
+        """The first characters of what is held as a phrase, if there is something to say in them."""
+        text = self._held[:end]
+        speaks = any(char.isalnum() for char in text)
+        if speaks or len(text) > LONGEST_HELD:  # so many marks alone are of no use
+            self._held = self._held[end:]
+        if not speaks:
+            return []
+        pause, self._before = pause_between_phrases(self._before, text), text
+        return [Phrase(stopped(text.rstrip()) if _BLANK_LINE.search(_tail(text)) else text, pause)]
+
+
+def phrases(pieces: Iterable[str]) -> Iterator[Phrase]:
+    """The phrases of a text that arrives in pieces, see Phrases."""
+    cut = Phrases()
+    for piece in pieces:
+        yield from cut.add(piece)
+    yield from cut.end()
+
+
+def pause_between_phrases(before: str, after: str) -> float:
+    """Seconds of silence where a blank line parts two phrases, as in a text that is there as a whole."""
+    if not _BLANK_LINE.search(_tail(before) + after[: len(after) - len(after.lstrip())]):
+        return 0.0
+    blocks = [read_plain(unmark(text)) for text in (before, after)]
+    pause = pause_between(blocks[0][-1], blocks[1][0]) if all(blocks) else 0.0
+    return pause if pause >= SHORTEST_PAUSE else 0.0
+
+
+def _tail(text: str) -> str:
+    """The white space at the end."""
+    return text[len(text.rstrip()) :]
 
 
 def _runs(text: str, lang: str, marks: list[Ipa | Break], normalised: bool) -> Iterator[str | float]:

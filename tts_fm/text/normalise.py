@@ -61,4 +61,9 @@ def said_line(block: Block, ended: bool = True) -> str:
     between = "." if block.kind == "heading" else ","
     lines = [line if _END.search(line) else line + between for line in block.lines]
     text = " ".join([*lines[:-1], block.lines[-1]]).strip()
-    return re.sub(r"[,;]$", "", text) + "." if ended and text and not _SENTENCE_END.search(text) else text
+    return stopped(text) if ended else text
+
+
+def stopped(text: str) -> str:
+    """The text with a full stop where no mark ends it."""
+    return re.sub(r"[,;]$", "", text) + "." if text and not _SENTENCE_END.search(text) else text
