@@ -297,8 +297,8 @@ class TTS:
         on_progress: Progress | None = None,
         on_step: OnStep | None = None,
     ) -> Iterator[tuple[Job, Chunk]]:
-        """`spoken` for a text that arrives in pieces; a chunk's total is how many there are so far. Raises ValueError for
-        a fixed duration, and when nothing was to be said at the end."""
+        """`spoken` for a text that arrives in pieces; totals are how many there are so far. Raises ValueError for a
+        fixed duration, and when nothing was to be said at the end."""
         if request.settings.duration is not None:
             raise ValueError("a text that arrives in pieces has no fixed duration; drop it, or give the whole text")
         order, count = InOrder(), 0
