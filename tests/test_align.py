@@ -14,15 +14,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torchaudio.functional import forced_align
 
 from tts_fm.audio.files import load
-from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP
+from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP, log_mel
 from tts_fm.cli.main import main
 from tts_fm.data.corpus import ManifestItems, make_vocab
 from tts_fm.data.manifest import read_manifest
-from tts_fm.edit.align import BUILTIN, EDGE, FLOOR, STATES, Aligner, quiet_frames, whole_words
+from tts_fm.edit.align import BUILTIN, EDGE, FLOOR, STATES, Aligner, best_path, quiet_frames, whole_words
+from tts_fm.engines.phones import OnnxRecogniser, load_recogniser
+from tts_fm.engines.torch import TorchRecogniser
 from tts_fm.errors import ModelError
-from tts_fm.model.aligner import BLANK_LOG, AlignerModel, load_aligner, save_aligner
+from tts_fm.model.aligner import AlignerModel, load_aligner, save_aligner
 from tts_fm.text.symbols import is_pause
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,17 +57,33 @@ def test_padding_never_changes_a_frame():
             torch.testing.assert_close(together[row, :length], alone[0], rtol=1e-5, atol=1e-5)
 
 
-def test_the_emission_is_what_forced_align_takes():
-    logs = toy().emission(torch.randn(10, 100))
-    assert logs.shape == (10, 1 + len(TOY)) and bool((logs[:, 0] == BLANK_LOG).all())
-    torch.testing.assert_close(logs[:, 1:].exp().sum(1), torch.ones(10))
+@pytest.mark.parametrize("frames", [3, 4, 41])
+def test_the_graph_says_what_the_network_says(frames: int, tmp_path: Path):
+    """On speech, and on lengths that are odd or very short."""
+    mel = log_mel(load(DATA / "k0_01361.opus"))[40 : 40 + frames]
+    wanted, found = (load_recogniser(BUILTIN, engine).log_probabilities(mel) for engine in ("torch", "onnx"))
+    assert wanted.shape == found.shape == (frames, 77) and found.dtype == np.float32
+    np.testing.assert_allclose(np.exp(found).sum(1), 1, rtol=1e-5)
+    assert np.abs(found - wanted).max() < 1e-4
+
+
+def test_an_aligner_can_be_exported(tmp_path: Path):
+    pytest.importorskip("onnxscript")
+    save_aligner(toy(), tmp_path / "aligner")
+    assert main(["export", "onnx", str(tmp_path / "aligner"), str(tmp_path / "graphs"), "-q"]) == 0
+    mel = np.random.default_rng(0).normal(-3, 3, (33, 100)).astype(np.float32)
+    found = load_recogniser(tmp_path / "graphs")
+    assert isinstance(found, OnnxRecogniser) and found.vocab == TOY
+    wanted = load_recogniser(tmp_path / "aligner", "torch").log_probabilities(mel)
+    assert np.abs(found.log_probabilities(mel) - wanted).max() < 1e-4
+    assert main(["export", "onnx", str(tmp_path / "aligner"), str(tmp_path / "graphs"), "--int8", "-q"]) == 2
 
 
 def test_saving_and_loading(tmp_path: Path):
     model = toy()
     save_aligner(model, tmp_path, half=False)
     mel = torch.randn(9, 100)
-    torch.testing.assert_close(load_aligner(tmp_path).emission(mel), model.emission(mel))
+    torch.testing.assert_close(load_aligner(tmp_path).log_probabilities(mel), model.log_probabilities(mel))
     (tmp_path / "config.json").write_text(json.dumps(model.config | {"dim": 8}))
     with pytest.raises(ModelError, match="another shape for enter.weight"):
         load_aligner(tmp_path)
@@ -86,18 +105,31 @@ def test_wrong_mels(shape: tuple[int, ...]):
 # --- path
 
 
-def emission(frames: int, seed: int) -> torch.Tensor:
-    logs = (2 * torch.randn(frames, len(TOY), generator=torch.Generator().manual_seed(seed))).log_softmax(-1)
-    return torch.cat([torch.full((frames, 1), BLANK_LOG), logs], dim=1)
+def drawn(frames: int, seed: int) -> np.ndarray:
+    """Log-probabilities of the toy's symbols."""
+    found = np.random.default_rng(seed).normal(0, 2, (frames, len(TOY))).astype(np.float32)
+    return found - np.logaddexp.reduce(found, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(("frames", "count"), [(30, 30), (31, 7), (400, 120), (50, 1)])
+def test_the_best_path_is_that_of_torchaudio(frames: int, count: int):
+    """Which has a blank; with one less likely than any state, its path takes none."""
+    rng = np.random.default_rng(frames)
+    emission = rng.normal(-3, 2, (frames, 9)).clip(FLOOR).astype(np.float32)
+    states = np.arange(count) * 2 % 9  # no neighbours are alike
+    logs = torch.from_numpy(np.pad(emission, ((0, 0), (1, 0)), constant_values=2 * FLOOR))
+    wanted, _ = forced_align(logs[None], torch.tensor(states[None] + 1, dtype=torch.int32), blank=0)
+    path = best_path(emission, states)
+    assert np.array_equal(states[path], wanted[0].numpy() - 1)
+    assert path[0] == 0 and path[-1] == count - 1 and set(np.diff(path)) <= {0, 1}
 
 
 @pytest.mark.parametrize(
     ("units", "seed"), [(["a", "b"], 0), (["n", "n", "a"], 1), (["a", " ", "b"], 2), (["ˈ", "a", ","], 3), (["a"], 4)]
 )
 def test_the_path_is_the_best_of_all_paths(units: list[str], seed: int):
-    frames, logs = 12, emission(12, seed)
-    got, score = Aligner(toy())._path(logs, units)
-    each = logs[:, 1:].numpy()
+    frames, each = 12, drawn(12, seed)
+    got, score = Aligner(TorchRecogniser(toy()))._path(each, units)
     pauses = np.logaddexp.reduce(each[:, [0, 1, 2]], axis=1)
     columns = [pauses if u in " ," else each[:, TOY.index(u)] for u in units]
     silence = np.maximum(each[:, 0], pauses - EDGE)
@@ -122,7 +154,7 @@ def test_the_path_is_the_best_of_all_paths(units: list[str], seed: int):
 
 def test_a_phone_that_the_aligner_lacks_has_the_times_of_its_kin():
     """German "aː" is looked for as "a"; a click, which has no kin, as any phone."""
-    aligner, logs = Aligner(toy()), emission(12, 5)
+    aligner, logs = Aligner(TorchRecogniser(toy())), drawn(12, 5)
     assert aligner._path(logs, ["b", "aː"])[0].tolist() == aligner._path(logs, ["b", "a"])[0].tolist()
     assert len(aligner._path(logs, ["b", "ǂ", "a"])[0]) == 4
 

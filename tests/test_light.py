@@ -15,12 +15,15 @@ import numpy as np
 import pytest
 
 from tts_fm import TTS
-from tts_fm.audio.files import read_audio, write_audio
+from tts_fm.audio.files import load, read_audio
 from tts_fm.cli import main as cli
+from tts_fm.data.manifest import read_manifest
 from tts_fm.devices import QUIET, be_quiet, sums_of_products_fit, usable_cores
+from tts_fm.edit.align import BUILTIN as ALIGNER
+from tts_fm.edit.align import Aligner
 from tts_fm.engines.onnx import OnnxEngine
 from tts_fm.engines.sessions import GRAPHS, MANIFEST
-from tts_fm.errors import ModelError
+from tts_fm.errors import MissingDependency, ModelError
 from tts_fm.synthesis import BUILTIN, Request
 
 ROOT = Path(__file__).parents[1]
@@ -91,6 +94,53 @@ def test_the_server_answers():
         assert answer.status_code == 200 and answer.content[:4] == b"RIFF"
 
 
+DATA = ROOT / "tests" / "data" / "aligned"
+
+
+def test_words_are_found_without_torch(tmp_path):
+    """Every line of a manifest, as near to its known times as with torch."""
+    code = (
+        "import sys; from tts_fm.cli.main import main; code = main(sys.argv[1:]); "
+        f"print([m for m in {HEAVY!r} if m in sys.modules]); sys.exit(code)"
+    )
+    out = tmp_path / "times.jsonl"
+    done = run("align", str(DATA / "manifest.jsonl"), "-o", str(out), "-q", code=code)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+    ends, right = (
+        [np.cumsum([row.lead_frames, *(row.unit_frames or ())]) * row.frame_seconds for row in read_manifest(path)]
+        for path in (out, DATA / "manifest.jsonl")
+    )
+    assert np.median(np.abs(np.concatenate(ends) - np.concatenate(right))) <= 0.015
+
+
+def test_a_recording_is_edited_without_torch(tmp_path):
+    source = DATA / "k0_01361.opus"
+    words = ["--text", "Grace paid eighteen dollars for books.", "--new", "Grace paid eighty dollars for books."]
+    done = run("edit", str(source), *words, "-o", str(tmp_path / "b.wav"), "--steps", "2", "--json", "-q")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    (change,) = told["changes"]
+    assert (change["old"], change["new"]) == ("eighteen", "eighty") and 0 < change["start"] < change["end"]
+    wave, rate = read_audio(tmp_path / "b.wav")
+    assert rate == 24_000 and len(wave) == round(told["seconds"] * rate)
+    recorded = load(source)
+    start = round(change["start"] * rate) - 2400  # the joint reaches somewhat into what stays
+    assert np.abs(wave[:start] - recorded[:start]).max() < 1e-3  # 16 bits
+
+
+def test_an_aligner_without_a_graph_names_the_extra(tmp_path):
+    shutil.copytree(ALIGNER, tmp_path / "a", ignore=shutil.ignore_patterns(GRAPHS))
+    if find_spec("torch") is None:
+        with pytest.raises(MissingDependency, match=r"an aligner without a graph needs torch.*tts-fm\[torch\]"):
+            Aligner.load(tmp_path / "a")
+    (tmp_path / "a" / GRAPHS).mkdir()
+    shutil.copy(BUILTIN / GRAPHS / MANIFEST, tmp_path / "a" / GRAPHS)
+    with pytest.raises(ModelError):
+        Aligner.load(tmp_path / "a")
+    with pytest.raises(ModelError, match="another kind of model"):
+        Aligner.load(BUILTIN)
+
+
 @pytest.mark.skipif(find_spec("torch") is not None, reason="torch is installed here")
 @pytest.mark.parametrize(
     "command",
@@ -100,14 +150,14 @@ def test_the_server_answers():
         ["say", "Hello.", "--device", "cuda"],
         ["say", "Hello.", "--model", "weights.safetensors", "--variant", "e2"],
         ["export", "onnx", "a", "b"],
-        ["edit", "a.wav", "--text", "One word.", "--new", "Two words.", "-o", "b.wav"],
+        ["align", "m.jsonl", "--device", "cuda"],
     ],
     ids=" ".join,
 )
 def test_what_needs_torch_names_the_extra(command, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "weights.safetensors").write_bytes(b"")
-    write_audio(tmp_path / "a.wav", TTS.load().say("One word.", steps=1).wave, 24_000)
+    (tmp_path / "m.jsonl").write_text('{"id": "a", "audio": "a.wav", "text": "A.", "speaker": "s", "seconds": 1}\n')
     assert cli.main(command) == 5
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1 and "pip install" in said[0] and "tts-fm[" in said[0]

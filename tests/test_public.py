@@ -44,7 +44,7 @@ PUBLIC = {
     ),
     "tts_fm.hub": "cache_dir download is_offline is_remote parse_hf resolve resolve_folder",
     "tts_fm.model": (
-        "AlignerModel Attention BLANK_LOG Block DiT DurationModel FeedForward FlowModel GlobalResponseNorm "
+        "AlignerModel Attention Block DiT DurationModel FeedForward FlowModel GlobalResponseNorm "
         "GriffinLim Modulation TextConditioning TimeEmbedding UNetT Vocoder aligned_index average_index "
         "check_variant convert_vocos e2 f5_v0 f5_v1 load_aligner load_duration_model load_vocoder position_mask "
         "published_config rotary_angles rotate save_aligner save_duration_model save_vocoder vocoder_from_state"

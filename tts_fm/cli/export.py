@@ -11,6 +11,7 @@ from tts_fm.errors import MissingDependency
 
 EXAMPLES = """examples:
   tts-fm export onnx my_model my_model --int8
+  tts-fm export onnx my_aligner my_aligner
   tts-fm export onnx model_1250000.safetensors f5 --variant f5-v1 --vocab vocab.txt --vocoder vocos --int8
 """
 
@@ -19,7 +20,9 @@ def add_parser(subparsers: Any) -> None:
     """The parser of the verb."""
     parser = new_verb(subparsers, "export", "write a model as graphs that run without torch", epilog=EXAMPLES)
     parser.add_argument("form", choices=("onnx",), help="onnx: what the onnx engine reads")
-    parser.add_argument("model", metavar="MODEL", help="a model folder, or published .safetensors weights")
+    parser.add_argument(
+        "model", metavar="MODEL", help="a model folder, an aligner's folder, or published .safetensors weights"
+    )
     parser.add_argument("folder", metavar="FOLDER", help="a model folder to make or to add the graphs to")
     parser.add_argument("--int8", action="store_true", help="also a velocity with 8 bit products, about twice as fast")
     parser.add_argument("--vocoder", metavar="DIR", help="a vocoder folder, for models that come without one")

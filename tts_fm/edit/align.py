@@ -3,11 +3,11 @@ recogniser.
 
     a = Aligner.load();  found = a.align(wave, "The birch canoe slid.");  found.words[0].start
 
-The recogniser says which unit every mel frame may be (model/aligner.py); the path of the transcript's units through it
-that is likeliest as a whole gives the times (Viterbi, as `torchaudio.functional.forced_align` does it for CTC, Graves
-2006). Every unit takes two frames or more. Units are those of synthesis, in the corpus's way: stress marks and spaces
-have frames of their own, and a phone before a pause may hold its beginning; word times leave such silence out. T mel
-frames, N units, S samples. It does not know manifests' use or synthesis.
+The recogniser says which unit every mel frame may be (engines/phones.py); the path of the transcript's units through it
+that is likeliest as a whole gives the times (Viterbi 1967, as for CTC, Graves 2006, but without a blank). Every unit
+takes two frames or more. Units are those of synthesis, in the corpus's way: stress marks and spaces have frames of
+their own, and a phone before a pause may hold its beginning; word times leave such silence out. T mel frames, N units,
+S samples. It does not know manifests' use or synthesis.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tts_fm import devices
 from tts_fm.audio.files import load
 from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP, MIN_SAMPLES, SAMPLE_RATE, log_mel
 from tts_fm.data.manifest import Utterance
+from tts_fm.engines.phones import Recogniser, load_recogniser
 from tts_fm.text.chunks import plan_chunks
 from tts_fm.text.markup import parse_markup, plain_text
 from tts_fm.text.normalise import normalise
@@ -34,13 +33,8 @@ from tts_fm.text.symbols import SILENCE, STRESS, is_pause
 from tts_fm.text.tokens import Encoded, PhonemeTokenizer
 from tts_fm.text.word_times import Word, unit_spans
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tts_fm.model.aligner import AlignerModel
-
 BUILTIN = Path(__file__).parents[1] / "assets" / "aligner"
-LONGEST = 300.0  # seconds; memory grows with the square
+LONGEST = 300.0  # seconds; memory grows with the square: 35 MB for these
 STATES = 2  # frames that a unit takes at least
 # score below which a text is hardly what is said (corpus: above -1; recordings: about -1.3; another text: -2.4 to -4.8)
 DOUBTFUL = -2.2
@@ -76,22 +70,19 @@ class AllUnits(PhonemeTokenizer):
 class Aligner:
     """Finds the units of a text in a recording. Use one object from any number of threads."""
 
-    def __init__(self, model: AlignerModel) -> None:
-        self.model = model.eval()
-        self.index = {symbol: i for i, symbol in enumerate(model.vocab)}
-        self.pauses = [i for i, symbol in enumerate(model.vocab) if is_pause(symbol)]
-        self.phones = [i for i, symbol in enumerate(model.vocab) if not is_pause(symbol) and symbol not in STRESS]
+    def __init__(self, recogniser: Recogniser) -> None:
+        self.recogniser, vocab = recogniser, recogniser.vocab
+        self.index = {symbol: i for i, symbol in enumerate(vocab)}
+        self.pauses = [i for i, symbol in enumerate(vocab) if is_pause(symbol)]
+        self.phones = [i for i, symbol in enumerate(vocab) if not is_pause(symbol) and symbol not in STRESS]
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str] | None = None, device: str = "cpu") -> Aligner:
+    def load(cls, folder: str | os.PathLike[str] | None = None, device: str = "cpu", engine: str = "auto") -> Aligner:
         """The aligner in a folder (None: the built-in one); device: where its network runs, the path through time is
-        found on the CPU. ModelError when it is missing or damaged, ValueError for a device that is not here.
+        found on the CPU; engine: as for engines.phones.load_recogniser. ModelError when it is missing or damaged,
+        MissingDependency without torch where it is needed, ValueError for a device that is not here.
         """
-        devices.need_torch("finding words in a recording")
-        from tts_fm.model.aligner import load_aligner
-
-        place = devices.pick(device)
-        return cls(load_aligner(Path(folder) if folder is not None else BUILTIN).to(place))
+        return cls(load_recogniser(Path(folder) if folder is not None else BUILTIN, engine, device))
 
     def align(self, wave: np.ndarray, text: str, lang: str = "en-us") -> Alignment:
         """Times of `text` in `wave`, (S,) float32 at 24 kHz, up to 5 minutes.
@@ -101,13 +92,11 @@ class Aligner:
         with no words, or with more of them than the recording can hold. A text that is not what is said gives some
         alignment: look at `score`.
         """
-        import torch
-
         samples = _checked(wave)
         plans = plan_chunks(" ".join(text.split()), AllUnits(lang), lang, budget=math.inf)
         units = [unit for i, plan in enumerate(plans) for unit in ([" "] * (i > 0) + plan.units)]
         padded = np.pad(samples, (0, max(0, MIN_SAMPLES - len(samples))))
-        mel = torch.from_numpy(log_mel(padded))  # (T, 100)
+        mel = log_mel(padded)  # (T, 100)
         most = (len(samples) // HOP - 1) // STATES
         if len(units) > most:
             seconds = len(samples) / SAMPLE_RATE
@@ -115,51 +104,41 @@ class Aligner:
                 f"the text has {len(units)} phones and marks; {seconds:.2f} s of audio hold at most {max(0, most)}: "
                 "is this the transcript of another recording?"
             )
-        logs = self.model.emission(mel)  # (T, 1 + V)
-        _check_speech(mel, logs[:, 1:], self.pauses)
+        logs = self.recogniser.log_probabilities(mel)  # (T, V)
+        _check_speech(mel, logs, self.pauses)
         edges, score = self._path(logs, units)
         total = len(samples) / HOP
         at = np.clip(edges - 0.5, 0.0, total)  # a frame is the sound around its middle
-        words = self._words(text, units, at, lang, mel.numpy())
+        words = self._words(text, units, at, lang, mel)
         return Alignment(units, np.diff(at).tolist(), float(at[0]), float(total - at[-1]), words, score)
 
-    def _path(self, logs: Tensor, units: Sequence[str]) -> tuple[np.ndarray, float]:
+    def _path(self, logs: np.ndarray, units: Sequence[str]) -> tuple[np.ndarray, float]:
         """Frame in which each unit begins, and the last one ends, (N + 1,); and the mean log-probability between
         them.
         """
-        import torch
-        from torchaudio.functional import forced_align
-
         kinds = list(dict.fromkeys(units))
-        silence = torch.maximum(logs[:, 1 + self.index[SILENCE]], self._log_probability(logs[:, 1:], SILENCE) - EDGE)
-        columns = [silence] + [self._log_probability(logs[:, 1:], unit) for unit in kinds]
-        emission = torch.stack(columns, dim=1).clamp(min=FLOOR)  # (T, 1 + kinds)
+        silence = np.maximum(logs[:, self.index[SILENCE]], self._log_probability(logs, SILENCE) - EDGE)
+        columns = [silence] + [self._log_probability(logs, unit) for unit in kinds]
+        emission = np.maximum(np.stack(columns, axis=1), FLOOR)  # (T, 1 + kinds)
         number = {unit: i + 1 for i, unit in enumerate(kinds)}
-        states = [0] + [number[unit] for unit in units] + [0]
-        # Symbol STATES * k + j + 1 is the j-th state of kind k; edges of silence have one state. No neighbours are
-        # alike: no blanks arise.
-        targets = [
-            STATES * k + j + 1 for i, k in enumerate(states) for j in range(STATES if 0 < i < len(states) - 1 else 1)
-        ]
-        spread = torch.cat([logs[:, :1], emission.repeat_interleave(STATES, dim=1)], dim=1)
-        path = forced_align(spread[None].contiguous(), torch.tensor([targets], dtype=torch.int32), blank=0)[0][
-            0
-        ].numpy()
+        # what each state sounds like: an edge of silence has one state, a unit so many that it cannot be shorter
+        states = np.array([0, *(number[unit] for unit in units for _ in range(STATES)), 0])
+        path = best_path(emission, states)
         fresh = np.flatnonzero(np.diff(path, prepend=-1))  # first frame of each state
-        begins = fresh[[1 + STATES * i for i in range(len(units) + 1)]]
-        taken = emission.numpy()[np.arange(len(path)), (path - 1) // STATES][begins[0] : begins[-1]]
+        begins = fresh[1::STATES]
+        taken = emission[np.arange(len(path)), states[path]][begins[0] : begins[-1]]
         return begins.astype(float), float(taken.mean())
 
-    def _log_probability(self, logs: Tensor, unit: str) -> Tensor:
+    def _log_probability(self, logs: np.ndarray, unit: str) -> np.ndarray:
         """How likely each frame is `unit`: (T, V) -> (T,). A pause may be any pause; a phone that is not known, its kin
         or any phone.
         """
         if is_pause(unit):
-            return logs[:, self.pauses].logsumexp(1)
+            return np.logaddexp.reduce(logs[:, self.pauses], axis=1)
         kin = [u for u in (unit, unit.split(TIE, maxsplit=1)[0], unit[:1] + "ː", unit[:1]) if u in self.index]
         if kin:
             return logs[:, self.index[kin[0]]]
-        return logs[:, self.phones].logsumexp(1) - 2.0
+        return np.logaddexp.reduce(logs[:, self.phones], axis=1) - 2.0
 
     def _words(self, text: str, units: Sequence[str], at: np.ndarray, lang: str, mel: np.ndarray) -> list[Word]:
         """Times of the written words; at: (N + 1,) edges of the units in mel frames."""
@@ -174,6 +153,30 @@ class Aligner:
             label = word.strip('.,;:!?"()[]') or word
             found.append(Word(label, round(start / FRAMES_PER_SECOND, 3), round(end / FRAMES_PER_SECOND, 3)))
         return found
+
+
+def best_path(emission: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """The likeliest walk through all states in their order, none left out: which one each frame is in, (T,).
+
+    emission: (T, K) log-probability of each kind of sound. states: (N,) the kind of each, N <= T. Where two walks are
+    equal, a state is left late. Sums are float64; one bit a frame and state is kept (Viterbi 1967).
+    """
+    frames, count = len(emission), len(states)
+    best = np.full(count, -np.inf)  # of the walks that are in each state now
+    best[0] = emission[0, states[0]]
+    came = np.zeros(count, bool)
+    moves = np.zeros((frames, (count + 7) // 8), np.uint8)  # whether the best walk to a state has just come there
+    for t in range(1, frames):
+        came[1:] = best[:-1] > best[1:]
+        best[1:] = np.maximum(best[1:], best[:-1])
+        best += emission[t].take(states)
+        moves[t] = np.packbits(came)
+    path = np.empty(frames, np.int64)
+    state = count - 1
+    for t in range(frames - 1, -1, -1):
+        path[t] = state
+        state -= int(moves[t, state >> 3]) >> (7 - (state & 7)) & 1
+    return path
 
 
 def whole_words(units: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -253,10 +256,10 @@ def _checked(wave: np.ndarray) -> np.ndarray:
     return samples
 
 
-def _check_speech(mel: Tensor, logs: Tensor, pauses: Sequence[int]) -> None:
+def _check_speech(mel: np.ndarray, logs: np.ndarray, pauses: Sequence[int]) -> None:
     """ValueError when less than 50 ms of the recording sound like a phone."""
-    speech = (logs[:, pauses].logsumexp(1) < math.log(0.5)) & (mel.mean(1) > mel.min() + 0.5)
-    if int(speech.sum()) < 5:
+    quiet = np.logaddexp.reduce(logs[:, pauses], axis=1)
+    if np.count_nonzero((quiet < math.log(0.5)) & (mel.mean(1) > mel.min() + 0.5)) < 5:
         raise ValueError("there is no speech in the recording")
 
 

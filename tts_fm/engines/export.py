@@ -24,12 +24,15 @@ from tts_fm.audio.mel import N_MELS
 from tts_fm.checkpoint import find_model, load_flow_model, save_flow_model
 from tts_fm.config import to_dict
 from tts_fm.engines import Utterance
-from tts_fm.engines.graphs import Graph, graphs_of
+from tts_fm.engines.graphs import Graph, graphs_of, phones_graph
 from tts_fm.engines.onnx import WITHHELD, Field, OnnxEngine, straight
+from tts_fm.engines.phones import GRAPH as PHONES
 from tts_fm.engines.sessions import FORMAT, GRAPHS, MANIFEST, Place, open_session, tensors_of, weights_mark
 from tts_fm.errors import MissingDependency, ModelError
+from tts_fm.model.aligner import load_aligner
 from tts_fm.model.duration import load_duration_model
 from tts_fm.model.flow_model import FlowModel
+from tts_fm.model.folder import CONFIG, read_config
 from tts_fm.model.vocoder import load_vocoder
 
 QUANTISED = (
@@ -48,35 +51,32 @@ def export_onnx(
     model: str | Path, folder: str | Path, int8: bool = False, vocoder: str | Path | None = None, **how: Any
 ) -> dict[str, Any]:
     """Put the graphs of a model (a folder, or published weights with `variant=` and `vocab=` as for load_flow_model)
-    into `folder`, which becomes a model folder itself; it may be the model's own.
+    into `folder`, which becomes a model folder itself; it may be the model's own. An aligner's folder is taken too.
 
     int8: graphs with 8 bit matrix products too. vocoder: a vocoder folder, for models that come without one. Returns
     what graphs.json says, with the largest relative error of every graph. Raises ModelError for a model that cannot be
-    read or whose graphs do not agree with it, ValueError where a vocoder is missing.
+    read or whose graphs do not agree with it, ValueError where a vocoder is missing, or is given to an aligner.
     """
     for package in ("onnx", "onnxscript", "onnxruntime"):
         try:
             __import__(package)
         except ImportError as error:
             raise MissingDependency(f'export needs {package}: pip install "tts-fm[export]"') from error
-    folder = Path(folder)
-    _as_folder(find_model(model), folder, vocoder, how)
+    folder, source = Path(folder), find_model(model)
+    if is_aligner(source):
+        if int8 or vocoder is not None or how:
+            raise ValueError(
+                f"{model} is an aligner, whose graph takes no options: leave out --int8, --vocoder and others"
+            )
+        return _export_aligner(source, folder)
+    _as_folder(source, folder, vocoder, how)
     flow = load_flow_model(folder)
     durations = load_duration_model(folder / "duration") if (folder / "duration").is_dir() else None
     straight(flow.config.path)
     if flow.config.text == "aligned" and durations is None:
         raise ValueError(f"{model} has no duration model, without which an `aligned` model does not speak")
     graphs = graphs_of(flow, durations, load_vocoder(folder / "vocoder", compute="float32"))
-    stored = _stored(folder)
-    target = folder / GRAPHS
-    target.mkdir(exist_ok=True)
-    manifest: dict[str, Any] = {
-        "format": FORMAT,
-        "model": to_dict(flow.config),
-        "made_with": {"tts_fm": __version__, "torch": torch.__version__, "onnxruntime": version("onnxruntime")},
-        "weights": {name: weights_mark(folder / name) for name in WEIGHTS if (folder / name).is_file()},
-        "graphs": [], "errors": {}, "places": {}, "int8": {},
-    }  # fmt: skip
+    stored, manifest = _stored(folder), _begun(folder, to_dict(flow.config))
     errors: dict[str, float] = manifest["errors"]
     for name, graph in graphs.items():
         log.info("graph %s", name)
@@ -90,17 +90,59 @@ def export_onnx(
             places = {key: place for key, place in manifest["places"][name].items() if key in kept}
             manifest["places"][f"{name}.int8"] = places
             _written(quantised, folder, f"{name}.int8", manifest)
-    manifest["made_with"]["opset"] = {entry.domain or "onnx": entry.version for entry in made.opset_import}
-    files.write_json(target / MANIFEST, manifest, indent=None)
+    _kept(folder, manifest, made)
     for kind in ("float32", "int8") if int8 else ("float32",):
         errors[f"velocity.{kind}"] = velocity_error(flow, OnnxEngine(folder, kind))
-    wrong = {name: error for name, error in errors.items() if not error < (LOOSE if "int8" in name else TOLERANCE)}
+    _kept(folder, manifest, made)
+    return manifest
+
+
+def is_aligner(source: Path) -> bool:
+    """Whether a folder holds an aligner, which has its vocabulary in config.json, and no flow model."""
+    if not (source / CONFIG).is_file() or (source / "vocab.txt").is_file():
+        return False
+    return {"vocab", "dilations"} <= set(read_config(source / CONFIG))
+
+
+def _export_aligner(source: Path, folder: Path) -> dict[str, Any]:
+    """See export_onnx."""
+    model = load_aligner(source)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not source.samefile(folder):
+        for name in (CONFIG, WEIGHTS[0]):
+            shutil.copyfile(source / name, folder / name)
+    manifest = _begun(folder, {name: value for name, value in model.config.items() if name != "vocab"})
+    graph = phones_graph(model)
+    made, manifest["places"][PHONES] = _linked(_traced(graph), _stored(folder))
+    _written(made, folder, PHONES, manifest)
+    manifest["errors"][PHONES] = _error(graph, folder, PHONES, manifest)
+    _kept(folder, manifest, made)
+    return manifest
+
+
+def _begun(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """graphs.json before any graph is made, and the folder for it."""
+    (folder / GRAPHS).mkdir(exist_ok=True)
+    return {
+        "format": FORMAT,
+        "model": config,
+        "made_with": {"tts_fm": __version__, "torch": torch.__version__, "onnxruntime": version("onnxruntime")},
+        "weights": {name: weights_mark(folder / name) for name in WEIGHTS if (folder / name).is_file()},
+        "graphs": [], "errors": {}, "places": {}, "int8": {},
+    }  # fmt: skip
+
+
+def _kept(folder: Path, manifest: dict[str, Any], made: Any) -> None:
+    """Write graphs.json. ModelError, and no graphs.json, where a graph differs from its network. made: any graph."""
+    path = folder / GRAPHS / MANIFEST
+    manifest["made_with"]["opset"] = {entry.domain or "onnx": entry.version for entry in made.opset_import}
+    found = manifest["errors"].items()
+    wrong = {name: error for name, error in found if not error < (LOOSE if "int8" in name else TOLERANCE)}
     if wrong:
-        (target / MANIFEST).unlink()
+        path.unlink(missing_ok=True)
         told = ", ".join(f"{name} by {error:.2g}" for name, error in wrong.items())
         raise ModelError(f"graphs differ from their networks, relative to the largest value: {told}")
-    files.write_json(target / MANIFEST, manifest, indent=None)
-    return manifest
+    files.write_json(path, manifest, indent=None)
 
 
 def velocity_error(flow: FlowModel, engine: OnnxEngine) -> float:

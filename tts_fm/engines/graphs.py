@@ -8,6 +8,7 @@ of the solver that does not depend on the step.
     times      times of a grid -> modulations               once a chunk
     velocity   x, modulations, base -> velocity             every step
     vocoder    mel -> log magnitude and phase               once a chunk
+    phones     mel -> logits of the symbols                 once a recording; alone in an aligner's folder
 
 `base` is all of the input projection but for x. A modulated normalisation is one LayerNormalization whose scale, 1
 added already, and bias come in; attention and rotation are onnxruntime's own operators. 1 utterance, T mel frames (a
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from tts_fm.audio.mel import N_FFT, N_MELS
+from tts_fm.model.aligner import AlignerModel
 from tts_fm.model.dit import DiT, position_mask, to_positions, ungroup
 from tts_fm.model.duration import DurationModel
 from tts_fm.model.flow_model import FlowModel
@@ -107,6 +109,23 @@ def graphs_of(model: FlowModel, durations: DurationModel | None, vocoder: Vocode
         )
     found["vocoder"] = Graph(Spectrum(vocoder), {"mel": drawn(1, 60, N_MELS)}, {"mel": {1: f}}, ("spectrum",))
     return {name: graph._replace(module=graph.module.eval()) for name, graph in found.items()}
+
+
+def phones_graph(aligner: AlignerModel) -> Graph:
+    """The one graph of an aligner: normalised mel (1, T, bins), T even -> logits (1, T, V)."""
+    mel = torch.randn(1, 40, aligner.config["bins"], generator=torch.Generator().manual_seed(0))
+    return Graph(Phones(aligner.eval()), {"mel": mel}, {"mel": {1: 2 * Dim("P", min=2, max=LONGEST)}}, ("logits",))
+
+
+class Phones(nn.Module):
+    """See phones_graph."""
+
+    def __init__(self, aligner: AlignerModel) -> None:
+        super().__init__()
+        self.aligner = aligner
+
+    def forward(self, mel: Tensor) -> Tensor:
+        return self.aligner.of_pairs(mel, torch.ones_like(mel[:, ::2, 0], dtype=torch.bool))
 
 
 class Pace(nn.Module):

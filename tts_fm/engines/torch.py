@@ -19,6 +19,7 @@ from tts_fm import devices
 from tts_fm.adapters import Adapter, changed, check_base
 from tts_fm.checkpoint import load_flow_model, read_weights, with_weights
 from tts_fm.engines import OnStep, Utterance
+from tts_fm.model.aligner import AlignerModel, load_aligner
 from tts_fm.model.duration import DurationModel, load_duration_model
 from tts_fm.model.flow_model import FlowModel
 from tts_fm.model.vocoder import GriffinLim, Vocoder, load_vocoder
@@ -146,6 +147,25 @@ class TorchEngine:
             f"{config.backbone} {config.dim} x {config.depth}, {size:.1f} million parameters, `{config.text}` text, "
             f"{config.patch} mel frames a position; vocoder: {type(self.vocoder).__name__}"
         )
+
+
+class TorchRecogniser:
+    """See phones.Recogniser."""
+
+    def __init__(self, model: AlignerModel) -> None:
+        self.model, self.vocab = model.eval(), model.vocab
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu") -> TorchRecogniser:
+        """The network in a folder. ModelError for files that are missing or damaged, ValueError for a device that is
+        not here.
+        """
+        place = devices.pick(device)
+        return cls(load_aligner(folder).to(place))
+
+    @own_settings()
+    def log_probabilities(self, mel: np.ndarray) -> np.ndarray:
+        return _array(self.model.log_probabilities(torch.from_numpy(np.asarray(mel, np.float32))))
 
 
 def dtype_named(name: str) -> torch.dtype:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from tts_fm.lazy import offer
 
 if TYPE_CHECKING:
-    from tts_fm.model.aligner import BLANK_LOG as BLANK_LOG
     from tts_fm.model.aligner import AlignerModel as AlignerModel
     from tts_fm.model.aligner import load_aligner as load_aligner
     from tts_fm.model.aligner import save_aligner as save_aligner
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
     from tts_fm.model.vocoder import vocoder_from_state as vocoder_from_state
 
 NAMES = {
-    "aligner": "AlignerModel BLANK_LOG load_aligner save_aligner",
+    "aligner": "AlignerModel load_aligner save_aligner",
     "dit": "Block DiT Modulation position_mask",
     "duration": "DurationModel load_duration_model save_duration_model",
     "flow_model": "FlowModel",

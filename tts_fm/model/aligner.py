@@ -2,9 +2,9 @@
 along.
 
 Convolutions over pairs of mel frames (21 ms), both frames of a pair classified by themselves. It is trained frame by
-frame on known times (recipes/builtin/aligner.py), so it needs no blank of its own; `emission` adds the one that CTC
-alignment (Graves 2006, ICML) asks for. B batch, T mel frames (93.75 a second), P = ceil(T / 2) pairs, D width, V
-symbols. Masked: padding never changes a result. This module does not know text or words.
+frame on known times (recipes/builtin/aligner.py), so it needs no blank. B batch, T mel frames (93.75 a second),
+P = ceil(T / 2) pairs, D width, V symbols. Masked: padding never changes a result. This module does not know text or
+words.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from torch import Tensor, nn
 from tts_fm.model.folder import CONFIG, WEIGHTS, Field, load, save
 from tts_fm.model.layers import masked
 from tts_fm.text.symbols import SILENCE
-
-BLANK_LOG = -14.0  # log-probability of the blank: it is taken where a unit repeats, and nowhere else
 
 
 class ConvBlock(nn.Module):
@@ -88,21 +86,20 @@ class AlignerModel(nn.Module):
         real = torch.arange(frames, device=mel.device) < lengths[:, None]  # (B, T)
         odd = frames % 2
         normal = masked((mel - self.config["mel_mean"]) / self.config["mel_std"], real)
-        hidden = self.enter(F.pad(normal, (0, 0, 0, odd)).transpose(1, 2)).transpose(1, 2)  # (B, P, D)
-        mask = F.pad(real, (0, odd))[:, ::2]
-        hidden = masked(hidden, mask)
+        logits = self.of_pairs(F.pad(normal, (0, 0, 0, odd)), F.pad(real, (0, odd))[:, ::2])
+        return logits[:, :frames].float()
+
+    def of_pairs(self, normal: Tensor, mask: Tensor) -> Tensor:
+        """Normalised mel (B, 2 P, bins), zero behind its end, and which pairs are real (B, P) -> logits (B, 2 P, V)."""
+        hidden = masked(self.enter(normal.transpose(1, 2)).transpose(1, 2), mask)  # (B, P, D)
         for block in self.blocks:
             hidden = block(hidden, mask)
-        logits = self.head(self.norm(hidden))  # (B, P, 2 V)
-        return logits.unflatten(-1, (2, -1)).flatten(1, 2)[:, :frames].float()
+        return self.head(self.norm(hidden)).unflatten(-1, (2, -1)).flatten(1, 2)
 
     @torch.inference_mode()
-    def emission(self, mel: Tensor) -> Tensor:
-        """What `torchaudio.functional.forced_align` takes: (T, bins) log-mel -> (T, 1 + V) log-probabilities, the blank
-        first; on the mel's device, wherever the network is.
-        """
-        logs = self(mel.to(self.head.weight.device)[None])[0].log_softmax(-1)
-        return F.pad(logs, (1, 0), value=BLANK_LOG).to(mel.device)
+    def log_probabilities(self, mel: Tensor) -> Tensor:
+        """Log-mel (T, bins) -> log-probability of every symbol (T, V), on the mel's device, wherever the network is."""
+        return self(mel.to(self.head.weight.device)[None])[0].log_softmax(-1).to(mel.device)
 
 
 FIELDS = {

@@ -1,0 +1,66 @@
+"""Which unit of speech every mel frame may be: the aligner's network, by onnxruntime on CPUs or by PyTorch.
+
+What finds the units of a text in a recording (edit/align.py) asks this, and sees arrays alone. A folder holds
+config.json and model.safetensors, and `onnx/` where `tts-fm export onnx` has made its graph. T mel frames, V symbols.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from tts_fm.devices import need_torch, usable_cores
+from tts_fm.engines.sessions import AGAIN, has_graphs, open_session, read_manifest
+from tts_fm.errors import ModelError
+from tts_fm.model.folder import CONFIG, read_config
+
+GRAPH = "phones"  # its name
+
+
+class Recogniser(Protocol):
+    """One loaded network. Any number of threads may ask it at once."""
+
+    vocab: list[str]  # the symbols, "<sil>" (no speech) among them
+
+    def log_probabilities(self, mel: np.ndarray) -> np.ndarray:
+        """Log-mel (T, bins) with T >= 3 -> the log-probability of every symbol in every frame, (T, V) float32."""
+        ...
+
+
+class OnnxRecogniser:
+    """See Recogniser. A folder with a graph, run by onnxruntime on the CPU."""
+
+    def __init__(self, folder: Path, threads: int | None = None) -> None:
+        """threads: None = all cores that this process may use. Raises ModelError, MissingDependency."""
+        manifest, config = read_manifest(folder), read_config(folder / CONFIG)
+        if GRAPH not in manifest["graphs"]:
+            raise ModelError(f"{folder} holds graphs of another kind of model, not those of an aligner; {AGAIN}")
+        try:
+            self.vocab, self.bins = [str(symbol) for symbol in config["vocab"]], int(config["bins"])
+            self.mean, self.std = float(config["mel_mean"]), float(config["mel_std"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{folder / CONFIG} is not an aligner's: {type(error).__name__} {error}") from error
+        self._session: Any = open_session(folder, GRAPH, manifest, threads or usable_cores())
+
+    def log_probabilities(self, mel: np.ndarray) -> np.ndarray:
+        frames = len(mel)
+        normal = ((mel - self.mean) / self.std).astype(np.float32)
+        padded = np.pad(normal, ((0, frames % 2), (0, 0)))  # the network takes pairs
+        logits = self._session.run(None, {"mel": padded[None]})[0][0, :frames]
+        logits -= logits.max(1, keepdims=True)
+        return logits - np.log(np.exp(logits).sum(1, keepdims=True))
+
+
+def load_recogniser(folder: Path, engine: str = "auto", device: str = "cpu") -> Recogniser:
+    """The network in a folder. engine: "onnx", "torch", or "auto": onnx where the device is the CPU and the folder has
+    a graph. ModelError for files that are missing or damaged, MissingDependency without torch where it is needed,
+    ValueError for a device that is not here.
+    """
+    if engine == "onnx" or (engine == "auto" and device == "cpu" and has_graphs(folder)):
+        return OnnxRecogniser(folder)
+    need_torch("an aligner without a graph" if device == "cpu" else f"the device {device}")
+    from tts_fm.engines.torch import TorchRecogniser
+
+    return TorchRecogniser.load(folder, device)
