@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from tts_fm import files, hub
+from tts_fm import checkpoint as hub
+from tts_fm import files
 from tts_fm.errors import ModelError
 
 MOST_MEMBERS = 3_000_000

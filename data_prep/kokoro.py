@@ -37,7 +37,7 @@ from pathlib import Path
 
 from data_prep.kokoro_model import HELD_OUT, RATE, REPOSITORY, Kokoro, download, load_voices, open_session
 from data_prep.shared import Dropped, draw_split, run
-from tts_fm import hub
+from tts_fm import checkpoint as hub
 from tts_fm.audio.files import write_audio
 from tts_fm.data.manifest import Utterance, from_row, read_manifest, write_manifest
 from tts_fm.text.normalise import normalise

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tts_fm import hub
+from tts_fm import checkpoint as hub
 from tts_fm.errors import MissingDependency, ModelError, TtsFmError
 from tts_fm.text.phonemes import TIE
 

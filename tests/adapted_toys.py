@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from demo_toys import speech_like
 
-from tts_fm.adapters import base_digest, write_voice
-from tts_fm.checkpoint import load_flow_model
+from tts_fm.checkpoint.load import load_flow_model
 from tts_fm.model.duration import load_duration_model
+from tts_fm.voices.adapters import base_digest, write_voice
 
 ATTENTION = "transformer_blocks.0.attn.to_q"
 

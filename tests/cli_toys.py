@@ -11,8 +11,8 @@ import pytest
 import soundfile
 
 import tts_fm
+from tts_fm.engines.jobs import Chunk
 from tts_fm.errors import ModelError
-from tts_fm.jobs import Chunk
 from tts_fm.settings import Settings
 from tts_fm.text.word_times import Word
 
@@ -56,7 +56,7 @@ class FakeTTS:
 
 def fake_tts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeTTS]:
     """FakeTTS in place of the real one, a stored voice "amy", and an empty working folder."""
-    from tts_fm.voices import add_voice
+    from tts_fm.voices.stored import add_voice
 
     kind = type("Fake", (FakeTTS,), {"loads": [], "asked": [], "fault": None, "unknown": {}})
     monkeypatch.setattr(tts_fm, "TTS", kind, raising=False)

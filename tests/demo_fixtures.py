@@ -17,8 +17,8 @@ def home(tmp_path_factory):
     store_voices(folder / "voices")
     soundfile.write(folder / "me.wav", speech_like(4), 24_000)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tts_fm.voices.user_folder", lambda: folder / "voices")
-        patch.setattr("tts_fm.voices.BUILTIN", folder / "none")
+        patch.setattr("tts_fm.voices.stored.user_folder", lambda: folder / "voices")
+        patch.setattr("tts_fm.voices.stored.BUILTIN", folder / "none")
         patch.setattr("tts_fm.edit.align.Aligner.load", lambda folder=None: EvenAligner())
         yield folder
 

@@ -14,7 +14,7 @@ from tiny_model import tiny_tts_folder
 
 from tts_fm.serve.run import ServeConfig, create_app, listen, server
 from tts_fm.synthesis import TTS
-from tts_fm.voices import add_voice
+from tts_fm.voices.stored import add_voice
 
 LONG = (
     "The birch canoe slid on the smooth planks. Glue the sheet to the dark blue background. It is easy to tell the "
@@ -46,7 +46,7 @@ def tts(home) -> TTS:
 @pytest.fixture(autouse=True)
 def two_voices(own_surroundings, home, monkeypatch) -> None:
     monkeypatch.setenv("TTS_FM_HOME", str(home))
-    monkeypatch.setattr("tts_fm.voices.BUILTIN", home / "none")
+    monkeypatch.setattr("tts_fm.voices.stored.BUILTIN", home / "none")
 
 
 class Running:

@@ -16,8 +16,6 @@ from test_data_recordings import babble, quiet
 from tiny_model import VOCAB, tiny_tts_folder
 
 from tts_fm import files
-from tts_fm.adapt.prepare import prepare, split
-from tts_fm.adapt.run import AdaptOptions, adapt_voice, sharpen
 from tts_fm.cli.main import main
 from tts_fm.data.listing import Recording, find_recordings
 from tts_fm.edit.align import Alignment
@@ -26,7 +24,9 @@ from tts_fm.synthesis import TTS
 from tts_fm.text.chunks import plan_chunks
 from tts_fm.text.tokens import PhonemeTokenizer
 from tts_fm.text.word_times import Word
-from tts_fm.voices import add_voice, get_voice
+from tts_fm.train.voice import AdaptOptions, adapt_voice, sharpen
+from tts_fm.train.voice_items import prepare, split
+from tts_fm.voices.stored import add_voice, get_voice
 
 RATE = 24_000
 OPTIONS = AdaptOptions(updates=6)
@@ -60,13 +60,13 @@ class Listener:
 def toys(monkeypatch):
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    monkeypatch.setattr("tts_fm.adapt.run.Aligner.load", lambda folder=None: ToyAligner())
-    monkeypatch.setattr("tts_fm.adapt.run.speaker_encoder", lambda: Listener().embed)
+    monkeypatch.setattr("tts_fm.train.voice.Aligner.load", lambda folder=None: ToyAligner())
+    monkeypatch.setattr("tts_fm.train.voice.speaker_encoder", lambda: Listener().embed)
     monkeypatch.setattr("tts_fm.evaluate.metrics.Whisper", lambda *_: Listener().transcribe)
     small = dict(rank=2, alpha=2.0, batch=2, length=400, warmup=2, valid_every=3, save_every=1)
     from tts_fm.train.adapt import AdaptConfig
 
-    monkeypatch.setattr("tts_fm.adapt.run.AdaptConfig", lambda **how: AdaptConfig(**small | how))
+    monkeypatch.setattr("tts_fm.train.voice.AdaptConfig", lambda **how: AdaptConfig(**small | how))
     yield
     torch.set_num_threads(before)
 
@@ -122,7 +122,7 @@ def test_what_is_dropped_is_told_with_its_reason(folder):
 
 
 def test_no_more_is_read_than_is_needed(folder, monkeypatch):
-    monkeypatch.setattr("tts_fm.adapt.prepare.ENOUGH", 10.0)
+    monkeypatch.setattr("tts_fm.train.voice_items.ENOUGH", 10.0)
     found = prepared(folder)
     assert len(found.clips) == 3 and all("are enough" in why for _, _, why in found.table.dropped)
 
@@ -272,8 +272,8 @@ def test_minutes_become_updates_once(folder, model, tmp_path):
 
 
 def test_one_clip_sharpens_a_stored_voice(model, tmp_path, monkeypatch):
-    monkeypatch.setattr("tts_fm.adapt.run.BUILTIN", model)
-    monkeypatch.setattr("tts_fm.adapt.run.updates_for", lambda seconds: 4)
+    monkeypatch.setattr("tts_fm.train.voice.BUILTIN", model)
+    monkeypatch.setattr("tts_fm.train.voice.updates_for", lambda seconds: 4)
     soundfile.write(tmp_path / "me.wav", babble(6.0), RATE)
     with pytest.raises(ValueError, match="no added voice"):
         sharpen("me")

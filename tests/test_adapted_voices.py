@@ -14,12 +14,21 @@ from adapted_toys import ATTENTION, adapted
 from demo_toys import speech_like, store_voices
 from tiny_model import tiny_tts_folder
 
-from tts_fm.adapters import pack, read_voice
-from tts_fm.checkpoint import load_flow_model, save_flow_model
+from tts_fm.checkpoint.load import load_flow_model, save_flow_model
 from tts_fm.errors import ModelError
 from tts_fm.model.duration import load_duration_model, save_duration_model
 from tts_fm.synthesis import TTS, Request
-from tts_fm.voices import Voice, add_adapted, add_voice, catalogue, get_voice, remove_voice, user_folder, voice_digest
+from tts_fm.voices.adapters import pack, read_voice
+from tts_fm.voices.stored import (
+    Voice,
+    add_adapted,
+    add_voice,
+    catalogue,
+    get_voice,
+    remove_voice,
+    user_folder,
+    voice_digest,
+)
 
 TEXT = "The birch canoe slid on the smooth planks."
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from demo_toys import speech_like
 
-from tts_fm.adapters import base_digest, changed, check_base, install, pack, read_voice, write_voice
 from tts_fm.errors import ModelError
+from tts_fm.voices.adapters import base_digest, changed, check_base, install, pack, read_voice, write_voice
 
 RATE = 24_000
 INFO = {
@@ -190,7 +190,9 @@ def test_a_zip_with_a_path_out_of_it_is_refused(place, tmp_path, evil):
 
 def test_zips_that_are_too_large_or_no_voices_are_refused(place, tmp_path, monkeypatch):
     packed = pack(place, tmp_path / "me.zip")
-    monkeypatch.setattr("tts_fm.adapters.LARGEST", {"voice.json": 10, "adapter.safetensors": 10, "prompt.flac": 10})
+    monkeypatch.setattr(
+        "tts_fm.voices.adapters.LARGEST", {"voice.json": 10, "adapter.safetensors": 10, "prompt.flac": 10}
+    )
     with pytest.raises(ModelError, match="MB"):
         read_voice(packed)
     monkeypatch.undo()

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from test_model_batch import tiny
 from tiny_model import tiny_flow
 
-from tts_fm.checkpoint import convert_pt, load_flow_model, save_flow_model
+from tts_fm.checkpoint.load import convert_pt, load_flow_model, save_flow_model
 from tts_fm.errors import ModelError
 from tts_fm.files import digest
 from tts_fm.flow import FittedSolver, OTPath, VEPath, write_solvers
@@ -155,7 +155,7 @@ def test_published_becomes_a_folder(tmp_path):
 
 
 def test_remote_names_go_through_the_hub(monkeypatch, tmp_path, saved):
-    from tts_fm.hub import fetch
+    from tts_fm.checkpoint import fetch
 
     (tmp_path / "v.txt").write_text("".join(f"{c}\n" for c in F5_VOCAB))
     files = {"hf://a/b/m.safetensors": F5, "https://c.org/v.txt": tmp_path / "v.txt"}

@@ -19,8 +19,8 @@ import pytest
 from corpora import make_corpus, packed, tar_of
 
 from data_prep import archives, libritts, shared
+from tts_fm.checkpoint import fetch
 from tts_fm.errors import ModelError
-from tts_fm.hub import fetch
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ from demo_fixtures import home, service  # noqa: F401
 from test_adapt import toys  # noqa: F401
 from test_data_recordings import babble
 
-from tts_fm.adapters import read_voice
 from tts_fm.demo import tabs_adapt
 from tts_fm.demo.commands import OWN
 from tts_fm.demo.making import SENTENCES, Spoken, judged
 from tts_fm.demo.service import Cancelled, Run
 from tts_fm.text.phonemes import phoneme_units_many
+from tts_fm.voices.adapters import read_voice
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def fixed(service, monkeypatch, tmp_path):  # noqa: F811
     from tiny_model import tiny_tts_folder
 
     monkeypatch.setattr(service.maker, "model", str(tiny_tts_folder(tmp_path / "tiny")))
-    monkeypatch.setattr("tts_fm.adapt.run.updates_for", lambda seconds: 4)
+    monkeypatch.setattr("tts_fm.train.voice.updates_for", lambda seconds: 4)
     service.tts.engine.source = Path(service.maker.model)
     return service
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from demo_toys import speech_like
 
-from tts_fm import voices
 from tts_fm.demo.commands import OWN, command_line, edit_line, parse_script, read_items
 from tts_fm.demo.figures import MARK, colours, speech_picture, steps_picture, table
 from tts_fm.settings import Settings
 from tts_fm.text.word_times import Word
+from tts_fm.voices import stored as voices
 
 
 def test_script_lines_keep_their_voice():

@@ -16,7 +16,7 @@ from test_model_batch import tiny
 from tiny_model import VOCAB, tiny_flow, tiny_tts_folder
 
 from tts_fm.audio.mel import from_spectrum
-from tts_fm.checkpoint import save_flow_model
+from tts_fm.checkpoint.load import save_flow_model
 from tts_fm.engines import Utterance
 from tts_fm.engines.export import export_onnx, velocity_error
 from tts_fm.engines.load import load_engine
@@ -27,7 +27,7 @@ from tts_fm.errors import ModelError
 from tts_fm.model.vocoder import Vocoder, save_vocoder
 from tts_fm.settings import Settings
 from tts_fm.synthesis import TTS, Request
-from tts_fm.voices import Voice
+from tts_fm.voices.stored import Voice
 
 pytest.importorskip("onnxscript")
 GOLDEN = Path(__file__).parent / "golden"

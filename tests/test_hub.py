@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tts_fm import hub
+from tts_fm import checkpoint as hub
+from tts_fm.checkpoint import fetch, transfer
 from tts_fm.errors import ModelError
-from tts_fm.hub import fetch, transfer
 
 DATA = bytes(range(256)) * 4000  # 1,024,000 bytes
 SUM = hashlib.sha256(DATA).hexdigest()

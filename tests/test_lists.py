@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from properties import HealthCheck, given, settings, st
 
-from tts_fm import voices
 from tts_fm.audio.files import write_audio
 from tts_fm.batch import lists
 from tts_fm.batch.lists import ListError, check_id, clean_id, read_list
 from tts_fm.settings import Settings
+from tts_fm.voices import stored as voices
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tts_fm.checkpoint import load_flow_model
+from tts_fm.checkpoint.load import load_flow_model
 
 GOLDEN = Path(__file__).parent / "golden"
 VOCAB = json.loads((GOLDEN / "text.json").read_text())["vocab"]

@@ -14,7 +14,7 @@ from tiny_model import tiny_tts_folder
 from tts_fm.cli.say import arriving
 from tts_fm.synthesis import TTS
 from tts_fm.text.chunks import Phrases, phrases
-from tts_fm.voices import Voice
+from tts_fm.voices.stored import Voice
 
 TEXT = 'Dr. Smith paid $3.50 for it. "Really?" she said. Yes!\nIt was\nso, e.g. on Monday. The end'
 WHOLE = [
@@ -123,7 +123,7 @@ def test_say_speaks_while_its_input_is_open(tts, voice, monkeypatch, tmp_path):
     from tts_fm.cli import main as cli
 
     monkeypatch.setattr("tts_fm.cli.say.load_tts", lambda args: tts)
-    monkeypatch.setattr("tts_fm.voices.get_voice", lambda *_: voice)
+    monkeypatch.setattr("tts_fm.voices.stored.get_voice", lambda *_: voice)
     (text, to_say), (sound, from_say) = os.pipe(), os.pipe()
     stdin, stdout = open(text, "rb"), open(from_say, "wb")  # noqa: SIM115
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stdin))

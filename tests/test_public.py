@@ -11,7 +11,6 @@ import tts_fm
 
 PUBLIC = {
     "tts_fm": "TTS __version__ adapt_voice load_flow_model",
-    "tts_fm.adapt": "Prepared adapt_voice prepare sharpen",
     "tts_fm.audio": (
         "CHARS_PER_SECOND FORMATS FRAMES_PER_SECOND HOP MAX_CHANNELS MAX_SAMPLES MEL_CONVENTION MEL_FLOOR "
         "METADATA_KEYS MIN_SAMPLES N_FFT N_MELS Place RATES READABLE SAMPLE_RATE TARGET_LUFS TOGETHER as_wave "
@@ -42,7 +41,6 @@ PUBLIC = {
         "read_solvers refine reflow rollout_loss seeded_pairs solve split straightness time_grid u_shaped "
         "uniform_times walk write_solvers"
     ),
-    "tts_fm.hub": "cache_dir download is_offline is_remote parse_hf resolve resolve_folder",
     "tts_fm.model": (
         "AlignerModel Attention Block DiT DurationModel FeedForward FlowModel GlobalResponseNorm "
         "GriffinLim Modulation TextConditioning TimeEmbedding UNetT Vocoder aligned_index average_index "
@@ -56,7 +54,15 @@ PUBLIC = {
         "ordinal pack parse_markup pause_between phoneme_units phoneme_units_many plain_text plan_chunks "
         "read_plain save_vocab sentences split_units unit_spans year"
     ),
-    "tts_fm.train": "Diverged Guard Trainer WithCTC ctc_loss learning_rate noise_generator parameter_groups",
+    "tts_fm.train": (
+        "Diverged Guard Prepared Trainer WithCTC adapt_voice ctc_loss learning_rate noise_generator parameter_groups "
+        "prepare sharpen"
+    ),
+    "tts_fm.checkpoint": (
+        "cache_dir convert_pt download is_offline is_remote load_flow_model parse_hf resolve resolve_folder "
+        "save_flow_model"
+    ),
+    "tts_fm.voices": "AdaptedVoice Adapter Voice add_voice catalogue get_voice remove_voice",
 }
 
 

@@ -26,18 +26,15 @@ errors
 flow
 files devices settings config
 audio
-hub text
-adapters
+text
 voices
 data
 model
 checkpoint
 engines
-jobs
 synthesis
-train evaluate
-edit
-adapt
+evaluate edit
+train
 batch serve
 book
 demo

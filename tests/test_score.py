@@ -10,7 +10,7 @@ import pytest
 from tiny_model import tiny_flow
 
 from tts_fm.audio.files import load
-from tts_fm.checkpoint import load_flow_model
+from tts_fm.checkpoint.load import load_flow_model
 from tts_fm.cli.main import main
 from tts_fm.data.manifest import read_manifest
 from tts_fm.edit.align import Aligner

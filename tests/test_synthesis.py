@@ -12,11 +12,11 @@ import soundfile
 import torch
 from tiny_model import tiny_tts_folder
 
-from tts_fm.jobs import grouped
+from tts_fm.engines.jobs import grouped
 from tts_fm.model.vocoder import Vocoder
 from tts_fm.settings import Settings
 from tts_fm.synthesis import TTS, Request
-from tts_fm.voices import Voice
+from tts_fm.voices.stored import Voice
 
 TEXTS = ["Hello, Alice.", "The birch canoe slid on the smooth planks. It was late.", "Yes!"]
 

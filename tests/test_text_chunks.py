@@ -12,7 +12,7 @@ from tts_fm.text.chunks import plan_chunks
 from tts_fm.text.phonemes import phoneme_units
 from tts_fm.text.tokens import CharTokenizer, PhonemeTokenizer
 from tts_fm.text.word_times import unit_spans
-from tts_fm.voices import add_voice, catalogue, get_voice, remove_voice
+from tts_fm.voices.stored import add_voice, catalogue, get_voice, remove_voice
 
 
 def tokenizer(*texts: str) -> PhonemeTokenizer:

@@ -10,12 +10,12 @@ import pytest
 import torch
 from tiny_model import VOCAB, tiny_flow
 
-from tts_fm.adapters import Adapter, changed
 from tts_fm.data.batches import TrainItem
 from tts_fm.model.duration import DurationModel
 from tts_fm.train.adapt import AdaptConfig, NotLearning, VoiceBatches, VoiceTrainer, updates_for
 from tts_fm.train.lora import add_low_rank, changes, merged_state
 from tts_fm.train.pace import learn_pace
+from tts_fm.voices.adapters import Adapter, changed
 
 SMALL = AdaptConfig(updates=8, rank=2, alpha=2.0, batch=3, length=192, warmup=2, valid_every=4, save_every=1)
 

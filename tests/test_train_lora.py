@@ -73,7 +73,7 @@ def test_a_killed_run_in_low_rank_ends_with_the_same_bits(tmp_path):
 
 def test_an_exported_run_is_merged(tmp_path):
     from recipes.libritts.export import export
-    from tts_fm.checkpoint import load_flow_model
+    from tts_fm.checkpoint.load import load_flow_model
 
     toy_trainer(tmp_path / "run", **LORA).run()
     settings = {"recipe": "finetune", "vocab": VOCAB, "tokenizer": {"name": "phoneme"}, "defaults": {}}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from tts_fm.checkpoint import save_flow_model
+from tts_fm.checkpoint.load import save_flow_model
 from tts_fm.config import ModelConfig
 from tts_fm.model.duration import DurationModel, save_duration_model
 from tts_fm.model.flow_model import FlowModel

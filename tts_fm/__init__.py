@@ -9,9 +9,9 @@ __version__ = "0.1.0"
 __all__ = ["TTS", "__version__", "adapt_voice", "load_flow_model"]
 
 _HOMES = {
-    "load_flow_model": "tts_fm.checkpoint",
+    "load_flow_model": "tts_fm.checkpoint.load",
     "TTS": "tts_fm.synthesis",
-    "adapt_voice": "tts_fm.adapt.run",
+    "adapt_voice": "tts_fm.train.voice",
 }  # public name -> the room it lives in
 
 

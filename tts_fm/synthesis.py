@@ -33,8 +33,7 @@ from tts_fm.audio.levels import lifted, limit, normalise_loudness
 from tts_fm.audio.match import matched
 from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP, SAMPLE_RATE
 from tts_fm.engines import Engine, OnStep
-from tts_fm.engines.load import load_engine
-from tts_fm.jobs import (
+from tts_fm.engines.jobs import (
     Chunk,
     InOrder,
     Job,
@@ -47,6 +46,7 @@ from tts_fm.jobs import (
     reporter,
     shifted,
 )
+from tts_fm.engines.load import load_engine
 from tts_fm.settings import Settings
 from tts_fm.text.chunks import ChunkPlan, Watch, each_chunk, phrases
 from tts_fm.text.foreign import Foreign, foreign_notes
@@ -54,7 +54,7 @@ from tts_fm.text.lexicon import Lexicon
 from tts_fm.text.pace import byte_ratio_frames
 from tts_fm.text.symbols import SILENCE, UNKNOWN
 from tts_fm.text.word_times import Word, word_times
-from tts_fm.voices import Voice, catalogue, get_voice
+from tts_fm.voices.stored import Voice, catalogue, get_voice
 
 BUILTIN = Path(__file__).parent / "assets" / "builtin"
 EDGE_SILENCE = 0.16  # longest silence, seconds, that is kept after the speech of a chunk
@@ -125,7 +125,7 @@ class TTS:
         engine: "onnx" runs a folder's graphs on the CPU without torch, "torch" its networks on any device, "auto"
         (default) the quicker one that there is; see engines.load.load_engine, also for dtype. Raises ModelError.
         """
-        from tts_fm.checkpoint import find_model
+        from tts_fm.checkpoint.load import find_model
 
         place = BUILTIN if model is None else find_model(model)
         return cls(load_engine(place, engine, devices.name_of(device), dtype, **how))

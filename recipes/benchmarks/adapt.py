@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 
-from tts_fm.adapt.run import AdaptOptions, adapt_voice
 from tts_fm.audio.files import load
 from tts_fm.audio.mel import SAMPLE_RATE, log_mel
 from tts_fm.audio.prompt import check_reference
@@ -32,7 +31,8 @@ from tts_fm.data.listing import Recording, read_text
 from tts_fm.evaluate.metrics import WHISPER_FOLDER, SpeakerEncoder, Whisper, dnsmos, word_errors
 from tts_fm.settings import Settings
 from tts_fm.synthesis import TTS, Request
-from tts_fm.voices import Voice, get_voice
+from tts_fm.train.voice import AdaptOptions, adapt_voice
+from tts_fm.voices.stored import Voice, get_voice
 
 
 class Ears:

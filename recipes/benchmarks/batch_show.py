@@ -54,7 +54,7 @@ def write_lists(folder: Path, lines: int) -> dict[str, Path]:
     """Lists of all forms that have `lines` lines together, and the recording that some of them refer to; form ->
     file.
     """
-    from tts_fm.voices import catalogue, get_voice
+    from tts_fm.voices.stored import catalogue, get_voice
 
     folder.mkdir(parents=True)
     names = list(catalogue())

@@ -186,7 +186,7 @@ def f5(size: str) -> dict[str, Any]:
     from rtf import network_config, published_sampler, random_model
 
     from tts_fm.audio.mel import FRAMES_PER_SECOND, N_MELS
-    from tts_fm.checkpoint import save_flow_model
+    from tts_fm.checkpoint.load import save_flow_model
     from tts_fm.engines import Utterance
     from tts_fm.engines.export import export_onnx
     from tts_fm.engines.onnx import OnnxEngine

@@ -34,7 +34,7 @@ def export_flow(run: Path, out: Path, weights: str = "average") -> None:
     """Weights of the last checkpoint, the averaged or the plain ones -> a model folder."""
     import torch
 
-    from tts_fm.checkpoint import save_flow_model
+    from tts_fm.checkpoint.load import save_flow_model
     from tts_fm.model.flow_model import FlowModel
 
     settings = json.loads((run / "settings.json").read_text())
@@ -59,7 +59,7 @@ def export_voices(corpus: Path, out: Path) -> None:
     """For each voice the clip of 4 to 6.5 s whose speech is steadiest: a whole sentence, with the fewest long
     pauses.
     """
-    from tts_fm.voices import add_voice
+    from tts_fm.voices.stored import add_voice
 
     rows = [json.loads(line) for line in (corpus / "manifest.jsonl").open(encoding="utf-8")]
     shutil.rmtree(out, ignore_errors=True)

@@ -23,7 +23,7 @@ from teacher_paths import TeacherPath, TeacherPaths
 from torch import Tensor
 
 from tts_fm import devices
-from tts_fm.checkpoint import MODEL, SOLVER, load_flow_model
+from tts_fm.checkpoint.load import MODEL, SOLVER, load_flow_model
 from tts_fm.files import digest, write_text
 from tts_fm.flow.fitted import FittedSolver, RowFit, read_solvers, write_solvers
 from tts_fm.flow.path import path_name

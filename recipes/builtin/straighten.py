@@ -29,7 +29,7 @@ from teacher_paths import TeacherPath, TeacherPaths
 from torch import Tensor
 
 from tts_fm import devices
-from tts_fm.checkpoint import load_flow_model, save_flow_model
+from tts_fm.checkpoint.load import load_flow_model, save_flow_model
 from tts_fm.files import write_state
 from tts_fm.flow.straighten import along, distilled, lesson_loss, reflow, rollout_loss, split, u_shaped, walk
 from tts_fm.model.condition import Condition

@@ -25,7 +25,7 @@ from torch import Tensor
 from tts_fm import devices
 from tts_fm.audio.mel import FRAMES_PER_SECOND, SAMPLE_RATE, log_mel
 from tts_fm.audio.prompt import check_reference
-from tts_fm.checkpoint import load_flow_model
+from tts_fm.checkpoint.load import load_flow_model
 from tts_fm.flow.coupling import seeded_pairs
 from tts_fm.flow.times import f5_grid
 from tts_fm.model.duration import DurationModel, load_duration_model

@@ -33,7 +33,7 @@ def export(
     """
     import torch
 
-    from tts_fm.checkpoint import save_flow_model
+    from tts_fm.checkpoint.load import save_flow_model
     from tts_fm.model.flow_model import FlowModel
     from tts_fm.train.lora import merged_state
 

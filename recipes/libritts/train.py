@@ -94,7 +94,7 @@ def extended(model: FlowModel, vocab: Sequence[str]) -> FlowModel:
 
 def published(path: str, variant: str, vocab: str | None, utterances: Sequence[Utterance]) -> FlowModel:
     """Published weights, ready to be trained further on `utterances`."""
-    from tts_fm.checkpoint import load_flow_model
+    from tts_fm.checkpoint.load import load_flow_model
     from tts_fm.text.tokens import make_tokenizer
 
     model = load_flow_model(path, variant=None if Path(path).is_dir() else variant, vocab=vocab)

@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import save
 
-from tts_fm import hub
+from tts_fm import checkpoint as hub
+from tts_fm.checkpoint import fetch, transfer
 from tts_fm.cli import main as cli
 from tts_fm.errors import ModelError
-from tts_fm.hub import fetch, transfer
 
 DATA = bytes(range(256)) * 2000
 GOOD = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"

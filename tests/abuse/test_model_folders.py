@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_model import VOCAB, tiny_tts_folder
 
-from tts_fm.checkpoint import convert_pt, load_flow_model
+from tts_fm.checkpoint.load import convert_pt, load_flow_model
 from tts_fm.errors import ModelError
 from tts_fm.model.aligner import AlignerModel, load_aligner, save_aligner
 from tts_fm.model.duration import load_duration_model

@@ -18,11 +18,11 @@ import torch
 from cli_toys import fake_tts, recording
 from tiny_model import tiny_tts_folder
 
-from tts_fm import voices
 from tts_fm.cli import main as cli
 from tts_fm.serve.config import read_key
 from tts_fm.synthesis import TTS
-from tts_fm.voices import Voice, add_voice, catalogue, get_voice
+from tts_fm.voices import stored as voices
+from tts_fm.voices.stored import Voice, add_voice, catalogue, get_voice
 
 ROOT = Path(__file__).parents[2]
 

@@ -16,7 +16,7 @@ from tts_fm.serve.tickets import AHEAD, QueueFull, RequestTimeout
 from tts_fm.serve.worker import Scheduler
 from tts_fm.settings import Settings
 from tts_fm.synthesis import TTS, Request
-from tts_fm.voices import Voice
+from tts_fm.voices.stored import Voice
 
 LONG = "The birch canoe slid on the smooth planks. " * 12
 

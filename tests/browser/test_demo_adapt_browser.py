@@ -20,7 +20,7 @@ playwright = pytest.importorskip("playwright.sync_api")
 from test_demo_browser import CHROMIUM, opened, told  # noqa: E402
 
 from tts_fm.demo.making import SENTENCES  # noqa: E402
-from tts_fm.voices import BUILTIN  # noqa: E402
+from tts_fm.voices.stored import BUILTIN  # noqa: E402
 
 WAIT = 60_000  # milliseconds
 EMMA = BUILTIN / "emma.flac"
@@ -49,8 +49,8 @@ def url(tmp_path_factory):
     model = str(tiny_tts_folder(tmp_path_factory.mktemp("model")))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tts_fm.edit.align.Aligner.load", lambda folder=None: EvenAligner())
-        patch.setattr("tts_fm.adapt.run.updates_for", lambda seconds: 6)
-        patch.setattr("tts_fm.adapt.run._others", lambda vocab: [])
+        patch.setattr("tts_fm.train.voice.updates_for", lambda seconds: 6)
+        patch.setattr("tts_fm.train.voice._others", lambda vocab: [])
         service = Service(TTS.load(model), model=model)
         page = build(service)
         _, address, _ = page.launch(

@@ -34,8 +34,8 @@ def home(tmp_path_factory):
     soundfile.write(folder / "me.wav", speech_like(6), 48_000)
     (folder / "list.txt").write_text("One.\nTwo things.\n", "utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tts_fm.voices.user_folder", lambda: folder / "voices")
-        patch.setattr("tts_fm.voices.BUILTIN", folder / "none")
+        patch.setattr("tts_fm.voices.stored.user_folder", lambda: folder / "voices")
+        patch.setattr("tts_fm.voices.stored.BUILTIN", folder / "none")
         patch.setattr("tts_fm.edit.align.Aligner.load", lambda folder=None: EvenAligner())
         yield folder
 

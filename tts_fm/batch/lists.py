@@ -289,7 +289,7 @@ class Reader:
 
     def voice_of(self, values: dict[str, Any]) -> str | None:
         """A stored voice's name as it is; what cannot be one is a path, like ref_audio."""
-        from tts_fm.voices import NAME
+        from tts_fm.voices.stored import NAME
 
         if "voice" in values:
             name = values["voice"].strip()
@@ -310,7 +310,7 @@ class Reader:
             self.fault(line, what)
 
     def _voice_fault(self, part: Part) -> str | None:
-        from tts_fm.voices import catalogue, get_voice
+        from tts_fm.voices.stored import catalogue, get_voice
 
         if part.voice is None or part.voice in catalogue():
             return None

@@ -45,7 +45,7 @@ def model_digest(spec: str | os.PathLike[str] | None, extra: str = "") -> str:
     """Hash of a model's files (weights, configuration, vocabulary, vocoder, durations), so that another model's items
     are made anew.
     """
-    from tts_fm.checkpoint import find_model
+    from tts_fm.checkpoint.load import find_model
     from tts_fm.synthesis import BUILTIN
 
     place = BUILTIN if spec is None else find_model(spec)
@@ -64,7 +64,7 @@ def _file_digest(path: Path) -> str:
 
 def voice_digests(items: Sequence[Item]) -> dict[str | None, str]:
     """Hash of the recording, or of the adapter, behind every voice of the items."""
-    from tts_fm.voices import voice_digest
+    from tts_fm.voices.stored import voice_digest
 
     return {voice: voice_digest(voice) for voice in {part.voice for item in items for part in item.parts}}
 

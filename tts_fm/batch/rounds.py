@@ -22,7 +22,7 @@ from tts_fm.text.subtitles import KINDS, subtitles
 
 if TYPE_CHECKING:
     from tts_fm.synthesis import TTS, Request, Speech
-    from tts_fm.voices import Voice
+    from tts_fm.voices.stored import Voice
 
 log = logging.getLogger(__name__)
 FORMATS = ("wav", "flac", "mp3", "opus", "ogg")
@@ -277,7 +277,7 @@ def joined(parts: Sequence[Speech]) -> Speech:
         return parts[0]
     import numpy as np
 
-    from tts_fm.jobs import moved
+    from tts_fm.engines.jobs import moved
 
     chunks, start = [], 0.0
     for part in parts:

@@ -53,7 +53,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Adapt, and print the voice's folder."""
     try:
-        from tts_fm.adapt.run import AdaptOptions, adapt_voice
+        from tts_fm.train.voice import AdaptOptions, adapt_voice
     except (ImportError, OSError, RuntimeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise MissingDependency(

@@ -12,18 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tts_fm.cli import common
 from tts_fm.cli.book_plan import default_voice, digest_of, make_plan
-from tts_fm.cli.common import (
-    add_model_options,
-    add_speaking_options,
-    device_from,
-    load_tts,
-    new_verb,
-    note,
-    result,
-    result_json,
-    settings_from,
-)
 from tts_fm.text.subtitles import KINDS
 
 if TYPE_CHECKING:
@@ -47,7 +37,7 @@ FULL_LIST = ("list", "json", "chapters", "chapter_pattern", "speak")
 
 def add_parser(subparsers: Any) -> None:
     """The parser of the verb."""
-    parser = new_verb(subparsers, "book", "turn a text file of any length into an audiobook", epilog=EXAMPLES)
+    parser = common.new_verb(subparsers, "book", "turn a text file of any length into an audiobook", epilog=EXAMPLES)
     parser.add_argument("file", metavar="FILE", help="the book: .txt, .md, .html, .epub, .srt or .vtt")
     parser.add_argument(
         "-o", "--output", "--out", metavar="OUT", help="a folder, or a file .m4b, .mp3, .opus or .epub: the suffix says"
@@ -57,8 +47,8 @@ def add_parser(subparsers: Any) -> None:
     _add_reading(parser)
     _add_voices(parser)
     _add_making(parser)
-    add_speaking_options(parser)
-    add_model_options(parser)
+    common.add_speaking_options(parser)
+    common.add_model_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -115,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     form = check_output(args) if args.output is not None and not args.list else ""
     book = open_book(args)
     if args.list:
-        result_json(book.listing()) if args.json else show(book)
+        common.result_json(book.listing()) if args.json else show(book)
         return 0
     if book.kind in ("srt", "vtt"):
         from tts_fm.cli.dub import dub
@@ -172,16 +162,16 @@ def show(book: Book) -> None:
     from tts_fm.book.document import WORDS_A_MINUTE
 
     by = f" by {book.author}" if book.author else ""
-    result(f"{book.title}{by} ({book.kind}{', ' + book.encoding if book.encoding else ''})")
-    result(f"{'No.':>4}  {'Words':>7}  {'Minutes':>7}  Title")
+    common.result(f"{book.title}{by} ({book.kind}{', ' + book.encoding if book.encoding else ''})")
+    common.result(f"{'No.':>4}  {'Words':>7}  {'Minutes':>7}  Title")
     for chapter in book.chapters:
         number = "" if chapter.number is None else str(chapter.number)
         minutes = f"{chapter.spoken_words / WORDS_A_MINUTE:.1f}" if chapter.spoken else "-"
         why = "" if chapter.spoken else f"  (not spoken: {chapter.why})"
-        result(f"{number:>4}  {chapter.words:>7,}  {minutes:>7}  {chapter.full_title}{why}")
-    result(account_line(book))
+        common.result(f"{number:>4}  {chapter.words:>7,}  {minutes:>7}  {chapter.full_title}{why}")
+    common.result(account_line(book))
     for line in book.notes:
-        note(f"note: {line}")
+        common.note(f"note: {line}")
 
 
 def account_line(book: Book) -> str:
@@ -199,7 +189,7 @@ def speak(args: argparse.Namespace, book: Book, form: str) -> int:
     from tts_fm.settings import Settings
 
     need_av()
-    settings = Settings(**settings_from(args))
+    settings = Settings(**common.settings_from(args))
     if settings.duration is not None:
         raise ValueError("--duration is for one text; a book is as long as it is (--speed 1.1 is shorter)")
     plan, voices = make_plan(args, book, settings)
@@ -210,14 +200,14 @@ def speak(args: argparse.Namespace, book: Book, form: str) -> int:
     progress = speak_units(args, plan, settings, work)
     spoken_in = time.perf_counter() - began
     if progress.interrupted:
-        note("interrupted; run the same line again to go on")
+        common.note("interrupted; run the same line again to go on")
         return 130
     failed = failed_units(plan, work)
     narrator = args.narrator or str((voices.voice and Path(voices.voice).stem) or default_voice())
     made = write(args, plan, book, work, out, form, narrator)
     report(args, plan, book, made, len(failed), spoken_in, time.perf_counter() - began - spoken_in, progress.seconds)
     for unit in failed[:5] if not args.quiet else ():
-        note(f"not spoken: {unit.text[:60]!r} (see {work}/results.jsonl)")
+        common.note(f"not spoken: {unit.text[:60]!r} (see {work}/results.jsonl)")
     return 3 if failed else 0
 
 
@@ -229,12 +219,12 @@ def speak_units(args: argparse.Namespace, plan: BookPlan, settings: Settings, wo
     items = items_of(plan.units, settings)
     options = replace(OPTIONS, batch=args.batch, verify=args.verify, engine=args.runner, workers=args.workers or 1)
     if args.workers is None and args.runner == "local":
-        options = replace(options, workers=workers_for(items, options, device_from(args)))
+        options = replace(options, workers=workers_for(items, options, common.device_from(args)))
     digest = digest_of(args)
     stop = threading.Event()
     before = catch_signals(stop, args.quiet)
     display = BookDisplay(args.quiet, plan, {item.id: item.group for item in items})
-    load, listen = partial(load_tts, args), partial(whisper, args.asr)
+    load, listen = partial(common.load_tts, args), partial(whisper, args.asr)
     try:
         return speak_book(plan, settings, work, load, options, digest, display, stop, listen)
     finally:
@@ -280,20 +270,22 @@ def report(
         "account": account, "words_spoken": words, "failed": failed, "speaking_seconds": round(spoken_in, 2),
         "writing_seconds": round(written_in, 2), "new_seconds": round(new_seconds, 2),
     }  # fmt: skip
-    result_json(facts) if args.json else result(args.output)
+    common.result_json(facts) if args.json else common.result(args.output)
     if args.quiet:
         return
-    note(f"{made.seconds / 60:.1f} minutes in {len(plan.chapters)} chapters; {account_line(book)}")
+    common.note(f"{made.seconds / 60:.1f} minutes in {len(plan.chapters)} chapters; {account_line(book)}")
     if words != whole:
-        note(f"{whole - words:,} words of these chapters could not be spoken")
+        common.note(f"{whole - words:,} words of these chapters could not be spoken")
     elsewhere = account.get("spoken", 0) - whole
     if elsewhere:
-        note(f"{words:,} words in the chapters that were asked for, {elsewhere:,} in the others")
+        common.note(f"{words:,} words in the chapters that were asked for, {elsewhere:,} in the others")
     if new_seconds:
         faster = new_seconds / max(spoken_in + written_in, 1e-9)
-        note(f"spoken in {spoken_in:.0f} s, written in {written_in:.0f} s: {faster:.1f} times faster than listening")
+        common.note(
+            f"spoken in {spoken_in:.0f} s, written in {written_in:.0f} s: {faster:.1f} times faster than listening"
+        )
     for line in [*made.figures, *(f"note: {line}" for line in book.notes)]:
-        note(line)
+        common.note(line)
 
 
 class BookDisplay:

@@ -19,7 +19,7 @@ def voices_from(args: argparse.Namespace) -> Voices:
     from tts_fm.book.plan import Voices
     from tts_fm.book.scripts import Cast, read_cast
     from tts_fm.cli.say import voice_from
-    from tts_fm.voices import get_voice
+    from tts_fm.voices.stored import get_voice
 
     cast = read_cast(Path(args.cast)) if args.cast else Cast()
     if args.quotes:
@@ -50,7 +50,7 @@ def make_plan(args: argparse.Namespace, book: Book, settings: Settings) -> tuple
 
 def default_voice() -> str:
     """The name of the voice that speaks when none is named."""
-    from tts_fm.voices import catalogue
+    from tts_fm.voices.stored import catalogue
 
     return next(iter(catalogue()), "")
 

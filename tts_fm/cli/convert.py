@@ -30,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert and print the path of the result."""
-    from tts_fm.hub.fetch import resolve
+    from tts_fm.checkpoint.fetch import resolve
 
     target = Path(args.target)
     source = resolve(args.source)
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"{target} is a file; with --vocoder, OUT is a folder")
         written = convert_vocos(source, target)
     else:
-        from tts_fm.checkpoint import convert_pt
+        from tts_fm.checkpoint.load import convert_pt
 
         check_writable(target)
         written = convert_pt(source, target)

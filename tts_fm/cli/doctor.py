@@ -215,7 +215,7 @@ def model() -> str:
 
 def voices() -> str:
     """The named voices."""
-    from tts_fm.voices import catalogue
+    from tts_fm.voices.stored import catalogue
 
     known = catalogue()
     if not known:
@@ -225,7 +225,7 @@ def voices() -> str:
 
 def cache() -> str:
     """The folder of downloads, and the room there is."""
-    from tts_fm.hub.names import cache_dir, is_offline
+    from tts_fm.checkpoint.names import cache_dir, is_offline
 
     folder = cache_dir()
     there = next(p for p in (folder, *folder.parents) if p.exists())

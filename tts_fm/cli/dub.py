@@ -70,7 +70,7 @@ def dub(args: argparse.Namespace, book: Book, form: str) -> int:
 def _voices(named: set[str], args: argparse.Namespace) -> dict[str, str]:
     """The stored voice of each name in the subtitles: of the cast, or of that very name; others are the narrator's."""
     from tts_fm.book.scripts import Cast, read_cast
-    from tts_fm.voices import catalogue
+    from tts_fm.voices.stored import catalogue
 
     cast = read_cast(Path(args.cast)) if args.cast else Cast()
     known = {name.lower(): name for name in catalogue()}

@@ -29,7 +29,7 @@ def run_version(args: argparse.Namespace) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Print a line for each model: what to give --model, its kind and size."""
-    from tts_fm.hub.names import cache_dir
+    from tts_fm.checkpoint.names import cache_dir
 
     rows = built_in(ASSETS) + cached(cache_dir())
     if args.json:

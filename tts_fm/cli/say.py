@@ -30,10 +30,10 @@ from tts_fm.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from tts_fm.jobs import Chunk
+    from tts_fm.engines.jobs import Chunk
     from tts_fm.settings import Settings
     from tts_fm.synthesis import TTS, Speech
-    from tts_fm.voices import Voice
+    from tts_fm.voices.stored import Voice
 
 MOST_BYTES = 64 << 20  # of text that are read
 PART = 50_000  # characters of a long text that are planned at once
@@ -81,7 +81,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check everything that can be checked without the model, then load it and speak."""
-    from tts_fm.voices import get_voice
+    from tts_fm.voices.stored import get_voice
 
     text = text_from(args, args.output == "-" and not args.dry_run)
     overrides = settings_from(args)
@@ -138,7 +138,7 @@ def speak(
     """
     import numpy as np
 
-    from tts_fm.jobs import moved
+    from tts_fm.engines.jobs import moved
     from tts_fm.settings import Settings
     from tts_fm.synthesis import Request, finish, provenance
 
@@ -188,7 +188,7 @@ def parts_of(text: str) -> list[str]:
 def further(tts: TTS, parts: list[str], voice: Voice, settings: Settings, bar: ProgressBar) -> Iterator[Chunk]:
     """The chunks of all parts but the first, each with noise of its own and a paragraph's pause before it."""
     from tts_fm.audio.mel import SAMPLE_RATE
-    from tts_fm.jobs import moved
+    from tts_fm.engines.jobs import moved
     from tts_fm.synthesis import Request
     from tts_fm.text.plain import PAUSES
 

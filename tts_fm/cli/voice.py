@@ -54,7 +54,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run_list(args: argparse.Namespace) -> int:
     """Print every voice, the default first."""
-    from tts_fm.voices import BUILTIN, catalogue
+    from tts_fm.voices.stored import BUILTIN, catalogue
 
     rows: list[dict[str, Any]] = [
         {
@@ -85,8 +85,8 @@ def run_list(args: argparse.Namespace) -> int:
 
 def run_add(args: argparse.Namespace) -> int:
     """Store a voice and print its file."""
-    from tts_fm.adapters import is_voice
-    from tts_fm.voices import BUILTIN, add_adapted, add_voice, catalogue, user_folder
+    from tts_fm.voices.adapters import is_voice
+    from tts_fm.voices.stored import BUILTIN, add_adapted, add_voice, catalogue, user_folder
 
     if (args.recording is None) == (args.ref_audio is None):
         raise ValueError("give one recording: tts-fm voice add NAME FILE")
@@ -123,8 +123,8 @@ def run_add(args: argparse.Namespace) -> int:
 
 def sharpened(args: argparse.Namespace) -> None:
     """Learn the stored voice from its own recording; until that is done it speaks as it is."""
-    from tts_fm.adapt.run import sharpen
     from tts_fm.cli.adapt import Bar
+    from tts_fm.train.voice import sharpen
 
     with Bar(args.quiet) as bar:
         info = sharpen(args.name, args.minutes, bar.update, prompted=not args.no_prompt)
@@ -136,9 +136,9 @@ def sharpened(args: argparse.Namespace) -> None:
 
 def run_pack(args: argparse.Namespace) -> int:
     """Write the zip and print its name."""
-    from tts_fm.adapters import is_voice, pack
     from tts_fm.cli.common import check_writable
-    from tts_fm.voices import catalogue
+    from tts_fm.voices.adapters import is_voice, pack
+    from tts_fm.voices.stored import catalogue
 
     known = catalogue().get(args.voice)
     place = Path(args.voice) if known is None else known[0] / args.voice
@@ -153,7 +153,7 @@ def run_pack(args: argparse.Namespace) -> int:
 
 def run_remove(args: argparse.Namespace) -> int:
     """Delete a voice of the user."""
-    from tts_fm.voices import remove_voice
+    from tts_fm.voices.stored import remove_voice
 
     remove_voice(args.name)
     if not args.quiet:

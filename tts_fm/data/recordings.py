@@ -1,7 +1,7 @@
 """Recordings of a person become pieces that a voice can be learnt from: decoded, cut at pauses, judged, at one level.
 
 A piece lasts 3 to 12 s where the speech allows. What is unfit is dropped with its reason, never in silence. S samples
-at 24 kHz. It listens to levels and spectra alone: what is said, and by whom, is for others to judge (adapt/prepare.py).
+at 24 kHz. It listens to levels and spectra alone: what is said, and by whom, train/voice_items.py judges.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from tts_fm.files import write_json
 from tts_fm.settings import Settings
 
 if TYPE_CHECKING:
-    from tts_fm.jobs import Chunk
+    from tts_fm.engines.jobs import Chunk
     from tts_fm.synthesis import Speech
 
 KEPT_HOURS = 24.0

@@ -24,7 +24,7 @@ import numpy as np
 from tts_fm.errors import TtsFmError
 
 if TYPE_CHECKING:
-    from tts_fm.voices import Voice
+    from tts_fm.voices.stored import Voice
 
 log = logging.getLogger(__name__)
 # twenty sentences that have all sounds of English, in several places
@@ -161,8 +161,8 @@ class Maker:
         return folder
 
     def _learn(self, sounds: Path, place: Path, consent: str, minutes: float | None, tell: Tell) -> Made:
-        from tts_fm.adapt.run import AdaptOptions, adapt_voice
-        from tts_fm.voices import get_voice
+        from tts_fm.train.voice import AdaptOptions, adapt_voice
+        from tts_fm.voices.stored import get_voice
 
         lines: list[str] = []
         options = AdaptOptions(name=NAME, minutes=minutes, consent=consent.strip()[:2000])
@@ -175,7 +175,7 @@ class Maker:
 
     def zip(self, made: Made, folder: Path) -> str:
         """The voice as one file to download, in a folder."""
-        from tts_fm.adapters import pack
+        from tts_fm.voices.adapters import pack
 
         return str(pack(made.folder, folder / "my-voice.zip"))
 

@@ -28,9 +28,9 @@ from tts_fm.settings import TABLE, Settings
 if TYPE_CHECKING:
     from tts_fm.edit.align import Aligner
     from tts_fm.edit.change import Edited
-    from tts_fm.jobs import Chunk, Job
+    from tts_fm.engines.jobs import Chunk, Job
     from tts_fm.synthesis import TTS, Request, Speech
-    from tts_fm.voices import Voice
+    from tts_fm.voices.stored import Voice
 
 LIMITS = {"steps": (2, 32)}  # what the demo offers of a setting, where that is less than the table does
 KEEP_SECONDS = 600.0  # a result file may be fetched for this long; Gradio keeps its own copy for the player
@@ -213,7 +213,7 @@ class Service:
 
     def again(self, take: Take | None, number: float | None, run: Run) -> int:
         """Speak chunk `number` (from 1) of a take again, with the next seed; returns that seed."""
-        from tts_fm.jobs import InOrder, chunk_seed
+        from tts_fm.engines.jobs import InOrder, chunk_seed
 
         at = self._chunk_index(take, number)
         assert take is not None

@@ -26,10 +26,10 @@ from tts_fm.demo.widgets import (
     who,
     wire,
 )
-from tts_fm.jobs import moved
+from tts_fm.engines.jobs import moved
 from tts_fm.synthesis import Speech
 from tts_fm.text.subtitles import subtitles as subtitle_text
-from tts_fm.voices import Voice
+from tts_fm.voices.stored import Voice
 
 GUESTS = ("guest1", "guest2")
 

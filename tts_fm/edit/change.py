@@ -26,7 +26,7 @@ from tts_fm.audio.levels import loudness
 from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP, SAMPLE_RATE, log_mel
 from tts_fm.audio.prompt import CHARS_PER_SECOND, TARGET_LUFS
 from tts_fm.edit.align import DOUBTFUL, whole_words
-from tts_fm.jobs import Job, Progress, chunk_seed, reporter
+from tts_fm.engines.jobs import Job, Progress, chunk_seed, reporter
 from tts_fm.settings import Settings
 from tts_fm.synthesis import TTS, speech_end
 from tts_fm.text.chunks import plan_chunks

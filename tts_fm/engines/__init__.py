@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tts_fm.adapters import Adapter
 from tts_fm.settings import Settings
 from tts_fm.text.tokens import Tokenizer
+from tts_fm.voices.adapters import Adapter
 
 # (step, time of the flow, what is foreseen: the function makes the mel (T, 100) of each utterance); may raise to cancel
 OnStep = Callable[[int, float, Callable[[], list[np.ndarray]]], object]

@@ -21,7 +21,7 @@ import torch
 
 from tts_fm import __version__, files
 from tts_fm.audio.mel import N_MELS
-from tts_fm.checkpoint import find_model, load_flow_model, save_flow_model
+from tts_fm.checkpoint.load import find_model, load_flow_model, save_flow_model
 from tts_fm.config import to_dict
 from tts_fm.engines import Utterance
 from tts_fm.engines.graphs import Graph, graphs_of, phones_graph

@@ -18,9 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tts_fm.adapters import Adapter, changed, check_base
 from tts_fm.audio.mel import N_MELS, from_spectrum
-from tts_fm.checkpoint import fitted_solvers
+from tts_fm.checkpoint.load import fitted_solvers
 from tts_fm.config import ModelConfig, from_dict
 from tts_fm.devices import usable_cores
 from tts_fm.engines import OnStep, Utterance
@@ -45,6 +44,7 @@ from tts_fm.model.folder import read_config
 from tts_fm.settings import Settings
 from tts_fm.text.pace import spoken_frames
 from tts_fm.text.tokens import Tokenizer, load_vocab, make_tokenizer
+from tts_fm.voices.adapters import Adapter, changed, check_base
 
 KINDS = ("int8", "float32")  # of matrix products, in the order of preference
 HEAD_DIM = 64

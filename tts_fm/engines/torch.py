@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from tts_fm import devices
-from tts_fm.adapters import Adapter, changed, check_base
-from tts_fm.checkpoint import load_flow_model, read_weights, with_weights
+from tts_fm.checkpoint.load import load_flow_model, read_weights, with_weights
 from tts_fm.engines import OnStep, Utterance
 from tts_fm.model.aligner import AlignerModel, load_aligner
 from tts_fm.model.duration import DurationModel, load_duration_model
@@ -25,6 +24,7 @@ from tts_fm.model.flow_model import FlowModel
 from tts_fm.model.vocoder import GriffinLim, Vocoder, load_vocoder
 from tts_fm.settings import Settings
 from tts_fm.text.tokens import Tokenizer
+from tts_fm.voices.adapters import Adapter, changed, check_base
 
 
 @contextlib.contextmanager

@@ -1,8 +1,9 @@
 """Model folders, one way for all of them: a JSON file of sizes and a safetensors file of weights, checked against each
 other before a layer is built.
 
-Used by the flow model (checkpoint.py), the duration model, the aligner and the vocoder. What is wrong is a ModelError
-that names the file and the field or the tensor. It knows no network: each says by `Field` what its sizes may be.
+Used by the flow model (checkpoint/load.py), the duration model, the aligner and the vocoder. What is wrong is a
+ModelError that names the file and the field or the tensor. It knows no network: each says by `Field` what its sizes
+may be.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from tts_fm.serve.worker import Scheduler
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
-    from tts_fm.jobs import Chunk
+    from tts_fm.engines.jobs import Chunk
     from tts_fm.synthesis import Request
 
 log = logging.getLogger(__name__)

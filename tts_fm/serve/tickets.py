@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tts_fm.audio.mel import FRAMES_PER_SECOND
+from tts_fm.engines.jobs import InOrder, Job
 from tts_fm.errors import TtsFmError
-from tts_fm.jobs import InOrder, Job
 from tts_fm.synthesis import warnings_of
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from tts_fm.engines.jobs import Chunk, InOrder, Job, alike
 from tts_fm.errors import TtsFmError
-from tts_fm.jobs import Chunk, InOrder, Job, alike
 from tts_fm.serve.metrics import Metrics
 from tts_fm.serve.tickets import AHEAD, QueueFull, RequestTimeout, ServerStopped, Ticket, longest, place, plan_summary
 

@@ -182,7 +182,7 @@ class VoiceTrainer:
     # ---- the loop
 
     def run(self, on_progress: Tell | None = None) -> dict[str, Tensor]:
-        """Train; returns the changes of the flow network by the names of adapters.py, without "flow/"."""
+        """Train; returns the changes of the flow network by the names of voices/adapters.py, without "flow/"."""
         began, first = time.perf_counter(), self.update
         if self.held and not self.log["valid"]:
             self.validate()

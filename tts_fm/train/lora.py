@@ -70,7 +70,7 @@ def add_low_rank(network: nn.Module, rank: int, alpha: float, seed: int = 0) -> 
 
 
 def changes(trained: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What training has changed, in the form of adapters.py: X.weight.a, X.weight.b, and differences X.
+    """What training has changed, in the form of voices/adapters.py: X.weight.a, X.weight.b, and differences X.
 
     trained: the parameters that `add_low_rank` named, with their values. base: the plain network's parameters.
     """

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from tts_fm import files
+from tts_fm.checkpoint.names import HF_FORM, Remote, cache_dir, is_offline, is_remote, parse_hf, printable, remote
+from tts_fm.checkpoint.transfer import Expected, Refused, asking, receive
 from tts_fm.errors import ModelError
-from tts_fm.hub.names import HF_FORM, Remote, cache_dir, is_offline, is_remote, parse_hf, printable, remote
-from tts_fm.hub.transfer import Expected, Refused, asking, receive
 
 ATTEMPTS = 5  # tries of one download before giving up
 PAUSE = 0.5  # seconds before the second try, doubled each time

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tts_fm.checkpoint.names import Remote, check_url, is_loopback, printable
 from tts_fm.errors import ModelError
-from tts_fm.hub.names import Remote, check_url, is_loopback, printable
 
 TIMEOUT = 30.0  # seconds without a byte
 WINDOW = 30.0  # seconds in which LEAST bytes a second must come

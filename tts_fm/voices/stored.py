@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 
 from tts_fm import files
-from tts_fm.adapters import PROMPT, Adapter, install, is_voice, read_voice
 from tts_fm.audio.files import load, write_audio
 from tts_fm.audio.mel import SAMPLE_RATE, log_mel
 from tts_fm.audio.prompt import check_reference
+from tts_fm.voices.adapters import PROMPT, Adapter, install, is_voice, read_voice
 
-BUILTIN = Path(__file__).parent / "assets" / "voices"
+BUILTIN = Path(__file__).parents[1] / "assets" / "voices"
 log = logging.getLogger(__name__)
 _told: set[str] = set()  # warnings that were given
 KEPT = 32  # stored voices that stay decoded, at most 2 MB each

@@ -126,7 +126,7 @@ def find_model(path: str | os.PathLike[str]) -> Path:
     """
     spec = os.fspath(path)
     if spec.startswith(REMOTE):
-        from tts_fm.hub import fetch
+        from tts_fm.checkpoint import fetch
 
         if Path(spec).suffix in (".safetensors", *PICKLES):
             return fetch.resolve(spec)
@@ -286,7 +286,7 @@ def _symbols(vocab: Sequence[str] | str | os.PathLike[str]) -> list[str]:
     if not isinstance(vocab, str | os.PathLike):
         return list(vocab)
     if os.fspath(vocab).startswith(REMOTE):
-        from tts_fm.hub import fetch
+        from tts_fm.checkpoint import fetch
 
         vocab = fetch.resolve(vocab)
     return load_vocab(vocab)

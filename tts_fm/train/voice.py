@@ -21,12 +21,10 @@ from typing import Any
 import numpy as np
 
 from tts_fm import files
-from tts_fm.adapt.prepare import Clip, Embed, Prepared, Transcribe, item_of, prepare
-from tts_fm.adapters import base_digest, write_voice
 from tts_fm.audio.files import load
 from tts_fm.audio.mel import SAMPLE_RATE
 from tts_fm.audio.prompt import check_reference
-from tts_fm.checkpoint import find_model, load_flow_model
+from tts_fm.checkpoint.load import find_model, load_flow_model
 from tts_fm.data.batches import TrainItem
 from tts_fm.data.listing import Recording, find_recordings
 from tts_fm.data.recordings import Piece, Table
@@ -36,8 +34,10 @@ from tts_fm.model.duration import load_duration_model
 from tts_fm.synthesis import BUILTIN, TTS
 from tts_fm.train.adapt import AdaptConfig, VoiceTrainer, updates_for
 from tts_fm.train.pace import learn_pace, pace_updates
-from tts_fm.voices import BUILTIN as STORED
-from tts_fm.voices import Voice, get_voice
+from tts_fm.train.voice_items import Clip, Embed, Prepared, Transcribe, item_of, prepare
+from tts_fm.voices.adapters import base_digest, write_voice
+from tts_fm.voices.stored import BUILTIN as STORED
+from tts_fm.voices.stored import Voice, get_voice
 
 SAMPLE_TEXT = "The birch canoe slid on the smooth planks, and it was easy to tell the depth of the well."
 WORK, LOCK = ".work", "lock"
@@ -128,7 +128,7 @@ def sharpen(
     """Adapt to the prompt of a stored voice of the user, and let the voice speak with it from then on. ValueError where
     there is no such voice, or too little can be heard in it.
     """
-    from tts_fm.voices import add_adapted, catalogue, user_folder
+    from tts_fm.voices.stored import add_adapted, catalogue, user_folder
 
     known = catalogue().get(name)
     if known is None or known[0] != user_folder():

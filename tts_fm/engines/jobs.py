@@ -19,7 +19,7 @@ from tts_fm.settings import Settings
 from tts_fm.text.chunks import ChunkPlan
 from tts_fm.text.foreign import Foreign
 from tts_fm.text.word_times import Word
-from tts_fm.voices import Voice
+from tts_fm.voices.stored import Voice
 
 # (step, steps, chunks already spoken, chunks in all); may raise to cancel
 Progress = Callable[[int, int, int, int], object]
