@@ -16,9 +16,10 @@ from pathlib import Path
 
 from data_prep.shared import log, run
 from tts_fm import files
-from tts_fm.audio.files import load, write_audio
+from tts_fm.audio.files import write_audio
 from tts_fm.audio.mel import SAMPLE_RATE
 from tts_fm.data.manifest import Utterance, read_manifest
+from tts_fm.data.waves import read_wave
 
 CHAPTER_CLIPS = 20
 
@@ -59,7 +60,7 @@ def make_tree(manifest: Path, root: Path, speakers: int = 24, clips: int = 300) 
                 stem = f"{speaker}_{chapter}_{index // 5:06d}_{index % 5:06d}"
                 folder = part / name / speaker / chapter
                 folder.mkdir(parents=True, exist_ok=True)
-                write_audio(folder / f"{stem}.wav", load(utterance.path(manifest.parent)), SAMPLE_RATE)
+                write_audio(folder / f"{stem}.wav", read_wave(utterance.place(manifest.parent)), SAMPLE_RATE)
                 for ending in ("normalized", "original"):
                     (folder / f"{stem}.{ending}.txt").write_text(utterance.text + "\n", encoding="utf-8")
                 written += 1

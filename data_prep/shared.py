@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tts_fm import files
+from tts_fm.data import storage
 from tts_fm.data.manifest import Utterance, statistics, write_manifest
 from tts_fm.errors import MissingDependency, TtsFmError
 
@@ -254,6 +255,8 @@ def check_ids(candidates: Sequence[Candidate]) -> None:
 
 
 def _beside(audio: str, folder: Path) -> str:
+    if storage.is_url(audio):
+        return audio
     path = Path(audio).resolve()
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 

@@ -10,8 +10,9 @@ import soundfile
 
 from tts_fm.audio.files import load
 from tts_fm.audio.mel import log_mel
-from tts_fm.data import corpus
-from tts_fm.data.corpus import mel_of, read_wave
+from tts_fm.data import waves
+from tts_fm.data.corpus import mel_of
+from tts_fm.data.waves import read_wave
 
 
 @pytest.mark.parametrize("samples", [513, 1000, 24_000, 64 * 256 - 1, 64 * 256, 100_003])
@@ -35,7 +36,7 @@ def test_every_file_is_read_as_audio_reads_it(
     wave = np.random.default_rng(0).uniform(-1, 1, (3001, channels)).astype(np.float32)
     soundfile.write(tmp_path / name, wave, rate, subtype=subtype)
     slow = []
-    monkeypatch.setattr(corpus, "load", lambda path: slow.append(path) or load(path))
+    monkeypatch.setattr(waves, "load", lambda path: slow.append(path) or load(path))
     assert np.array_equal(read_wave(tmp_path / name), load(tmp_path / name))
     assert bool(slow) == (name != "a.wav")
 

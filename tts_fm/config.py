@@ -106,6 +106,8 @@ class TrainConfig:
     valid_every: int = 200
     save_every: int = 200
     accumulate: int = 1  # batches in one update, on every process: 2 on one process is the same as 1 on two
+    # every node takes its batches from its own share of the tar shards; an epoch is then one of each share
+    by_node: bool = False
     workers: int = 0  # processes that prepare batches beside the training (mels on the fly); 0 = none
     longest_frames: int = 1600  # longer utterances are left out, and counted
     # an utterance of T frames counts as T + T^2 / this in a batch, since attention is quadratic; 0 = as T

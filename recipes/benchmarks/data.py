@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 if TYPE_CHECKING:
     from tts_fm.data.batches import Batch
     from tts_fm.data.corpus import ManifestItems
+    from tts_fm.data.manifest import Utterance
 
 
 def main() -> None:
@@ -61,7 +62,7 @@ def main() -> None:
                 f"load: {frames / (time.perf_counter() - begin):.0f} mel frames a second of the clock with "
                 f"{args.workers} workers"
             )
-        used, spent = training(items, Path(folder))
+        used, spent = training(items, found, Path(folder))
         print(f"train: {used / spent:.0f} mel frames a second of processor time (recipe tiny)")
         print(f"loading feeds {made / took / (used / spent):.1f} times what training takes")
 
@@ -73,13 +74,13 @@ def measured(batches: Iterator[Batch]) -> tuple[int, float]:
     return frames, time.process_time() - begin
 
 
-def training(items: ManifestItems, folder: Path, updates: int = 10) -> tuple[int, float]:
+def training(items: ManifestItems, found: list[Utterance], folder: Path, updates: int = 10) -> tuple[int, float]:
     """The same for updates of the recipe tiny on batches that are ready: no loading in it."""
     from recipes.libritts.recipes import get
     from recipes.libritts.train import build, settle
     from tts_fm.train.trainer import Trainer
 
-    recipe, vocab = settle(get("tiny"), items.utterances, folder / "run")
+    recipe, vocab = settle(get("tiny"), found, folder / "run")
     trainer = Trainer(build(recipe, vocab), items, None, recipe.train, folder / "run")
     ready = [trainer.loader[number] for number in range(updates + 1)]
     trainer.batches = iter(ready)

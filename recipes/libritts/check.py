@@ -26,10 +26,12 @@ PACKAGES = {
     4: ("torch",),
     5: ("torch", "torchaudio", "vocos"),
 }
+SHARDS = ("webdataset", "fsspec")  # with --shards, for stage 3
 MEASURES = {"wer": ("faster_whisper", "jiwer"), "sim": ("resemblyzer",), "dnsmos": ("speechmos", "onnxruntime")}
 EXTRA = {
     **dict.fromkeys(("torch", "torchaudio", "vocos"), "torch"),
     **dict.fromkeys(("accelerate", "tensorboard"), "train"),
+    **dict.fromkeys(SHARDS, "shards"),
     **dict.fromkeys(("faster_whisper", "jiwer", "resemblyzer", "speechmos", "onnxruntime"), "eval"),
 }
 GIGABYTES = {0: 160, 1: 1, 3: 10, 5: 2}  # that stages leave behind, with all parts of LibriTTS and f5_base
@@ -90,10 +92,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--recipe", default="tiny")
     parser.add_argument("--corpus-root", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("runs"))
+    parser.add_argument("--shards", action="store_true", help="training is from tar shards")
     parser.add_argument("--measures", nargs="*", default=list(MEASURES))
     args = parser.parse_args(argv)
     stages = [s for s in range(args.stage, args.stop_stage + 1) if s != 2 or "aligned" in args.recipe]
-    check_packages(needed(stages, args.measures))
+    check_packages([*needed(stages, args.measures), *(SHARDS if args.shards and 3 in stages else ())])
     if args.recipe != "tiny":
         there = (args.corpus_root / "LibriTTS").is_dir() or (args.corpus_root / "LibriTTS_R").is_dir()
         check_disk(stages, args.corpus_root, args.out, downloads=not there)

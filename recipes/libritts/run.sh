@@ -14,6 +14,7 @@ usage() {
   --corpus-root DIR    where LibriTTS/ is, or will be                                               (default data)
   --out DIR            runs, models and scores                                                      (default runs/libritts_RECIPE)
   --manifest FILE      use this manifest instead of the one that stage 1 writes
+  --shards DIR         train from tar shards: stage 3 packs the recordings into this folder or URL (s3://...) first
   --stage N            first stage (default 0)        --stop-stage N    last stage (default 6)
   --processes N        processes for training and synthesis, one a GPU (default 1)
   --device D           auto, cuda or cpu, for stages 2, 3, 5 and 6 (default auto: GPUs if there are any)
@@ -27,7 +28,7 @@ TEXT
 
 fail() { echo "error: $*" >&2; exit 2; }
 
-recipe=tiny root=data out= manifest= stage=0 stop=6 processes=1 parts= restored= mirror= items=100 asr= measures="wer sim dnsmos" device=auto
+recipe=tiny root=data out= manifest= shards= stage=0 stop=6 processes=1 parts= restored= mirror= items=100 asr= measures="wer sim dnsmos" device=auto
 train_options=()
 while [ $# -gt 0 ]; do
   case "$1" in
@@ -38,7 +39,7 @@ while [ $# -gt 0 ]; do
   case "$1" in
     --recipe) recipe=$2 ;;       --corpus-root) root=$2 ;;  --out) out=$2 ;;          --manifest) manifest=$2 ;;
     --stage) stage=$2 ;;         --stop-stage) stop=$2 ;;   --processes) processes=$2 ;;
-    --device) device=$2 ;;
+    --device) device=$2 ;;       --shards) shards=$2 ;;
     --parts) parts=$2 ;;         --mirror) mirror=$2 ;;     --items) items=$2 ;;      --asr) asr=$2 ;;  --measures) measures=$2 ;;
     --set|--init|--init-vocab|--init-variant|--vocab|--minutes|--threads) train_options+=("$1" "$2") ;;
     *) fail "unknown option $1 (--help)" ;;
@@ -59,7 +60,7 @@ read -r -a part_list <<< "$parts"
 read -r -a measure_list <<< "$measures"
 # what all the stages need is looked for before the first of them; the answer is how many GPUs there are to use
 gpus=$("$python" -m recipes.libritts.check --recipe "$recipe" --stage "$stage" --stop-stage "$stop" --processes "$processes" \
-  --device "$device" --corpus-root "$root" --out "$out" --measures ${measure_list[@]:+"${measure_list[@]}"})
+  --device "$device" --corpus-root "$root" --out "$out" ${shards:+--shards} --measures ${measure_list[@]:+"${measure_list[@]}"})
 kind=cpu
 [ "$gpus" -eq 0 ] || kind=cuda
 mkdir -p "$out"
@@ -81,9 +82,14 @@ if [[ "$recipe" == *aligned* ]]; then
   manifest=${manifest%.jsonl}.aligned.jsonl
 fi
 if begins 3 "train $recipe in $out/run on $processes processes"; then
+  corpus=$manifest
+  if [ -n "$shards" ]; then
+    "$python" -m data_prep.shards pack "$manifest" "$shards"
+    corpus=${shards%/}/manifest.jsonl
+  fi
   launch=("$python")
   [ "$processes" -eq 1 ] || launch=("$python" -m torch.distributed.run --standalone --nproc-per-node "$processes")
-  "${launch[@]}" -m recipes.libritts.train "$recipe" "$manifest" "$out/run" --device "$kind" ${train_options[@]:+"${train_options[@]}"}
+  "${launch[@]}" -m recipes.libritts.train "$recipe" "$corpus" "$out/run" --device "$kind" ${train_options[@]:+"${train_options[@]}"}
 fi
 if begins 4 "export $out/model"; then
   "$python" -m recipes.libritts.export "$out/run" "$out/model"

@@ -25,6 +25,7 @@ from recipes.libritts.recipes import RECIPES, Recipe, get
 from tts_fm import files
 from tts_fm.config import ModelConfig, from_dict, to_dict
 from tts_fm.data.manifest import Utterance, read_manifest
+from tts_fm.data.storage import folder_of
 
 if TYPE_CHECKING:
     from tts_fm.data.corpus import ManifestItems
@@ -105,7 +106,7 @@ def published(path: str, variant: str, vocab: str | None, utterances: Sequence[U
 
 def train(
     recipe: Recipe,
-    manifest: Path,
+    manifest: str | Path,
     out: Path,
     until: float = math.inf,
     vocab: Sequence[str] | None = None,
@@ -146,7 +147,7 @@ def train(
     train_set, valid_set = (
         ManifestItems(
             [u for u in utterances if u.split == split],
-            manifest.parent,
+            folder_of(manifest),
             symbols,
             recipe.tokenizer,
             aligned,
@@ -202,7 +203,7 @@ def pictures(trainer: Trainer, items: ManifestItems) -> Callable[[FlowModel, int
     return show
 
 
-def write_settings(out: Path, recipe: Recipe, vocab: list[str], manifest: Path) -> None:
+def write_settings(out: Path, recipe: Recipe, vocab: list[str], manifest: str | Path) -> None:
     """settings.json, in one rename: all that export.py needs."""
     settings: dict[str, Any] = {
         "recipe": recipe.name,
@@ -222,7 +223,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "python -m recipes.libritts.train", description=__doc__, formatter_class=RawDescriptionHelpFormatter
     )
     parser.add_argument("recipe", help=", ".join(RECIPES))
-    parser.add_argument("manifest", type=Path)
+    parser.add_argument("manifest", help="file or URL; its recordings may be in tar shards (data_prep.shards)")
     parser.add_argument("out", type=Path, help="run folder")
     parser.add_argument(
         "--set", dest="changes", action="append", default=[], metavar="train.steps=100", help="change a field"

@@ -112,9 +112,12 @@ def line_numbers(source: Path) -> list[int]:
 
 def rebased(utterance: Utterance, old: Path, new: Path) -> Utterance:
     """The same for a manifest in another folder: its audio is found from there."""
-    if Path(utterance.audio).is_absolute() or old.resolve() == new.resolve():
+    from tts_fm.data.storage import is_url
+
+    place = utterance.place(old)
+    if is_url(place) or Path(utterance.audio).is_absolute() or old.resolve() == new.resolve():
         return utterance
-    return dataclasses.replace(utterance, audio=os.path.relpath(utterance.path(old).resolve(), new.resolve()))
+    return dataclasses.replace(utterance, audio=os.path.relpath(Path(place).resolve(), new.resolve()))
 
 
 def timed(utterances: Sequence[Utterance], folder: Path, args: argparse.Namespace) -> Iterator[Done]:

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     utterances = read_manifest(source)
     if args.out is not None:
         check_writable(Path(args.out))
-    from tts_fm.audio.files import load
+    from tts_fm.data.waves import read_wave
     from tts_fm.edit.align import Aligner
     from tts_fm.edit.score import score
     from tts_fm.files import write_text
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     rows, faults = [], 0
     for u in tqdm(utterances, unit="line", desc="scoring", disable=True if args.quiet else None, file=sys.stderr):
         try:
-            found = score(model, aligner, load(u.path(source.parent)), u.text, args.lang or u.lang, args.steps,
+            found = score(model, aligner, read_wave(u.place(source.parent)), u.text, args.lang or u.lang, args.steps,
                           seed=args.seed)  # fmt: skip
         except (ValueError, OSError) as error:
             faults += 1

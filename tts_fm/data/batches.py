@@ -34,16 +34,56 @@ class TrainItem:
     prompt: int = 0
 
 
+Plan = tuple[int, int, np.ndarray]  # number of the batch, padded length, which utterances
+
+
 class Items(Protocol):
-    """What the trainer reads: lengths up front, items on demand."""
+    """What the trainer reads: lengths up front, items on demand. Where it has a method many(indices), the items of a
+    batch are asked for together.
+    """
 
     @property
-    def frames(self) -> Sequence[int]: ...
+    def frames(self) -> Sequence[int] | np.ndarray: ...
     @property
     def unknown(self) -> int | None: ...  # the symbol for "speech without a transcript"; None where there is none
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> TrainItem: ...
+
+
+class Share:
+    """Some of the utterances, as Items: those of the shards that are a node's."""
+
+    def __init__(self, items: Items, node: int, nodes: int) -> None:
+        """Shard s is node s mod nodes'. ValueError where items are not in shards, or there are fewer than nodes."""
+        shards = getattr(items, "shards", None)
+        many = 0 if shards is None else int(shards.max()) + 1
+        if shards is None or many < nodes:
+            raise ValueError(
+                f"train.by_node deals shards out to {nodes} nodes, but the recordings are in {many}; pack more "
+                "of them (python -m data_prep.shards pack --megabytes), or leave by_node out"
+            )
+        self.items, self.unknown = items, items.unknown
+        self.numbers = torch.from_numpy(np.flatnonzero(shards % nodes == node))
+
+    @property
+    def frames(self) -> np.ndarray:
+        return np.asarray(self.items.frames)[self.numbers.numpy()]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: int) -> TrainItem:
+        return self.items[int(self.numbers[index])]
+
+    def many(self, indices: list[int]) -> list[TrainItem]:
+        return items_of(self.items, [int(self.numbers[index]) for index in indices])
+
+
+def items_of(items: Items, indices: list[int]) -> list[TrainItem]:
+    """Several items, together where that is quicker for them."""
+    many: Callable[[list[int]], list[TrainItem]] | None = getattr(items, "many", None)
+    return many(indices) if many is not None else [items[index] for index in indices]
 
 
 @dataclass
@@ -83,7 +123,7 @@ class Buckets:
 
     def __init__(
         self,
-        frames: Sequence[int],
+        frames: Sequence[int] | np.ndarray,
         budget: int,
         seed: int,
         widest: int = 1600,
@@ -169,7 +209,7 @@ class Loader:
     """
 
     def __init__(self, items: Items, config: TrainConfig) -> None:
-        self.items, self.config = items, config
+        self.maker = Maker(items, config)
         self.buckets = Buckets(
             items.frames,
             config.batch_frames,
@@ -184,8 +224,9 @@ class Loader:
         """The batches `numbers`, in that order; with workers > 0 prepared ahead by so many processes, and with `pin`
         left in pinned memory, which a GPU can copy from.
         """
+        plans = map(self.plan, numbers)  # here: a worker knows items, not the order of an epoch
         if not workers:
-            return (self[number] for number in numbers)
+            return map(self.maker.__getitem__, plans)
         # a fork of running threads may hang
         start = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         how: dict[str, Any] = {
@@ -196,15 +237,29 @@ class Loader:
             "worker_init_fn": _quiet,
             "multiprocessing_context": start,
         }
-        return iter(torch.utils.data.DataLoader(self, batch_size=None, sampler=numbers, **how))  # type: ignore[arg-type]
+        return iter(torch.utils.data.DataLoader(self.maker, batch_size=None, sampler=plans, **how))  # type: ignore[arg-type]
 
-    def __getitem__(self, step: int) -> Batch:
+    def plan(self, step: int) -> Plan:
+        """What batch `step` is made of."""
         number, at = divmod(step, self.buckets.per_epoch)
         if self._epoch[0] != number:
             self._epoch = (number, self.buckets.epoch(number))
-        length, chosen = self._epoch[1][at]
+        return (step, *self._epoch[1][at])
+
+    def __getitem__(self, step: int) -> Batch:
+        return self.maker[self.plan(step)]
+
+
+class Maker:
+    """Batches from plans: all that a worker has."""
+
+    def __init__(self, items: Items, config: TrainConfig) -> None:
+        self.items, self.config = items, config
+
+    def __getitem__(self, plan: Plan) -> Batch:
+        step, length, chosen = plan
         rng = np.random.default_rng((self.config.seed, 1, step))
-        return collate([self.items[int(i)] for i in chosen], length, self.config, rng, self.items.unknown)
+        return collate(items_of(self.items, chosen.tolist()), length, self.config, rng, self.items.unknown)
 
 
 def _same(batch: Batch) -> Batch:

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import logging
 import os
-import struct
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from tts_fm.audio.files import load
 from tts_fm.audio.mel import (
     FRAMES_PER_SECOND,
     HOP,
@@ -30,8 +28,11 @@ from tts_fm.audio.mel import (
     hann_window,
     mel_filters,
 )
+from tts_fm.data import storage
 from tts_fm.data.batches import TrainItem
 from tts_fm.data.manifest import Utterance
+from tts_fm.data.tables import Rows, Words
+from tts_fm.data.waves import wave_of
 from tts_fm.text.symbols import SILENCE, UNKNOWN
 from tts_fm.text.tokens import make_tokenizer
 
@@ -56,32 +57,31 @@ def make_vocab(utterances: Sequence[Utterance], aligned: bool) -> list[str]:
 
 
 class ManifestItems:
-    """Utterances of a manifest as batches.Items.
+    """Utterances of a manifest as batches.Items. Only flat tables are kept, which a loader's processes share.
 
-    folder: the manifest's. tokenizer: {"name": "char" | "pinyin" | "phoneme", "lang": ...}; not used when `aligned`.
-    Utterances with more symbols than `frames // patch` positions cannot be spoken and are left out, symbols outside the
-    vocabulary are counted: both are logged.
+    folder: the manifest's, a path or a URL. tokenizer: {"name": "char" | "pinyin" | "phoneme", "lang": ...}; not used
+    when `aligned`. Utterances with more symbols than `frames // patch` positions cannot be spoken and are left out,
+    symbols outside the vocabulary are counted: both are logged.
     """
 
     def __init__(
         self,
-        utterances: Sequence[Utterance],
+        utterances: Iterable[Utterance],
         folder: str | os.PathLike[str],
         vocab: Sequence[str],
         tokenizer: dict[str, Any] | None = None,
         aligned: bool = False,
         patch: int = 1,
     ) -> None:
-        self.folder, index, unknown = Path(folder), {symbol: i for i, symbol in enumerate(vocab)}, Counter[str]()
+        index, unknown = {symbol: i for i, symbol in enumerate(vocab)}, Counter[str]()
         self.unknown = index.get(UNKNOWN) if aligned else None
-        self.utterances: list[Utterance] = []
-        self.frames: list[int] = []
-        self.texts: list[tuple[np.ndarray, np.ndarray | None]] = []
         words = (
             None
             if aligned
             else make_tokenizer((tokenizer or {"name": "char"})["name"], vocab, (tokenizer or {}).get("lang"))
         )
+        kept: list[tuple[str, float, int]] = []
+        texts: list[tuple[np.ndarray, np.ndarray | None]] = []
         crowded = 0
         for utterance in utterances:
             frames = round(utterance.seconds * SAMPLE_RATE) // HOP + 1
@@ -95,71 +95,58 @@ class ManifestItems:
             if not aligned and len(text[0]) > frames // patch:
                 crowded += 1
                 continue
-            self.utterances.append(utterance)
-            self.frames.append(frames)
-            self.texts.append(text)
+            kept.append((utterance.place(folder), utterance.seconds, frames))
+            texts.append(text)
         if crowded:
             log.warning("%d utterances have more symbols than places for them and are left out", crowded)
         if unknown:
             log.warning(
                 "symbols outside the vocabulary: %s", ", ".join(f"{s!r} {n} times" for s, n in unknown.most_common(20))
             )
-        if not self.utterances:
+        if not kept:
             raise ValueError(
                 "no utterance can be used; see the warnings above"
-                if utterances
+                if crowded
                 else "there are no utterances in this split"
             )
+        self.places = Words(place for place, _, _ in kept)
+        self.numbers = torch.tensor([(seconds, frames) for _, seconds, frames in kept], dtype=torch.float64)  # (N, 2)
+        self.ids = Rows((ids for ids, _ in texts), np.int32)
+        self.durations = Rows((times for _, times in texts if times is not None), np.float64) if aligned else None
+
+    @property
+    def frames(self) -> np.ndarray:
+        """Mel frames of every utterance, (N,)."""
+        return self.numbers[:, 1].numpy().astype(np.int64)
+
+    @property
+    def shards(self) -> np.ndarray:
+        """Which file every recording is in, (N,), by numbers in the order of the files' names."""
+        names = [storage.split(self.places[i])[0] for i in range(len(self))]
+        return np.unique(names, return_inverse=True)[1]
 
     def __len__(self) -> int:
-        return len(self.utterances)
+        return len(self.numbers)
 
     def __getitem__(self, index: int) -> TrainItem:
         """Read one recording. ValueError, naming the file, when it is not what the manifest says."""
-        utterance, frames = self.utterances[index], self.frames[index]
-        path = utterance.path(self.folder)
-        wave = read_wave(path)
-        seconds = len(wave) / SAMPLE_RATE
-        if abs(seconds - utterance.seconds) > 0.05:
+        return self.many([index])[0]
+
+    def many(self, indices: Sequence[int]) -> list[TrainItem]:
+        """Several at once: from a storage they come together."""
+        places = [self.places[i] for i in indices]
+        return [self._item(*each) for each in zip(indices, places, storage.read_many(places), strict=True)]
+
+    def _item(self, index: int, place: str, data: bytes) -> TrainItem:
+        wave = wave_of(data, place)
+        seconds, wanted = len(wave) / SAMPLE_RATE, float(self.numbers[index, 0])
+        if abs(seconds - wanted) > 0.05:
             raise ValueError(
-                f"{path} lasts {seconds:.2f} s, the manifest says {utterance.seconds:.2f} s; prepare the corpus again"
+                f"{place} lasts {seconds:.2f} s, the manifest says {wanted:.2f} s; prepare the corpus again"
             )
         wave = np.pad(wave, (0, max(0, MIN_SAMPLES - len(wave))))
-        return TrainItem(mel_of(wave)[:frames], *self.texts[index])
-
-
-def read_wave(path: Path) -> np.ndarray:
-    """audio.load, with a short cut for the plainest files (24 kHz, mono, 16 bit, a header of 44 bytes), which
-    LibriTTS's are.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return load(path)  # says what is wrong
-    size = len(data) - 44
-    plain = (
-        struct.pack(
-            "<4sI4s4sIHHIIHH4sI",
-            b"RIFF",
-            size + 36,
-            b"WAVE",
-            b"fmt ",
-            16,
-            1,
-            1,
-            SAMPLE_RATE,
-            2 * SAMPLE_RATE,
-            2,
-            16,
-            b"data",
-            size,
-        )
-        if size > 0
-        else b""
-    )
-    if not plain or size % 2 or data[:44] != plain:
-        return load(path)
-    return np.frombuffer(data, "<i2", offset=44) * np.float32(2**-15)
+        durations = None if self.durations is None else self.durations[index]
+        return TrainItem(mel_of(wave)[: int(self.numbers[index, 1])], self.ids[index], durations)
 
 
 @lru_cache(maxsize=1)
@@ -179,8 +166,6 @@ def mel_of(wave: np.ndarray) -> np.ndarray:
     """audio.log_mel, (S,) -> (S // 256 + 1, 100), in a third of the time, for training: by torch's Fourier transform
     and without the zeros of the filters.
     """
-    import torch
-
     window, parts = hann_window(), mel_parts()
     # (T, 1024)
     frames = np.lib.stride_tricks.sliding_window_view(np.pad(wave, N_FFT // 2, mode="reflect"), N_FFT)[::HOP]

@@ -3,10 +3,10 @@
     {"id": "84_121123_7", "audio": "dev-clean/84/.../x.wav", "text": "A word.", "speaker": "84", "seconds": 1.92,
       "split": "valid"}
 
-`audio` is relative to the manifest's folder, or absolute. Aligned manifests add `units` with `unit_frames`,
-`lead_frames`, `tail_frames`, in frames of `frame_seconds`. Own notes go under "about" or under names that begin with
-"x_"; any other unknown name is an error, because a misspelt field is lost in silence otherwise. This module does not
-open audio, and knows no corpus.
+`audio` is relative to the manifest's folder, or absolute; it may be a member of a tar shard or a URL (storage.py), and
+so may the manifest. Aligned manifests add `units` with `unit_frames`, `lead_frames`, `tail_frames`, in frames of
+`frame_seconds`. Own notes go under "about" or under names that begin with "x_"; any other unknown name is an error,
+because a misspelt field is lost in silence otherwise. This module does not decode audio, and knows no corpus.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from tts_fm import files
+from tts_fm.data import storage
 from tts_fm.errors import ModelError
 
 SPLITS = ("train", "valid", "test")
@@ -39,7 +40,7 @@ class Utterance:
     """One recording and what is said in it."""
 
     id: str  # unique in its manifest; no slash, no control character
-    audio: str  # path of a sound file, from the manifest's folder or absolute
+    audio: str  # path of a sound file, from the manifest's folder or absolute; or another place of storage.py
     text: str  # what is said, normalised as far as the corpus has it
     speaker: str
     seconds: float  # length of the recording
@@ -58,8 +59,15 @@ class Utterance:
         return self.units is not None and self.unit_frames is not None
 
     def path(self, folder: str | os.PathLike[str]) -> Path:
-        """Where the audio is, given the manifest's folder."""
-        return Path(folder) / self.audio
+        """The audio's file, given the manifest's folder. ValueError when it is no file of its own."""
+        place = self.place(folder)
+        if storage.is_url(place) or storage.MEMBER.fullmatch(place):
+            raise ValueError(f"{place} is in a shard or a storage; this needs recordings that are files of their own")
+        return Path(place)
+
+    def place(self, folder: str | os.PathLike[str]) -> str:
+        """Where the audio is, given the manifest's folder: what storage.read reads."""
+        return storage.joined(folder, self.audio)
 
     def check(self) -> Utterance:
         """Itself, or ValueError saying which field is wrong and what would work."""
@@ -153,16 +161,15 @@ def from_row(row: Any) -> Utterance:
 def read_manifest(path: str | os.PathLike[str], audio: bool = False) -> list[Utterance]:
     """Read and check a whole manifest.
 
-    audio: also see that every sound file is there. ModelError when the manifest is missing; ValueError with every fault
-    (the first 20) as file:line otherwise, also for ids that come twice and for a manifest without utterances.
+    path may be a URL. audio: also see that every sound file is there, and every shard as long as is said. ModelError
+    when the manifest is missing; ValueError with every fault (the first 20) as file:line otherwise, also for ids that
+    come twice and for a manifest without utterances.
     """
-    path = Path(path)
     try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise ModelError(
-            f"cannot read the manifest {path}: {error.strerror or error}; data_prep makes manifests"
-        ) from None
+        lines = storage.read(os.fspath(path)).split(b"\n")
+    except storage.Unreadable as error:
+        raise ModelError(f"cannot read the manifest {path}: {error.reason}; data_prep makes manifests") from None
+    folder = storage.folder_of(path)
     found: list[Utterance] = []
     faults: list[str] = []
     lines_of: dict[str, int] = {}
@@ -173,12 +180,13 @@ def read_manifest(path: str | os.PathLike[str], audio: bool = False) -> list[Utt
             utterance = from_row(_parse(line))
             if utterance.id in lines_of:
                 raise ValueError(f"id {utterance.id!r} is already on line {lines_of[utterance.id]}")
-            if audio and not utterance.path(path.parent).is_file():
-                raise ValueError(f"no audio file {utterance.path(path.parent)}")
             lines_of[utterance.id] = number
             found.append(utterance)
         except ValueError as fault:
             faults.append(f"{path}:{number}: {fault}")
+    if audio:
+        missing = storage.faults_of(u.place(folder) for u in found)
+        faults += [f"{path}:{lines_of[u.id]}: {missing[at]}" for u in found if (at := u.place(folder)) in missing]
     if faults:
         more = [f"and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
         raise ValueError("\n".join(faults[:MOST_FAULTS] + more))

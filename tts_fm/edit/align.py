@@ -21,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tts_fm.audio.files import load
 from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP, MIN_SAMPLES, SAMPLE_RATE, log_mel
 from tts_fm.data.manifest import Utterance
+from tts_fm.data.waves import read_wave
 from tts_fm.engines.phones import Recogniser, load_recogniser
 from tts_fm.text.chunks import plan_chunks
 from tts_fm.text.markup import parse_markup, plain_text
@@ -271,8 +271,8 @@ def align_utterance(
     """
     import dataclasses
 
-    path = utterance.path(folder)
-    wave = load(path)
+    path = utterance.place(folder)
+    wave = read_wave(path)
     seconds = len(wave) / SAMPLE_RATE
     if abs(seconds - utterance.seconds) > 0.05:
         raise ValueError(
