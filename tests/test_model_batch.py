@@ -93,3 +93,9 @@ def test_sample(backbone, text, patch, more):
         assert (y[b, :frames] - one[0]).abs().max() < 1e-5 * scale
         assert torch.equal(y[b, frames:], torch.zeros_like(y[b, frames:]))
         assert (y[b, : PROMPTS[b]] - cond[b, : PROMPTS[b]]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("given", [{"style": 16}, {"style_rank": 4}])
+def test_e2_refuses_a_style_that_it_could_not_use(given) -> None:
+    with pytest.raises(ValueError, match="style and style_rank must be 0"):
+        FlowModel(ModelConfig(**(SMALL | {"backbone": "unett"} | given)), VOCAB)

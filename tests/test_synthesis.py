@@ -165,6 +165,20 @@ def test_groups_stay_within_the_budget_and_lose_nothing(tts, voice):
     assert all(len(g) == 1 or len(g) * max(j.frames for j in g) <= 1500 for g in groups)
 
 
+def test_the_time_of_a_batch_is_shared_by_its_items(tts, voice, monkeypatch):
+    """A batch that takes 6 s on a clock of our own, three items in it: 2 s each, not 6 s on the first."""
+    clock, sample = [0.0], tts.engine.sample
+
+    def slowly(batch, settings, report=None):
+        clock[0] += 6.0
+        return sample(batch, settings, report)
+
+    monkeypatch.setattr("tts_fm.synthesis.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr(tts.engine, "sample", slowly)
+    jobs = [job for number in range(3) for job in tts.plan(Request(TEXTS[0], voice), number)]
+    assert [chunk.compute_seconds for chunk in tts.speak(jobs)] == [2.0, 2.0, 2.0]
+
+
 def test_model_from_the_hub(tmp_path, monkeypatch):
     """hf://owner/repo@revision brings the vocoder and the duration model along with the weights."""
     tiny_tts_folder(tmp_path / "org" / "tiny" / "resolve" / "v1")
