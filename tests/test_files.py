@@ -161,3 +161,35 @@ def test_no_other_module_renames_or_names_temporary_files() -> None:
                 if name in RENAMES or node.func.attr == "rename" or (node.func.attr == "replace" and plain):
                     wrong.append(f"{where}: {name}")
     assert not wrong, "use tts_fm.files: " + "\n".join(wrong)
+
+
+def test_two_states_are_kept_and_a_damaged_one_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    torch = pytest.importorskip("torch")
+    last = tmp_path / "last.pt"
+    assert files.read_state(last) is None
+    for step in (1, 2, 3):
+        files.write_state(last, {"step": step, "weights": torch.arange(1000.0) + step})
+    assert names(tmp_path) == {"last.pt", "last.before.pt"} and files.read_state(last)["step"] == 3
+    good = last.read_bytes()
+    at = good.index(torch.arange(1000.0).add(3).numpy().tobytes()) + 400
+    flipped = good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :]
+    for damaged, fault in ((flipped, "checksum"), (good[: len(good) // 2], "not a zip"), (b"", "not a zip")):
+        last.write_bytes(damaged)
+        caplog.clear()
+        state = files.read_state(last)
+        assert state["step"] == 2 and torch.equal(state["weights"], torch.arange(1000.0) + 2)
+        assert str(last) in caplog.text and fault in caplog.text and "last.before.pt" in caplog.text
+        assert names(tmp_path) == {"last.pt.damaged", "last.before.pt"}
+    files.write_state(last, {"step": 4})  # the good one before it was not written over by the damaged one
+    assert files.read_state(files.before_of(last))["step"] == 2
+
+
+def test_a_damaged_state_without_one_before_it_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    last = tmp_path / "last.pt"
+    last.write_bytes(b"x")
+    with pytest.raises(ValueError, match="last.pt is damaged .* remove it"):
+        files.read_state(last)
+    files.before_of(last).write_bytes(b"y")
+    with pytest.raises(ValueError, match="last.before.pt .* remove both"):
+        files.read_state(last)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -186,3 +187,10 @@ def test_librispeech_pc_list(tmp_path: Path):
     (tmp_path / "bad.lst").write_text("a\tb\n9-9-1\t1\tx\ty\t1\tz\n")
     with pytest.raises(ValueError, match="bad.lst:1: 2 cells.*\n.*bad.lst:2: no audio"):
         evaluation.librispeech_pc(tmp_path / "bad.lst", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["train", "evaluation", "export"])
+def test_recipes_run_as_files_too(tmp_path: Path, name: str):
+    file = Path(__file__).parents[1] / "recipes" / "libritts" / f"{name}.py"
+    done = subprocess.run([sys.executable, str(file), "--help"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and "usage" in done.stdout

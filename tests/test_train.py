@@ -78,6 +78,17 @@ def test_resume_after_a_crash_is_exact(tmp_path: Path):
     assert list(figures(tmp_path / "whole")) == [2, 4, 6, 8, 10]
 
 
+def test_a_damaged_state_is_passed_over_and_the_end_is_the_same(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    toy_trainer(tmp_path / "whole").run()
+    toy_trainer(tmp_path / "broken").run()
+    last = tmp_path / "broken" / "last.pt"
+    last.write_bytes(last.read_bytes()[:-1000])
+    again = toy_trainer(tmp_path / "broken")
+    assert 0 < again.step < 10 and f"{last} is damaged" in caplog.text
+    again.run()
+    same_end(tmp_path / "whole", tmp_path / "broken")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_finish_the_step_and_save(tmp_path: Path, number: int):
     toy_trainer(tmp_path / "whole").run()

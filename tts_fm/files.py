@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 PART = ".part"
+log = logging.getLogger(__name__)
 BLOCK = 1 << 20  # bytes read at once
 
 Place = str | os.PathLike[str]
@@ -75,12 +77,61 @@ def write_json(path: Place, value: Any, indent: int | None = 1) -> None:
     write_text(path, json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def before_of(path: Place) -> Path:
+    """Where the state before the one at `path` is kept: last.before.pt for last.pt."""
+    path = Path(path)
+    return path.with_stem(path.stem + ".before")
+
+
 def write_state(path: Place, state: Any) -> None:
-    """The state of a run as torch.save writes it, on the disk before it replaces the last one."""
+    """The state of a run as torch.save writes it, on the disk before it replaces the last one, which is kept beside it
+    (`before_of`).
+    """
     import torch
 
-    with writing(path, sync=True) as part, open(part, "xb") as file:  # given a name, torch hides the system's error
-        torch.save(state, file)
+    with writing(path, sync=True) as part:
+        with open(part, "xb") as file:  # given a name, torch hides the system's error
+            torch.save(state, file)
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(path, before_of(path))
+
+
+def read_state(path: Place, map_location: Any = "cpu") -> Any:
+    """What `write_state` wrote (tensors and numbers, no code); None where there is nothing. A damaged file is named in
+    a warning and set aside as NAME.damaged, and the state before it is read; ValueError when there is none.
+    """
+    path, before, fault = Path(path), before_of(path), "it is missing"
+    if path.exists():
+        state, fault = _load_state(path, map_location)
+        if not fault:
+            return state
+        if not before.exists():
+            raise ValueError(f"{path} is damaged ({fault}), and no state before it was kept; remove it to begin anew")
+        with contextlib.suppress(OSError):
+            os.replace(path, path.with_name(path.name + ".damaged"))
+    elif not before.exists():
+        return None
+    state, its_fault = _load_state(before, map_location)
+    if its_fault:
+        raise ValueError(f"{path} is damaged ({fault}), and so is {before} ({its_fault}); remove both to begin anew")
+    log.warning("%s is damaged (%s); going on from %s, the state before it", path, fault, before)
+    return state
+
+
+def _load_state(path: Path, map_location: Any) -> tuple[Any, str]:
+    """A state, and what is wrong with its file ("" = nothing): torch alone does not see changed bytes."""
+    import pickle
+    import zipfile
+
+    import torch
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if (name := archive.testzip()) is not None:
+                return None, f"the checksum of {name} does not fit"
+        return torch.load(path, map_location=map_location, weights_only=True), ""
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+        return None, (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextlib.contextmanager

@@ -55,8 +55,7 @@ def train(
     optimiser = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.01)
     last, step, used = args.out / "last.pt", 0, 0.0
     torch.manual_seed(args.seed)  # dropout
-    if last.exists():
-        state = torch.load(last, map_location="cpu", weights_only=True)
+    if (state := files.read_state(last)) is not None:
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         torch.set_rng_state(state.get("rng", torch.get_rng_state()))

@@ -232,8 +232,7 @@ def main() -> None:
     d_opt = torch.optim.AdamW(adversary.parameters(), lr=args.lr, betas=(0.8, 0.98), weight_decay=0.01)
     predicted = Predicted(args.cache, args.predicted) if args.predicted else None
     step, last = 0, args.out / "last.pt"
-    if last.exists():
-        state = torch.load(last, map_location="cpu", weights_only=True)
+    if (state := files.read_state(last)) is not None:
         if deeper := len(state["model"]) < len(ema):
             state |= {key: grown(state[key], model) for key in ("model", "ema")}
         model.load_state_dict(state["model"])

@@ -20,11 +20,15 @@ import argparse
 import json
 import logging
 import re
+import sys
 from argparse import RawDescriptionHelpFormatter
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+if __name__ == "__main__":  # run as a file, this folder would hide the package `recipes`
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from recipes.libritts.scoring import MEASURES, append, score
 from tts_fm import files

@@ -13,11 +13,16 @@ import argparse
 import json
 import logging
 import shutil
+import sys
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 
+if __name__ == "__main__":  # run as a file, this folder would hide the package `recipes`
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
 from recipes.libritts.train import SETTINGS
+from tts_fm import files
 from tts_fm.config import ModelConfig, from_dict
 from tts_fm.errors import ModelError
 
@@ -37,10 +42,10 @@ def export(
     from tts_fm.model.flow_model import FlowModel
     from tts_fm.train.lora import merged_state
 
-    if not (run_folder / SETTINGS).is_file() or not (run_folder / "last.pt").is_file():
+    state = files.read_state(run_folder / "last.pt")
+    if not (run_folder / SETTINGS).is_file() or state is None:
         raise ModelError(f"{run_folder} holds no run: {SETTINGS} and last.pt are needed; train first (stage 3)")
     settings = json.loads((run_folder / SETTINGS).read_text("utf-8"))
-    state = torch.load(run_folder / "last.pt", map_location="cpu", weights_only=True)
     model = FlowModel(from_dict(ModelConfig, settings["model"]), settings["vocab"], tokenizer=settings["tokenizer"])
     model.load_state_dict(merged_state(state["average"], 1.0))
     extra = {"defaults": settings["defaults"], "recipe": settings["recipe"], "trained_steps": state["step"]}

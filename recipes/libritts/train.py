@@ -15,11 +15,15 @@ import dataclasses
 import json
 import logging
 import math
+import sys
 import time
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+if __name__ == "__main__":  # run as a file, this folder would hide the package `recipes`
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from recipes.libritts.recipes import RECIPES, Recipe, get
 from tts_fm import files

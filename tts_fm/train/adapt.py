@@ -265,9 +265,9 @@ class VoiceTrainer:
         files.write_state(self.file, state)
 
     def resume(self) -> None:
-        if not self.file.is_file():
+        state = files.read_state(self.file, self.model.device)
+        if state is None:
             return
-        state = torch.load(self.file, map_location=self.model.device, weights_only=True)
         if state["config"] != asdict(self.config):
             raise ValueError(f"{self.file} is of a run with other settings; remove it to begin anew")
         with torch.no_grad():

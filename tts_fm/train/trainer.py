@@ -328,12 +328,12 @@ class Trainer:
         return {"scaler": self.accelerator.scaler.state_dict()} if self.accelerator.scaler is not None else {}
 
     def resume(self) -> None:
-        """Continue from last.pt where there is one (weights_only: tensors and numbers, no code). All processes must see
-        the same file.
+        """Continue from last.pt where there is one, or from the state before it where that is damaged. All processes
+        must see the same files.
         """
-        if not self.last.exists():
+        state = files.read_state(self.last)
+        if state is None:
             return
-        state = torch.load(self.last, map_location="cpu", weights_only=True)
         try:
             if self.sharded:
                 own = self.plain.state_dict()
