@@ -1,0 +1,178 @@
+"""What each choice of flow matching is worth on speech: one small network, trained again and again with one thing
+changed, judged by what is heard.
+
+    python recipes/builtin/cache.py CORPUS runs/builtin/cache
+    nice -n 10 python recipes/lab/ablate.py runs/builtin/cache runs/lab/ablate --list dev.jsonl --updates 4000
+    python recipes/lab/ablate.py runs/builtin/cache runs/lab/ablate --list dev.jsonl --plot docs/flow/ablation.png
+
+All variants (--only names some) share data, order of batches, seed, first weights and number of updates; the network
+has 6 million parameters. Each speaks the list's sentences at each of --forwards (Euler, no guidance; the prompt's
+colour is not carried over) with the built-in voice's durations and vocoder: word error rate, speaker similarity and
+DNSMOS, with bootstrap 95 % intervals. Run it again to go on where it was stopped; results.jsonl has a line for each
+variant and number of forwards, and those that are there are not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+RECIPES = Path(__file__).parents[1] / "builtin"
+BASE = "ot, uniform times, independent noise"
+# name -> what differs from BASE, in ModelConfig ("path") or TrainConfig
+VARIANTS: dict[str, dict[str, Any]] = {
+    BASE: {},
+    "path ot(1e-4)": {"path": "ot(1e-4)"},
+    "path ot(0.01)": {"path": "ot(0.01)"},
+    "path cosine": {"path": "cosine"},
+    "path vp(0.1, 20)": {"path": "vp(0.1, 20)", "weighting": "unit"},
+    "path ve(0.01, 50)": {"path": "ve(0.01, 50)", "weighting": "unit"},
+    "times logit_normal(0, 1)": {"time_law": "logit_normal(0, 1)"},
+    "times mode(1.29)": {"time_law": "mode(1.29)"},
+    "times sway(-1)": {"time_law": "sway(-1)"},
+    "times shift(0.5)": {"time_law": "shift(0.5)"},
+    "coupling ot": {"coupling": "ot"},
+    "weighting data": {"weighting": "data"},
+    "weighting noise": {"weighting": "noise"},
+}
+MEASURES = ("wer", "sim", "dnsmos")
+
+
+def file_name(variant: str) -> str:
+    """The variant's folder: letters, digits and dashes."""
+    return "-".join("".join(c if c.isalnum() else " " for c in variant).split())
+
+
+def train(args: argparse.Namespace, variant: str) -> Path:
+    """Train a variant to args.updates, from its last checkpoint if there is one, and export it; returns the model's
+    folder.
+    """
+    import torch
+    from flow import Corpus, make_vocab, model_config
+
+    from tts_fm.checkpoint.load import save_flow_model
+    from tts_fm.config import TrainConfig
+    from tts_fm.model.flow_model import FlowModel
+    from tts_fm.synthesis import BUILTIN
+    from tts_fm.train.trainer import Trainer
+
+    run = args.out / file_name(variant)
+    folder = run / "model"
+    if (folder / "model.safetensors").is_file():
+        return folder
+    changed = dict(VARIANTS[variant])
+    small = {"dim": args.dim, "heads": max(1, args.dim // 64), "depth": args.depth, "style": 0, "style_rank": 0}
+    vocab = make_vocab(args.cache)
+    network = dataclasses.replace(model_config(len(vocab)), **small, path=changed.pop("path", "ot"))
+    config = TrainConfig(
+        steps=args.updates, decay=args.updates // 5, batch_frames=args.batch_frames, span=(0.5, 1.0), seed=args.seed,
+        valid_every=max(1, args.updates // 10), save_every=max(1, args.updates // 20), **changed,
+    )  # fmt: skip
+    torch.manual_seed(config.seed)  # the first weights: the same for all
+    model = FlowModel(network, vocab, tokenizer={"name": "phoneme", "lang": "en-us"})
+    run.mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
+    trainer = Trainer(model, Corpus(args.cache, "train", vocab), Corpus(args.cache, "valid", vocab), config, run)
+    trainer.run(until=time.time() + 60 * args.minutes)
+    logging.info("%s: %.1f minutes", variant, (time.perf_counter() - began) / 60)
+    state = torch.load(run / "last.pt", map_location="cpu", weights_only=True)
+    if state["step"] < args.updates:
+        raise SystemExit(
+            f"{variant}: {state['step']} of {args.updates} updates after --minutes; run the same line again"
+        )
+    model.load_state_dict(state["average"])
+    defaults = {"steps": 8, "cfg": 0.0, "temperature": args.temperature, "match": 0.0}
+    save_flow_model(folder, model.cpu(), dtype=torch.float16, extra={"defaults": defaults})
+    for part in ("duration", "vocoder"):
+        shutil.copytree(BUILTIN / part, folder / part, dirs_exist_ok=True)
+    return folder
+
+
+def judge(args: argparse.Namespace, folder: Path, forwards: int) -> dict[str, Any]:
+    """`tts-fm eval` of one model at one number of forwards."""
+    command = [sys.executable, "-m", "tts_fm", "eval", str(args.list), "--model", str(folder), "--engine", "torch"]
+    command += ["--steps", str(forwards), "--measures", ",".join(MEASURES), "--json", "-q"]
+    command += ["--asr", args.asr] if args.asr else []
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return dict(json.loads(done.stdout)["overall"])
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown: a line for each variant and number of forwards."""
+    lines = ["| variant | forwards | WER | similarity | DNSMOS |", "|---|---|---|---|---|"]
+    for row in rows:
+        cells = [f"{row[m]['value']:.3f} [{row[m]['low']:.3f}, {row[m]['high']:.3f}]" for m in MEASURES]
+        lines.append(f"| {row['variant']} | {row['forwards']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Quality against forwards, a line for each variant, a panel for each measure."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, len(MEASURES), figsize=(13, 4.5), layout="constrained")
+    for panel, measure in zip(panels, MEASURES, strict=True):
+        for variant in dict.fromkeys(row["variant"] for row in rows):
+            mine = sorted((row["forwards"], row[measure]["value"]) for row in rows if row["variant"] == variant)
+            panel.plot(*zip(*mine, strict=True), marker="o", label=variant, linewidth=2.5 if variant == BASE else 1)
+        panel.set(xscale="log", xlabel="forwards of the network", title=measure)
+        panel.set_xticks(
+            sorted({row["forwards"] for row in rows}), sorted({str(row["forwards"]) for row in rows}, key=int)
+        )
+    panels[-1].legend(fontsize=7)
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cache", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--list", type=Path, required=True, help="JSONL of sentences and prompts, as for tts-fm eval")
+    parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="NAME")
+    parser.add_argument("--forwards", nargs="+", type=int, default=[2, 4, 8, 16, 32])
+    parser.add_argument("--updates", type=int, default=4000, help="of each variant")
+    parser.add_argument("--minutes", type=float, default=1e6, help="stop a variant (and save it) after this long")
+    parser.add_argument("--dim", type=int, default=256)
+    parser.add_argument("--depth", type=int, default=8)
+    parser.add_argument("--batch-frames", type=int, default=8000)
+    parser.add_argument("--temperature", type=float, default=0.6, help="of the noise when speaking")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--asr", help="a Whisper for CTranslate2, or a size")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw what is there, and train nothing")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    sys.path.insert(0, str(RECIPES))
+    args.out.mkdir(parents=True, exist_ok=True)
+    results = args.out / "results.jsonl"
+    rows = [json.loads(line) for line in results.read_text("utf-8").splitlines()] if results.is_file() else []
+    if args.plot is None:
+        import torch
+
+        torch.set_num_threads(args.threads)
+        for variant in args.only:
+            folder = train(args, variant)
+            for forwards in args.forwards:
+                if not any((row["variant"], row["forwards"]) == (variant, forwards) for row in rows):
+                    row = {"variant": variant, "forwards": forwards} | judge(args, folder, forwards)
+                    rows.append(row)
+                    with results.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(row) + "\n")
+    else:
+        plot(rows, args.plot)
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
