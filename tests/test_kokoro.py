@@ -5,6 +5,7 @@ can be told.
 from __future__ import annotations
 
 import json
+import random
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +14,9 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from data_prep import kokoro, kokoro_model, shared
+from data_prep import kokoro, kokoro_filter, kokoro_model, kokoro_plan, shared
 from data_prep.kokoro_model import FRAME, HELD_OUT, IDS, RATE, Kokoro, load_voices, tokens_of
+from data_prep.kokoro_texts import short_text
 from tts_fm.audio.files import read_audio
 from tts_fm.data.manifest import read_manifest
 from tts_fm.errors import ModelError
@@ -152,23 +154,48 @@ def test_voices_in_all_forms_and_none_that_is_held_out(folder):
 
 def test_the_plan_depends_on_nothing_but_its_seed():
     names, texts = ["af_one", "bm_two", "zf_three", *HELD_OUT], [(f"Text {n}.", "book") for n in range(40)]
-    plan = kokoro.make_plan(texts, names, 300)
-    assert plan == kokoro.make_plan(texts, names[::-1], 300) != kokoro.make_plan(texts, names, 300, seed=1)
-    assert plan[:20] == kokoro.make_plan(texts, names, 20)
+    plan = kokoro_plan.make_plan(texts, names, 800)
+    assert plan == kokoro_plan.make_plan(texts, names[::-1], 800) != kokoro_plan.make_plan(texts, names, 800, seed=1)
+    assert plan[:20] == kokoro_plan.make_plan(texts, names, 20)
     assert not {name for clip in plan for name in clip.voices} & set(HELD_OUT)
     for clip in plan:
-        first = next(iter(clip.voices))
-        assert (
-            first[0] in "ab" and clip.lang == ("en-gb" if first[0] == "b" else "en-us") and 0.88 <= clip.speed <= 1.12
-        )
+        assert clip.lang in ("en-gb", "en-us") and 0.88 <= clip.speed <= 1.12
         assert sum(clip.voices.values()) == pytest.approx(1, abs=0.002)
-        assert clip.speaker == (first if len(clip.voices) == 1 else clip.id.replace("k", "mix"))
-    alone = sum(len(clip.voices) == 1 for clip in plan) / 300
-    assert 0.35 < alone < 0.55 and 15 < sum(clip.source == "template" for clip in plan) < 65
-    assert len({clip.text for clip in plan if clip.source == "book"}) == 40 and {clip.split for clip in plan} == {
-        "train",
-        "valid",
-    }
+        first = next(iter(clip.voices))
+        assert clip.speaker.startswith("point") or (first[0] == "b") == (clip.lang == "en-gb")
+    drawn = [clip for clip in plan if clip.speaker.startswith("point")]
+    alone = [clip for clip in plan if clip.speaker in names]
+    assert 0.3 < len(drawn) / 800 < 0.5 and 0.2 < len(alone) / 800 < 0.4
+    several = [clip.speaker for clip in plan if clip not in alone]
+    assert {several.count(speaker) for speaker in several} == {4}, "a new voice speaks several clips"
+    assert 0.25 < sum(clip.source != "book" for clip in plan) / 800 < 0.45
+    assert len({clip.text for clip in plan if clip.source == "book"}) == 40
+    splits = {clip.speaker: clip.split for clip in plan if clip not in alone}
+    assert all(splits.get(clip.speaker, clip.split) == clip.split for clip in plan)
+    assert {clip.split for clip in plan} == {"train", "valid"}
+
+
+def test_short_texts_are_of_all_kinds_and_can_be_said():
+    texts = [short_text(random.Random(n)) for n in range(300)]
+    assert {kind for _, kind in texts} == {"short", "sentence", "list", "number", "letters", "dialogue"}
+    assert not [text for text, _ in texts if any(char.isdigit() or char in "{}$%:" for char in text)]
+    assert sum(len(text.split()) <= 3 for text, _ in texts) > 80
+    assert texts[:50] == [short_text(random.Random(n)) for n in range(50)]
+
+
+def test_new_voices_spread_as_the_voices_do():
+    rng = np.random.default_rng(0)
+    axes = rng.normal(size=(3, 256))
+    names = [f"{lang}f_{n}" for n in range(6) for lang in "abz"]
+    voices = {n: (rng.normal(size=3) @ axes + 5)[None].repeat(2, 0).astype(np.float32) for n in names}
+    drawn = np.stack([kokoro_model.point(f"point{n}", voices)[1] for n in range(4000)])  # (4000, 256)
+    for some, half in ((names, slice(128)), ([n for n in names if n[0] in "ab"], slice(128, None))):
+        tables = np.stack([voices[n][1, half] for n in some])
+        true, found = np.cov(tables.T), np.cov(drawn[:, half].T)
+        assert np.abs(drawn[:, half].mean(0) - tables.mean(0)).max() < 0.15
+        assert np.linalg.norm(found - true) < 0.1 * np.linalg.norm(true)
+    across = np.corrcoef(drawn[:, 0], drawn[:, 200])[0, 1]
+    assert abs(across) < 0.05, "sound and manner are drawn apart"
 
 
 def test_a_corpus_from_the_command_line(folder, texts, tmp_path, fake, caplog):
@@ -190,7 +217,7 @@ def test_a_corpus_from_the_command_line(folder, texts, tmp_path, fake, caplog):
     # once more: nothing is spoken again but what is gone, or was cut short by a kill
     spoken = len(fake.seen)
     before = (tmp_path / "out" / "manifest.jsonl").read_bytes()
-    (tmp_path / "out" / "audio" / "k0_00003.opus").unlink()
+    (tmp_path / "out" / "audio" / "k0_00003.flac").unlink()
     notes = (tmp_path / "out" / "clips.jsonl").read_bytes()
     (tmp_path / "out" / "clips.jsonl").write_bytes(notes[:-30])
     assert shared.run(kokoro.main, line) == 0 and len(fake.seen) == spoken + 2
@@ -207,9 +234,51 @@ def test_a_corpus_from_the_command_line(folder, texts, tmp_path, fake, caplog):
     ]
     assert shared.run(kokoro.main, again) == 0
     assert (tmp_path / "copy" / "manifest.jsonl").read_bytes() == before
-    assert (tmp_path / "copy" / "audio" / "k0_00003.opus").read_bytes() == (
-        tmp_path / "out" / "audio" / "k0_00003.opus"
+    assert (tmp_path / "copy" / "audio" / "k0_00003.flac").read_bytes() == (
+        tmp_path / "out" / "audio" / "k0_00003.flac"
     ).read_bytes()
+
+
+class Deaf:
+    """Hears what is written, but for one clip, and likes all but another; counts."""
+
+    def __init__(self, rows, misheard: str, bad: str) -> None:
+        self.rows, self.misheard, self.bad, self.now, self.count = iter(rows), misheard, bad, None, 0
+
+    def transcribe(self, wave: np.ndarray, rate: int) -> str:
+        assert rate == RATE and wave.ndim == 1
+        self.now, self.count = next(self.rows), self.count + 1
+        return "something else" if self.now.id == self.misheard else self.now.text.upper().replace(", ", ",")
+
+    def sound(self, wave: np.ndarray, rate: int) -> float:
+        return 3.1 if self.now.id == self.bad else 3.2
+
+
+def test_only_what_is_heard_and_sounds_well_is_kept(folder, texts, tmp_path, fake, monkeypatch, caplog):
+    out = tmp_path / "out"
+    line = ["prepare", str(folder), str(out), "--texts", str(texts), "--clips", "8", "--jobs", "1"]
+    caplog.set_level("INFO")
+    assert shared.run(kokoro.main, line) == 0 and "8 of 8 spoken, " in caplog.text
+    rows = read_manifest(out / "manifest.jsonl")
+    ears = Deaf(rows, misheard=rows[1].id, bad=rows[6].id)
+    monkeypatch.setattr(kokoro_filter, "open_ears", lambda asr: ears)
+    assert shared.run(kokoro.main, [*line, "--filter"]) == 0
+    assert [u.id for u in read_manifest(out / "manifest.jsonl")] == [r.id for r in rows if r not in (rows[1], rows[6])]
+    assert "dropped 1: heard otherwise" in caplog.text and "dropped 1: DNSMOS below 3.2" in caplog.text
+    # once more: only the verdict that a kill has cut short is asked for again
+    notes = (out / "heard.jsonl").read_bytes()
+    (out / "heard.jsonl").write_bytes(notes[:-20])
+    ears.rows = iter(rows[-1:])
+    assert shared.run(kokoro.main, [*line, "--filter"]) == 0 and ears.count == 9
+    assert len(read_manifest(out / "manifest.jsonl")) == 6 and len(read_manifest(out / "spoken.jsonl")) == 8
+
+
+def test_letters_may_be_heard_together_and_a_bad_new_voice_goes():
+    assert kokoro_filter.words_wrong("The B B C, at ten.", "the BBC at 10") == 0
+    assert kokoro_filter.words_wrong("Plan A.", "Plan B.") == 1
+    rows = [SimpleNamespace(id=n, speaker=who, text="Hm.") for n, who in enumerate(["point1"] * 3 + ["mix1"] * 3)]
+    verdicts = {n: kokoro_filter.Verdict(n, "", int(n % 3 != 0), 3.5) for n in range(6)}
+    assert [row.id for row in kokoro_filter.kept(rows, verdicts, shared.Dropped())] == [3]
 
 
 def test_too_much_that_cannot_be_spoken_is_an_error(folder, tmp_path, fake, caplog):

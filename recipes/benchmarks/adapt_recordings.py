@@ -20,8 +20,8 @@ from pathlib import Path
 
 import soundfile
 
-from data_prep.kokoro import read_texts
 from data_prep.kokoro_model import HELD_OUT, RATE, Kokoro, load_voices, open_session
+from data_prep.kokoro_plan import read_texts
 from data_prep.shared import Dropped, run
 from tts_fm.audio.files import write_audio
 from tts_fm.text.phonemes import phoneme_units

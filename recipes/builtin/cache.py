@@ -70,17 +70,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--no-copies", action="store_true", help="without the altered copies: enough for the vocoder")
+    parser.add_argument("--jobs", type=int, help="processes (default: all cores)")
     args = parser.parse_args()
     from tqdm import tqdm
 
     rows = [json.loads(line) for line in (args.corpus / "manifest.jsonl").open(encoding="utf-8")]
-    rows += [copy for number, row in enumerate(rows) if (copy := altered(row, number))]
+    if not args.no_copies:
+        rows += [copy for number, row in enumerate(rows) if (copy := altered(row, number))]
     args.out.mkdir(parents=True, exist_ok=True)
     samples = frames = 0
     with (
         (args.out / "wav.i16").open("wb") as wav_file,
         (args.out / "mel.f16").open("wb") as mel_file,
-        ProcessPoolExecutor() as pool,
+        ProcessPoolExecutor(args.jobs) as pool,
     ):
         for row, (wave, mel) in zip(
             rows, tqdm(pool.map(partial(decode, args.corpus), rows, chunksize=32), total=len(rows)), strict=True

@@ -20,6 +20,7 @@ import torch
 from flow import Corpus
 
 from tts_fm import devices
+from tts_fm.checkpoint import load_flow_model
 from tts_fm.config import ModelConfig, from_dict
 from tts_fm.model.flow_model import FlowModel
 
@@ -27,7 +28,9 @@ STEPS = 4
 
 
 def load_run(run: Path) -> FlowModel:
-    """The averaged weights of a training run of flow.py, in bfloat16, on the CPU."""
+    """The averaged weights of a training run of flow.py, or a model folder, in bfloat16, on the CPU."""
+    if not (run / "settings.json").exists():
+        return load_flow_model(run).eval().to(torch.bfloat16)
     settings = json.loads((run / "settings.json").read_text())
     model = FlowModel(from_dict(ModelConfig, settings["model"]), settings["vocab"])
     model.load_state_dict(torch.load(run / "last.pt", map_location="cpu", weights_only=True, mmap=True)["average"])
@@ -64,7 +67,7 @@ def main() -> None:
     parser.add_argument("flow", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--clips", type=int, default=600)
-    parser.add_argument("--cfg", type=float, default=1.0)
+    parser.add_argument("--cfg", type=float, default=0.0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     args = parser.parse_args()

@@ -8,7 +8,7 @@
 
 One thread is enough (--threads 2 for both cores). Resumes from the last checkpoint in the run folder; log.jsonl holds
 every figure. Network: Vocos (Siuzdak 2023, arXiv 2306.00814), 256 channels x 8 ConvNeXt blocks, 3.6M parameters;
-discriminators and hinge losses of the `vocos` package. B clips, S samples, T mel frames.
+discriminators of judges.py. B clips, S samples, T mel frames.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from judges import PERIODS, WINDOWS, Balance, Judges
 from torch import Tensor, nn
 
 from tts_fm import devices, files
 from tts_fm.audio.mel import HOP, SAMPLE_RATE, log_mel
 
+SAVE_EVERY = 180  # seconds
 CROP = 48  # mel frames of a training crop (0.51 s)
 
 
@@ -83,6 +85,16 @@ class Predicted:
 def mels_of(waves: Tensor) -> Tensor:
     """(B, S) -> (B, T, 100)."""
     return torch.from_numpy(np.stack([log_mel(wave) for wave in waves.numpy()]))
+
+
+def draw(train: Clips, predicted: Predicted | None, step: int, size: int) -> tuple[Tensor, Tensor]:
+    """A batch of mels (B, T, 100) and their speech (B, S); predicted mels and true ones by turns, half of each."""
+    real = train.batch(step, size // 2 if predicted else size, seed=1)
+    mel = mels_of(real)
+    if predicted is None:
+        return mel, real
+    its_mel, its_wave = predicted.batch(step, len(real), seed=1)
+    return torch.stack([its_mel, mel], 1).flatten(0, 1), torch.stack([its_wave, real], 1).flatten(0, 1)
 
 
 class SpectralLoss(nn.Module):
@@ -143,40 +155,6 @@ def grown(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     return state | new
 
 
-class Adversary(nn.Module):
-    """Multi-resolution (and, with `periods`, multi-period) discriminators with the hinge and feature-matching losses of
-    Vocos.
-    """
-
-    def __init__(self, periods: Sequence[int], windows: Sequence[int], channels: int) -> None:
-        super().__init__()
-        from vocos.discriminators import DiscriminatorP, DiscriminatorR
-
-        self.parts = nn.ModuleList([DiscriminatorP(period=p) for p in periods])
-        self.parts.extend(DiscriminatorR(window_length=n, channels=channels) for n in windows)
-
-    def forward(self, wave: Tensor) -> list[tuple[Tensor, list[Tensor]]]:
-        return [part(wave) for part in self.parts]
-
-    def own_loss(self, fake: Tensor, real: Tensor) -> Tensor:
-        loss = fake.new_zeros(())
-        for score, _ in self(torch.cat([real, fake.detach()])):
-            r, f = score.float().chunk(2)
-            loss = loss + (1 - r).clamp(min=0).mean() + (1 + f).clamp(min=0).mean()
-        return loss / len(self.parts)
-
-    def generator_loss(self, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-        fool, match = fake.new_zeros(()), fake.new_zeros(())
-        with torch.no_grad():
-            truth = self(real)
-        for (score, features), (_, wanted) in zip(self(fake), truth, strict=True):
-            fool = fool + (1 - score.float()).clamp(min=0).mean()
-            match = match + sum(
-                (f.float() - w.float()).abs().mean() for f, w in zip(features, wanted, strict=True)
-            ) / len(features)
-        return fool / len(self.parts), match / len(self.parts)
-
-
 def learning_rate(step: int, args: argparse.Namespace) -> float:
     """Warm-up over 200 steps and a cosine down to 2 %, in each of the two phases."""
     first, end = (
@@ -199,101 +177,164 @@ def validate(model: nn.Module, clips: Clips, spectral: SpectralLoss) -> float:
     return sum(losses) / len(losses)
 
 
-def main() -> None:
+def adversarial_gradient(
+    judges: Judges,
+    optimiser: torch.optim.Optimizer,
+    fake: Tensor,
+    real: Tensor,
+    sitting: Sequence[int],
+    with_generator: bool,
+) -> tuple[Tensor | None, dict[str, float]]:
+    """One update of the discriminators that sit. Returns the gradient of the generator's adversarial loss by the
+    copy (B, S), if wanted, and figures.
+    """
+    copy = fake.detach().requires_grad_(with_generator)
+    with devices.autocast(fake.device, torch.bfloat16):
+        verdict = judges(copy, real, sitting)
+    gradient = None
+    if with_generator:
+        (gradient,) = torch.autograd.grad(verdict.fool + 2 * verdict.match, copy, retain_graph=True)
+    optimiser.zero_grad()
+    verdict.own.backward()
+    nn.utils.clip_grad_norm_(judges.parameters(), 10.0)
+    optimiser.step()
+    return gradient, {key: value.item() for key, value in verdict._asdict().items()}
+
+
+class Run:
+    """A training run: networks, optimisers, the average of the generator's weights, and its folder."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args, self.device, self.last = args, devices.pick(args.device), args.out / "last.pt"
+        self.spectral = SpectralLoss().to(self.device)
+        self.model = build(layers=args.layers).to(self.device)
+        self.judges = Judges(args.windows, args.periods, args.channels).to(self.device)
+        if args.start:
+            from tts_fm.model.vocoder import load_vocoder
+
+            self.model.load_state_dict(load_vocoder(args.start).module.state_dict())
+        self.average = {k: v.clone() for k, v in self.model.state_dict().items()}
+        self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=args.lr, betas=(0.8, 0.98), weight_decay=0.01)
+        self.theirs = torch.optim.AdamW(
+            self.judges.parameters(), lr=args.judges_lr, betas=(0.8, 0.98), weight_decay=0.01
+        )
+        self.balance, self.step = Balance(args.share), 0
+        if (state := files.read_state(self.last)) is not None:
+            self.resume(state)
+
+    def resume(self, state: dict[str, Any]) -> None:
+        if deeper := len(state["model"]) < len(self.average):
+            state |= {key: grown(state[key], self.model) for key in ("model", "ema")}
+        self.model.load_state_dict(state["model"])
+        if not deeper:  # the optimiser's state is by number of the parameter
+            self.optimiser.load_state_dict(state["g_opt"])
+        if state["step"] > self.args.adversarial_from:  # before that they are untrained, and may be others now
+            self.judges.load_state_dict(state["judges"])
+            self.theirs.load_state_dict(state["d_opt"])
+            self.balance.lengths = state["lengths"]
+        self.average, self.step = {k: v.to(self.device) for k, v in state["ema"].items()}, state["step"]
+
+    def save(self, path: Path) -> None:
+        parts: dict[str, Any] = {
+            "model": self.model,
+            "judges": self.judges,
+            "g_opt": self.optimiser,
+            "d_opt": self.theirs,
+        }
+        state = {key: part.state_dict() for key, part in parts.items()}
+        files.write_state(path, state | {"ema": self.average, "step": self.step, "lengths": self.balance.lengths})
+
+    def averaged(self) -> nn.Module:
+        model = build(layers=self.args.layers).to(self.device)
+        model.load_state_dict(self.average)
+        return model
+
+    def update(self, mel: Tensor, real: Tensor) -> dict[str, float]:
+        """One step on mels (B, T, 100) and their speech (B, S): discriminators first, then the generator."""
+        args, figures = self.args, dict[str, float]()
+        fighting = self.step - args.adversarial_from  # updates of the discriminators so far
+        waits = 0 <= fighting < args.judges_first  # the generator does
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.step, args)
+        with torch.set_grad_enabled(not waits):
+            fake = self.model(mel.transpose(1, 2))  # (B, S)
+        theirs = None
+        if fighting >= 0:
+            n, count = args.judged, len(self.judges.parts)
+            sitting = np.random.default_rng((2, self.step)).permutation(count)[: args.sitting].tolist()
+            theirs, figures = adversarial_gradient(self.judges, self.theirs, fake[:n], real[:n], sitting, not waits)
+        if not waits:
+            copy = fake.detach().requires_grad_()
+            mel_loss, stft_loss = self.spectral(copy, real)
+            (gradient,) = torch.autograd.grad(45 * mel_loss + 10 * stft_loss, copy)
+            if theirs is not None:
+                gradient = torch.cat([self.balance.add(gradient[:n], theirs), gradient[n:]])
+            self.optimiser.zero_grad()
+            fake.backward(gradient)
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), 100.0)
+            if torch.isfinite(norm):
+                self.optimiser.step()
+            figures |= {"mel": mel_loss.item(), "stft": stft_loss.item(), "norm": norm.item()}
+        self.step += 1
+        decay = min(0.999, (1 + self.step) / (10 + self.step)) if not args.start else 0.999
+        for key, value in self.model.state_dict().items():
+            self.average[key].lerp_(value, 1 - decay)
+        return figures
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cache", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--start", type=Path, help="folder of a vocoder whose weights are taken to begin with")
     parser.add_argument("--steps", type=int, default=12000)
     parser.add_argument("--adversarial-from", type=int, default=8000)
+    parser.add_argument("--judges-first", type=int, default=200, help="steps in which only the discriminators learn")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--judges-lr", type=float, default=4e-4)
     parser.add_argument(
         "--layers", type=int, default=6, help="ConvNeXt blocks; more than the checkpoint has are added at its end"
     )
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--periods", type=int, nargs="*", default=[], help="multi-period discriminators, slow on a CPU")
-    parser.add_argument("--windows", type=int, nargs="*", default=[2048, 512], help="multi-resolution discriminators")
-    parser.add_argument("--channels", type=int, default=16)
-    parser.add_argument("--judged", type=int, default=6, help="clips of a batch that the discriminators see")
+    parser.add_argument("--windows", type=int, nargs="*", default=WINDOWS, help="discriminators of spectrograms")
+    parser.add_argument("--periods", type=int, nargs="*", default=PERIODS, help="discriminators of folded waves")
+    parser.add_argument("--channels", type=int, default=16, help="of a discriminator's first layer")
+    parser.add_argument("--judged", type=int, default=8, help="clips of a batch that the discriminators see")
+    parser.add_argument("--sitting", type=int, default=4, help="discriminators that are drawn for each step")
+    parser.add_argument("--share", type=float, default=1.0, help="length of their gradient to the spectral losses'")
     parser.add_argument("--predicted", type=Path, help="folder of predicted.py: half of every batch are such mels")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     parser.add_argument("--stop-after", type=float, default=math.inf, help="minutes of this process")
-    args = parser.parse_args()
+    parser.add_argument("--keep", type=int, default=10**9, help="a checkpoint of its own every so many steps")
+    return parser.parse_args(argv)
+
+
+def main() -> None:
+    args = parse()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     args.out.mkdir(parents=True, exist_ok=True)
-    train, valid, spectral = Clips(args.cache, "train"), Clips(args.cache, "valid"), SpectralLoss()
-    model, adversary = build(layers=args.layers), Adversary(args.periods, args.windows, args.channels)
-    device = devices.pick(args.device)
-    for part in (model, adversary, spectral):
-        part.to(device)
-    ema = {k: v.clone() for k, v in model.state_dict().items()}
-    g_opt = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.8, 0.98), weight_decay=0.01)
-    d_opt = torch.optim.AdamW(adversary.parameters(), lr=args.lr, betas=(0.8, 0.98), weight_decay=0.01)
+    train, valid, run = Clips(args.cache, "train"), Clips(args.cache, "valid"), Run(args)
     predicted = Predicted(args.cache, args.predicted) if args.predicted else None
-    step, last = 0, args.out / "last.pt"
-    if (state := files.read_state(last)) is not None:
-        if deeper := len(state["model"]) < len(ema):
-            state |= {key: grown(state[key], model) for key in ("model", "ema")}
-        model.load_state_dict(state["model"])
-        if not deeper:  # the optimiser's state is by number of the parameter
-            g_opt.load_state_dict(state["g_opt"])
-        if state["step"] > args.adversarial_from:  # before that they are untrained, and may be others now
-            adversary.load_state_dict(state["adversary"])
-            d_opt.load_state_dict(state["d_opt"])
-        ema, step = {k: v.to(device) for k, v in state["ema"].items()}, state["step"]
-
-    def save() -> None:
-        parts: dict[str, Any] = {"model": model, "adversary": adversary, "g_opt": g_opt, "d_opt": d_opt}
-        files.write_state(last, {key: part.state_dict() for key, part in parts.items()} | {"ema": ema, "step": step})
-
-    log, begin, clock = (args.out / "log.jsonl").open("a"), time.time(), time.time()
-    while step < args.steps and time.time() - begin < 60 * args.stop_after:
-        for group in g_opt.param_groups:
-            group["lr"] = learning_rate(step, args)
-        real = train.batch(step, args.batch // 2 if predicted else args.batch, seed=1)  # (B, S)
-        mel = mels_of(real)  # (B, T, 100)
-        if predicted:
-            its_mel, its_wave = predicted.batch(step, args.batch - len(real), seed=1)
-            mel, real = torch.cat([its_mel, mel]), torch.cat([its_wave, real])
-        mel, real = devices.send(mel, device), devices.send(real, device)
-        fake = model(mel.transpose(1, 2))  # (B, S)
-        figures = {}
-        if adversarial := step >= args.adversarial_from:
-            with devices.autocast(device, torch.bfloat16):
-                d_loss = adversary.own_loss(fake[: args.judged], real[: args.judged])
-            d_opt.zero_grad()
-            d_loss.backward()
-            nn.utils.clip_grad_norm_(adversary.parameters(), 10.0)
-            d_opt.step()
-        mel_loss, stft_loss = spectral(fake, real)
-        loss = 45 * mel_loss + 10 * stft_loss
-        if adversarial:
-            with devices.autocast(device, torch.bfloat16):
-                fool, match = adversary.generator_loss(fake[: args.judged], real[: args.judged])
-            ramp = min(1.0, (step - args.adversarial_from) / 200)
-            loss = loss + ramp * (2 * fool + 4 * match)
-            figures = {"d": d_loss.item(), "fool": fool.item(), "match": match.item()}
-        g_opt.zero_grad()
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(model.parameters(), 100.0)
-        if torch.isfinite(norm):
-            g_opt.step()
-        step += 1
-        decay = min(0.999, (1 + step) / (10 + step))
-        for key, value in model.state_dict().items():
-            ema[key].lerp_(value, 1 - decay)
-        if step % 20 == 0:
-            figures |= {"step": step, "mel": mel_loss.item(), "stft": stft_loss.item(), "norm": norm.item()}
-            print(json.dumps(figures | {"seconds_a_step": round((time.time() - clock) / 20, 3)}), file=log, flush=True)
+    log, begin = (args.out / "log.jsonl").open("a"), time.time()
+    clock = saved = begin
+    while run.step < args.steps and time.time() - begin < 60 * args.stop_after:
+        mel, real = draw(train, predicted, run.step, args.batch)
+        figures = run.update(devices.send(mel, run.device), devices.send(real, run.device))
+        if run.step % 20 == 0:
+            figures |= {"step": run.step, "seconds_a_step": round((time.time() - clock) / 20, 3)}
+            print(json.dumps(figures), file=log, flush=True)
             clock = time.time()
-        if step % 200 == 0:
-            save()
-        if step % 400 == 0:
-            shadow = build(layers=args.layers).to(device)
-            shadow.load_state_dict(ema)
-            print(json.dumps({"step": step, "valid_mel": validate(shadow, valid, spectral)}), file=log, flush=True)
-    save()
+        if time.time() - saved > SAVE_EVERY:
+            run.save(run.last)
+            saved = time.time()
+        if run.step % args.keep == 0:
+            run.save(args.out / f"step{run.step}.pt")
+        if run.step % 400 == 0:
+            figures = {"step": run.step, "valid_mel": validate(run.averaged(), valid, run.spectral)}
+            print(json.dumps(figures), file=log, flush=True)
+    run.save(run.last)
 
 
 if __name__ == "__main__":

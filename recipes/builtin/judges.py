@@ -1,0 +1,132 @@
+"""The discriminators of the vocoder's adversarial phase, small enough for a CPU, and how their gradient is weighed.
+
+Two kinds: `Resolution` looks at a complex spectrogram (as EnCodec's, Defossez 2022, arXiv 2210.13438), `Period` at the
+wave folded by a period (HiFi-GAN, Kong 2020, arXiv 2010.05646), each with at most 4 times `channels` channels. Least
+squares and feature matching. B clips, S samples, T frames, F bins, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.parametrizations import weight_norm
+
+WINDOWS, PERIODS = (512, 1024, 2048), (2, 3, 5, 7, 11)
+QUIET = 1e-5  # magnitudes are compressed down to here
+
+
+def _layer(given: int, out: int, kernel: tuple[int, int], stride: tuple[int, int]) -> nn.Module:
+    padding = (kernel[0] // 2, kernel[1] // 2)
+    return weight_norm(nn.Conv2d(given, out, kernel, stride, padding))
+
+
+class _Stack(nn.Module):
+    """Convolutions with leaky ReLUs between them: (B, C, H, W) -> the score's map and the features below it."""
+
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        features = []
+        for layer in self.layers[:-1]:
+            x = functional.leaky_relu(layer(x), 0.1)
+            features.append(x)
+        return self.layers[-1](x), features
+
+
+class Resolution(nn.Module):
+    """A spectrogram's real and imaginary parts, with the cube root of the magnitude, so that quiet bands count too."""
+
+    window: Tensor
+
+    def __init__(self, window: int, channels: int) -> None:
+        super().__init__()
+        self.size, c = window, channels
+        self.register_buffer("window", torch.hann_window(window), persistent=False)
+        self.stack = _Stack(
+            [
+                _layer(2, c, (3, 5), (1, 2)),
+                _layer(c, c, (3, 5), (1, 2)),
+                _layer(c, 2 * c, (3, 5), (1, 2)),
+                _layer(2 * c, 2 * c, (3, 5), (1, 2)),
+                _layer(2 * c, 2 * c, (3, 3), (1, 1)),
+                _layer(2 * c, 1, (3, 3), (1, 1)),
+            ]
+        )
+
+    def forward(self, wave: Tensor) -> tuple[Tensor, list[Tensor]]:
+        spec = torch.stft(wave, self.size, self.size // 4, window=self.window, return_complex=True)  # (B, F, T)
+        parts = torch.stack([spec.real, spec.imag], 1).transpose(2, 3)  # (B, 2, T, F)
+        power = parts.square().sum(1, keepdim=True) + QUIET
+        return self.stack(parts * power ** (-1 / 3))
+
+
+class Period(nn.Module):
+    """Every n-th sample beside each other: a pitch and its overtones are patterns down the columns."""
+
+    def __init__(self, period: int, channels: int) -> None:
+        super().__init__()
+        self.period, c = period, channels
+        sizes = [1, c, 2 * c, 4 * c, 4 * c]
+        layers = [_layer(a, b, (5, 1), (3, 1)) for a, b in pairwise(sizes)]
+        self.stack = _Stack([*layers, _layer(4 * c, 4 * c, (5, 1), (1, 1)), _layer(4 * c, 1, (3, 1), (1, 1))])
+
+    def forward(self, wave: Tensor) -> tuple[Tensor, list[Tensor]]:
+        rows = wave.shape[1] // self.period
+        return self.stack(wave[:, : rows * self.period].unflatten(1, (rows, self.period))[:, None])
+
+
+class Verdict(NamedTuple):
+    """own: what the discriminators minimise; fool: what makes them take the copy for speech; match: mean distance of
+    their features, the sum over all layers. Scalars.
+    """
+
+    own: Tensor
+    fool: Tensor
+    match: Tensor
+
+
+class Judges(nn.Module):
+    """All discriminators. One pass serves both sides: ask for the gradient of fool and match first."""
+
+    def __init__(self, windows: Sequence[int] = WINDOWS, periods: Sequence[int] = PERIODS, channels: int = 16) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList([Resolution(n, channels) for n in windows])
+        self.parts.extend(Period(n, channels) for n in periods)
+
+    def forward(self, fake: Tensor, real: Tensor, sitting: Sequence[int] | None = None) -> Verdict:
+        """(B, S), (B, S); sitting: which of the discriminators judge (all). `own` reaches `fake` as well: give a
+        detached one.
+        """
+        own, fool, match = (fake.new_zeros(()) for _ in range(3))
+        for number in range(len(self.parts)) if sitting is None else sitting:
+            part = self.parts[number]
+            (score, wanted), (found, features) = part(real), part(fake)
+            score, found = score.float(), found.float()
+            own = own + (1 - score).square().mean() + found.square().mean()
+            fool = fool + (1 - found).square().mean()
+            for f, w in zip(features, wanted, strict=True):
+                match = match + (f.float() - w.detach().float()).abs().mean()
+        return Verdict(own, fool, match)
+
+
+class Balance:
+    """Adds two gradients of the copy so that the second is `share` times as long as the first, whatever the scale of
+    its loss (EnCodec's balancer). The lengths are averaged over steps.
+    """
+
+    def __init__(self, share: float, decay: float = 0.99) -> None:
+        self.share, self.decay = share, decay
+        self.lengths: list[float] = []
+
+    def add(self, first: Tensor, second: Tensor) -> Tensor:
+        now = [first.norm().item(), second.norm().item()]
+        old = self.lengths or now
+        self.lengths = [self.decay * a + (1 - self.decay) * b for a, b in zip(old, now, strict=True)]
+        return first + self.share * self.lengths[0] / max(self.lengths[1], 1e-12) * second

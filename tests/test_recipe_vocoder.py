@@ -1,0 +1,106 @@
+"""The vocoder's training: discriminators that learn, gradients of the lengths that were asked for, exact resume."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("vocos")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipes" / "builtin"))
+import judges as discriminators
+import vocoder
+
+SAMPLES = 40_000
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two clips of tones in noise, as cache.py writes them, and predicted mels for one."""
+    folder = tmp_path_factory.mktemp("cache")
+    time = np.arange(SAMPLES) / 24_000
+    rng = np.random.default_rng(0)
+    waves = [0.3 * np.sin(2 * np.pi * f * time) + 0.02 * rng.normal(size=SAMPLES) for f in (150, 320)]
+    (np.concatenate(waves) * 32767).astype(np.int16).tofile(folder / "wav.i16")
+    rows = [{"split": s, "samples": SAMPLES, "sample": n * SAMPLES} for n, s in enumerate(("train", "valid"))]
+    (folder / "index.json").write_text(json.dumps(rows))
+    mel = vocoder.mels_of(torch.from_numpy(waves[0][None].astype(np.float32)))[0].numpy()
+    (folder / "predicted").mkdir()
+    mel.astype(np.float16).tofile(folder / "predicted" / "mel.f16")
+    (folder / "predicted" / "index.json").write_text(json.dumps([rows[0] | {"frame": 0, "frames": len(mel)}]))
+    return folder
+
+
+def options(cache: Path, out: Path, *more: str) -> argparse.Namespace:
+    line = [str(cache), str(out), "--layers", "1", "--batch", "2", "--channels", "2", "--steps", "6", "--device", "cpu"]
+    return vocoder.parse([*line, "--adversarial-from", "1", "--judges-first", "1", "--sitting", "3", *more])
+
+
+def walk(run: vocoder.Run, cache: Path, steps: int) -> dict[str, float]:
+    clips, predicted = vocoder.Clips(cache, "train"), vocoder.Predicted(cache, cache / "predicted")
+    figures: dict[str, float] = {}
+    for _ in range(steps):
+        figures = run.update(*vocoder.draw(clips, predicted, run.step, 2))
+    return figures
+
+
+def test_a_resumed_run_is_the_same_run(cache: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    whole = vocoder.Run(options(cache, tmp_path / "none"))
+    begin = {k: v.clone() for k, v in whole.model.state_dict().items()}
+    walk(whole, cache, 2)
+    (tmp_path / "run").mkdir()
+    whole.save(tmp_path / "run" / "last.pt")
+    figures = walk(whole, cache, 2)
+    resumed = vocoder.Run(options(cache, tmp_path / "run"))
+    assert resumed.step == 2 and walk(resumed, cache, 2) == figures
+    for part in ("model", "judges"):
+        for a, b in zip(*(getattr(run, part).state_dict().values() for run in (whole, resumed)), strict=True):
+            assert torch.equal(a, b)
+    assert all(torch.equal(whole.average[k], resumed.average[k]) for k in whole.average)
+    assert {"own", "fool", "match", "mel", "stft"} <= figures.keys() and not torch.equal(
+        begin["head.out.weight"], whole.model.state_dict()["head.out.weight"]
+    )
+
+
+def test_the_generator_waits_for_the_discriminators(cache: Path, tmp_path: Path) -> None:
+    run = vocoder.Run(options(cache, tmp_path, "--adversarial-from", "0", "--judges-first", "2"))
+    before = {k: v.clone() for k, v in run.model.state_dict().items()}
+    theirs = [v.clone() for v in run.judges.state_dict().values()]
+    walk(run, cache, 2)
+    assert all(torch.equal(v, before[k]) for k, v in run.model.state_dict().items())
+    assert any(not torch.equal(a, b) for a, b in zip(theirs, run.judges.state_dict().values(), strict=True))
+    assert "mel" in walk(run, cache, 1)
+
+
+def test_discriminators_learn_to_tell_speech_from_its_copy() -> None:
+    torch.manual_seed(0)
+    seats = discriminators.Judges(windows=(512,), periods=(3,), channels=4)
+    time = torch.arange(6000) / 24_000
+    real = torch.sin(2 * torch.pi * torch.tensor([[150.0], [320.0]]) * time) * 0.3
+    fake = real + 0.1 * torch.randn(2, 6000)
+    optimiser = torch.optim.AdamW(seats.parameters(), lr=5e-3)
+    losses = []
+    for _ in range(25):
+        verdict = seats(fake, real)
+        optimiser.zero_grad()
+        verdict.own.backward()
+        optimiser.step()
+        losses.append(verdict.own.item())
+    assert losses[-1] < 0.5 * losses[0]
+    same = seats(real, real)
+    assert same.match.item() == 0 and seats(fake, real).match.item() > 0.01
+    only = seats(fake, real, sitting=[1])
+    assert only.own.item() < seats(fake, real).own.item()
+
+
+def test_the_balance_gives_lengths_as_asked_for() -> None:
+    balance = discriminators.Balance(share=0.5)
+    first, second = torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 200.0]])
+    assert torch.allclose(balance.add(first, second), torch.tensor([[3.0, 4.0 + 2.5]]))
+    assert torch.allclose(balance.add(first, second * 3), torch.tensor([[3.0, 4.0 + 7.5 / 1.02]]))  # averaged: 1.02
