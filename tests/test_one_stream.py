@@ -80,7 +80,7 @@ def test_waves_one_after_another_make_the_file_that_they_make_at_once(tmp_path, 
             for start in range(0, len(wave), 7001):
                 stream.write(wave[start : start + 7001])
     data = (tmp_path / f"a.{format}").read_bytes()
-    assert data == memory.getvalue() and (data == pipe.data or format == "wav")
+    assert data == memory.getvalue() and (data == pipe.data or format in ("wav", "mp3", "opus"))
     how = {"channels": 1, "samplerate": RATE, "subtype": "PCM_16", "endian": "LITTLE"} if format == "pcm" else {}
     for kind in (data, pipe.data):
         with soundfile.SoundFile(io.BytesIO(kind), format="RAW" if format == "pcm" else None, **how) as file:

@@ -35,7 +35,7 @@ def served(tts):
 def test_the_official_client_gets_files_and_streams(served, tts, tmp_path):
     openai = pytest.importorskip("openai")
     with openai.OpenAI(base_url=served.url + "/v1", api_key="unused", max_retries=0) as client:
-        assert [m.id for m in client.models.list()] == ["tts-fm"]
+        assert [m.id for m in client.models.list()][:3] == ["tts-fm", "tts-1", "tts-1-hd"]
         assert client.models.retrieve("tts-fm").owned_by == "tts_fm"
         truth = alone(tts, "Hello there.")
         for format, kind in (("mp3", "MP3"), ("wav", "WAV"), ("flac", "FLAC"), ("opus", "OGG")):
@@ -52,7 +52,7 @@ def test_the_official_client_gets_files_and_streams(served, tts, tmp_path):
         expected = np.concatenate([np.rint(c.wave * 32767) for c in tts.stream(LONG, "anna")])
         assert len(streamed) == len(expected) and np.abs(streamed - expected).max() <= 1
         with pytest.raises(openai.BadRequestError) as refused:
-            client.audio.speech.create(model="tts-1", voice="alloy", input="Hello.")
+            client.audio.speech.create(model="tts-1", voice="alice", input="Hello.")
         assert refused.value.param == "voice" and "anna" in str(refused.value)
 
 
@@ -99,7 +99,10 @@ def test_sse_carries_the_same_audio(served):
         assert events[-1]["type"] == "speech.audio.done" and all(e["type"] == "speech.audio.delta" for e in events[:-1])
 
 
-def test_the_first_chunk_comes_before_the_last_is_spoken(served, monkeypatch):
+@pytest.mark.parametrize("format", ["pcm", "wav", "mp3", "opus", "aac"])
+def test_the_first_chunk_comes_before_the_last_is_spoken(served, monkeypatch, format):
+    if format == "aac":
+        pytest.importorskip("av")
     tts, slow = served.scheduler.tts, threading.Event()
     speak = tts.speak
 
@@ -111,10 +114,12 @@ def test_the_first_chunk_comes_before_the_last_is_spoken(served, monkeypatch):
     monkeypatch.setattr(tts, "speak", gated)
     monkeypatch.setattr(served.scheduler, "batch_frames", 1)  # one chunk at a time
     with served.client.stream(
-        "POST", SPEECH, json={"input": LONG, "voice": "anna", "response_format": "pcm"}
+        "POST", SPEECH, json={"input": LONG, "voice": "anna", "response_format": format}
     ) as answer:
-        pieces = answer.iter_raw()
-        assert len(next(pieces)) > 0 and not slow.is_set()
+        pieces, first, least = answer.iter_raw(), 0, 500 if format == "opus" else 1000
+        while first < least:  # more than the head of a file
+            first += len(next(pieces))
+        assert not slow.is_set()
         slow.set()
         assert sum(map(len, pieces)) > 0
 
@@ -152,7 +157,8 @@ def test_every_valid_request_has_room(served):
 
 
 def test_lists_health_and_metrics(served):
-    assert served.client.get("/v1/audio/voices").json()["voices"] == ["anna", "ben"]
+    listed = served.client.get("/v1/audio/voices").json()
+    assert [voice["id"] for voice in listed["voices"]] == [voice["id"] for voice in listed["data"]] == ["anna", "ben"]
     assert served.client.get("/health").json()["status"] == "ok"
     page = served.client.get("/metrics").text
     assert 'tts_fm_requests_total{path="/v1/audio/speech",status="200"}' in page and "tts_fm_queue_length 0" in page
@@ -167,12 +173,14 @@ def test_lists_health_and_metrics(served):
 BAD = [
     ({"input": ""}, "input"), ({"input": "?!,"}, "input"), ({"input": "a" * 4097}, "input"), ({"input": 7}, "input"),
     ({"input": None}, "input"), ({"input": "\ud800 broken"}, "input"),
-    ({"response_format": "aac"}, "response_format"), ({"response_format": "exe"}, "response_format"),
-    ({"speed": 0.2}, "speed"), ({"speed": 4.1}, "speed"), ({"speed": "1"}, "speed"), ({"speed": True}, "speed"),
-    ({"steps": 0}, "steps"),
+    ({"response_format": "exe"}, "response_format"), ({"stream": 2}, "stream"),
+    ({"stream_format": "x"}, "stream_format"),
+    ({"speed": 0.2}, "speed"), ({"speed": 4.1}, "speed"), ({"speed": "1,5"}, "speed"), ({"speed": True}, "speed"),
+    ({"speed": "nan"}, "speed"), ({"speed": "1_0"}, "speed"), ({"speed": ""}, "speed"), ({"speed": "9"}, "speed"),
+    ({"steps": 0}, "steps"), ({"steps": "2.5"}, "steps"), ({"seed": "9" * 30}, "seed"),
     ({"steps": 65}, "steps"), ({"steps": 2.5}, "steps"), ({"cfg": -1}, "cfg"), ({"seed": -1}, "seed"),
     ({"seed": 2**63}, "seed"),
-    ({"spede": 1}, None), ({"voice": "../anna"}, "voice"), ({"voice": "/etc/passwd"}, "voice"),
+    ({"voice": "../anna"}, "voice"), ({"voice": "/etc/passwd"}, "voice"),
     ({"voice": "http://x/y.wav"}, "voice"),
     ({"voice": "ann"}, "voice"), ({"voice": ""}, "voice"), ({"voice": "a\0b"}, "voice"),
     ({"voice": {"id": "nobody"}}, "voice"),
@@ -214,13 +222,8 @@ def test_bodies_that_are_no_request(served, body):
 
 
 def test_helpful_messages(served):
-    assert "one of mp3" in served.say(response_format="aac").json()["error"]["message"]
     assert "'anna'" in served.say(voice="ana").json()["error"]["message"]
-    assert "'speed'" in served.say(sped=1).json()["error"]["message"]
-    assert (
-        served.say(model="gpt-9").status_code == 404
-        and served.say(model="gpt-9").json()["error"]["code"] == "model_not_found"
-    )
+    assert served.client.get("/v1/models/gpt-9").json()["error"]["code"] == "model_not_found"
     assert "instructions" in served.say(instructions="Whisper.").headers["x-tts-fm-warning"]
 
 
@@ -262,7 +265,7 @@ def test_the_description_is_what_is_served(served):
         post["responses"]
     )
     fields = described["components"]["schemas"]["SpeechRequest"]["properties"]
-    assert fields["input"]["maxLength"] == 4096 and "aac" not in fields["response_format"]["enum"]
+    assert fields["input"]["maxLength"] == 4096 and {"type": "null"} in fields["speed"]["anyOf"]
 
 
 def test_fuzzing_by_the_description_finds_no_fault(tts):

@@ -139,7 +139,8 @@ def test_the_servers_schema_is_the_table() -> None:
     assert not set(OpenAIRequest.model_fields) & set(OTHER)
     for name, value in OTHER.items():
         field, setting = fields[name], TABLE[name]
-        told = field["anyOf"][0] if setting.default is None else field
+        told = field["anyOf"][0]
+        assert field["anyOf"][1:] == [{"type": "null"}]
         assert field["default"] == json.loads(json.dumps(setting.default)) and setting.help in field["description"]
         if setting.choices:
             assert told["enum"] == list(setting.choices)
@@ -150,6 +151,9 @@ def test_the_servers_schema_is_the_table() -> None:
             assert (told["minItems"], told["maxItems"]) == setting.counts
         body = {"input": "x", name: list(value) if isinstance(value, tuple) else value}
         assert getattr(SpeechRequest.model_validate(body).settings, name) == value
+        assert SpeechRequest.model_validate(body | {name: None}).settings == Settings()
+        if setting.type is not tuple:
+            assert getattr(SpeechRequest.model_validate(body | {name: str(value).upper()}).settings, name) == value
 
 
 def test_the_demo_offers_the_table(tmp_path) -> None:

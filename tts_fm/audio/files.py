@@ -20,7 +20,7 @@ import numpy as np
 from tts_fm import files
 from tts_fm.audio.containers import MEDIA, READABLE, kind_of_file, mended_wav
 from tts_fm.audio.levels import limit
-from tts_fm.audio.media import decode
+from tts_fm.audio.media import AAC_RATES, AacEncoder, decode
 from tts_fm.audio.mel import SAMPLE_RATE, as_wave
 from tts_fm.audio.ogg import steady
 
@@ -32,7 +32,9 @@ FORMATS: dict[str, tuple[str, str, tuple[int, ...] | None, str]] = {
     "opus": ("OGG", "OPUS", (8000, 12000, 16000, 24000, 48000), "audio/ogg; codecs=opus"),
     "mp3": ("MP3", "MPEG_LAYER_III", (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000), "audio/mpeg"),
     "pcm": ("RAW", "PCM_16", None, "audio/pcm"),  # signed 16 bit, little endian, no header
+    "aac": ("ADTS", "AAC", AAC_RATES, "audio/aac"),  # by PyAV
 }
+MP3_LIVE: dict[str, Any] = {"bitrate_mode": "CONSTANT", "compression_level": 0.6}  # 64 kbit/s at 24 kHz
 METADATA_KEYS = (
     "title",
     "comment",
@@ -184,17 +186,21 @@ def format_of(path: str | os.PathLike[str], default: str | None = None) -> str:
     )
 
 
-def open_encoder(file: Any, rate: int, format: str, metadata: Mapping[str, str]) -> Any:
-    """A soundfile.SoundFile that encodes mono at `rate` into a seekable binary file; ValueError where the format has no
-    such rate.
+def open_encoder(file: Any, rate: int, format: str, metadata: Mapping[str, str], constant: bool = False) -> Any:
+    """A soundfile.SoundFile, or for aac what has its methods, that encodes mono at `rate` into a seekable binary file.
+    constant: MP3 at MP3_LIVE instead of a variable bit rate. ValueError where the format has no such rate,
+    MissingDependency for aac without PyAV.
     """
     import soundfile
 
     container, subtype, rates, _ = FORMATS[format]
     if rates and rate not in rates:
         raise ValueError(f"{format} takes {', '.join(map(str, rates))} Hz, not {rate}")
+    if format == "aac":
+        return AacEncoder(file, rate)
     raw = {"endian": "LITTLE"} if container == "RAW" else {}
-    sound = soundfile.SoundFile(file, "w", rate, 1, subtype, format=container, **raw)
+    live = MP3_LIVE if constant and format == "mp3" else {}
+    sound = soundfile.SoundFile(file, "w", rate, 1, subtype, format=container, **raw, **live)
     for key, value in metadata.items() if container != "RAW" else ():
         setattr(sound, key, "".join(c for c in str(value) if c >= " ")[:1000])
     return sound

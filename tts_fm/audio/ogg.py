@@ -20,21 +20,39 @@ def page_checksum(page: bytes) -> int:
     return int(f"{crc:032b}"[::-1], 2)
 
 
+class Steady:
+    """Pages of a one-stream Ogg file as they come, given the same serial number; what is no whole page yet is held."""
+
+    def __init__(self, serial: int = 0) -> None:
+        self._serial, self._held = serial.to_bytes(4, "little"), bytearray()
+
+    def put(self, data: bytes) -> bytes:
+        """The pages that are whole with these bytes. ValueError for what is no Ogg."""
+        self._held += data
+        pages = bytearray()
+        while (end := page_end(self._held)) <= len(self._held):
+            page = self._held[:end]
+            page[14:18], page[22:26] = self._serial, bytes(4)
+            page[22:26] = page_checksum(bytes(page)).to_bytes(4, "little")
+            pages += page
+            del self._held[:end]
+        return bytes(pages)
+
+
+def page_end(data: bytes | bytearray) -> int:
+    """Bytes of the page at the start of the data; more than there are where its header is not whole."""
+    if not b"OggS".startswith(bytes(data[:4])):
+        raise ValueError("not an Ogg file: where a page should be there is none")
+    if len(data) < 27 or len(data) < 27 + data[26]:
+        return len(data) + 1
+    return 27 + data[26] + sum(data[27 : 27 + data[26]])
+
+
 def steady(file: BinaryIO, serial: int = 0) -> None:
     """Give every page of a finished one-stream Ogg file (seekable, read and write) the same serial number. ValueError
     if it is no Ogg.
     """
     file.seek(0)
-    data = bytearray(file.read())
-    at = 0
-    while at < len(data):
-        if data[at : at + 4] != b"OggS":
-            raise ValueError(f"not an Ogg file: no page at byte {at}")
-        segments = data[at + 26]
-        end = at + 27 + segments + sum(data[at + 27 : at + 27 + segments])
-        data[at + 14 : at + 18] = serial.to_bytes(4, "little")
-        data[at + 22 : at + 26] = bytes(4)
-        data[at + 22 : at + 26] = page_checksum(bytes(data[at:end])).to_bytes(4, "little")
-        at = end
+    pages = Steady(serial).put(file.read())
     file.seek(0)
-    file.write(data)
+    file.write(pages)

@@ -1,8 +1,10 @@
 """Audio written while it is made: to a file, a pipe or memory, piece by piece, in memory that does not grow with it.
 
-WAV and PCM are written here, 16 bit, mono; the other formats by libsndfile. A WAV header says how many samples follow:
-exactly where that is known beforehand or the file can be gone back in, else 0xFFFFFFFF, which players take for "until
-the end". S samples.
+WAV and PCM are written here, 16 bit, mono; the other formats by libsndfile, AAC by PyAV. A WAV header says how many
+samples follow: exactly where that is known beforehand or the file can be gone back in, else 0xFFFFFFFF, which players
+take for "until the end". Into a pipe all formats but FLAC are sent while they are made: what an encoder would write
+into the head of the file at its end is left out there, so MP3 has a constant bit rate, from which readers tell its
+length. S samples.
 """
 
 from __future__ import annotations
@@ -21,10 +23,11 @@ import numpy as np
 from tts_fm import files
 from tts_fm.audio.files import FORMATS, for_encoder, int16, open_encoder
 from tts_fm.audio.mel import SAMPLE_RATE
-from tts_fm.audio.ogg import steady
+from tts_fm.audio.ogg import Steady, steady
 
 UNKNOWN = 0xFFFFFFFF  # the size of a chunk of RIFF that nobody knows yet
-AT_ONCE = ("wav", "pcm")  # formats whose bytes are final as soon as they are made
+AT_ONCE = ("wav", "pcm", "mp3", "opus", "ogg", "aac")  # formats that need no length in their head
+PAGE_SECONDS = 0.2  # of Opus in one Ogg page of a pipe: what may be held back until more is written
 BLOCK = 1 << 15  # samples in one write
 
 
@@ -78,8 +81,10 @@ class AudioStream:
             if self.part is not None:
                 self.part.unlink(missing_ok=True)
                 self._file = open(self.part, "x+b")  # x: never through a link that somebody put there
-            elif self.format in AT_ONCE:
+            elif self.format in ("wav", "pcm"):
                 self._file = self._target
+            elif self.format in AT_ONCE and _place(self._target) is None:
+                self._file = _Onward(self._target, FORMATS[self.format][0] == "OGG")
             else:
                 self._file = tempfile.TemporaryFile()
             try:
@@ -101,7 +106,7 @@ class AudioStream:
                 else:
                     self._sink.calling(self._encoder.write, for_encoder(piece, self.format))
             self.samples += len(wave)
-            if self._file is self._target:
+            if self._file is self._target or isinstance(self._file, _Onward):
                 self._file.flush()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -118,13 +123,16 @@ class AudioStream:
             write_all(self._file, wav_header(self.expected, self.metadata, self.rate))
         elif self.format != "pcm":
             self._sink = _Sink(self._file)
-            self._encoder = open_encoder(self._sink, self.rate, self.format, self.metadata)
+            onward = isinstance(self._file, _Onward)
+            self._encoder = open_encoder(self._sink, self.rate, self.format, self.metadata, constant=onward)
+            if onward and self.format == "opus":
+                _short_pages(self._encoder)
 
     def _complete(self) -> None:
         if self._sink is not None:
             encoder, self._encoder = self._encoder, None
             self._sink.calling(encoder.close)
-            if FORMATS[self.format][0] == "OGG":
+            if FORMATS[self.format][0] == "OGG" and not isinstance(self._file, _Onward):
                 steady(self._file)  # the same audio is the same file
         if self._start is not None and self.samples != self.expected:
             self._file.flush()
@@ -135,7 +143,7 @@ class AudioStream:
             self._file.close()
             files.keep(self.part, self.path)
             return
-        if self._file is not self._target:
+        if self._file is not self._target and not isinstance(self._file, _Onward):
             self._file.seek(0)
             while block := self._file.read(1 << 20):
                 write_all(self._target, block)
@@ -189,6 +197,47 @@ def _place(file: Any) -> int | None:
         return int(file.tell())
     except (OSError, ValueError, AttributeError):
         return None
+
+
+def _short_pages(encoder: Any) -> None:
+    """Ask libsndfile for an Ogg page every PAGE_SECONDS instead of every second; without its help they stay long."""
+    import soundfile
+
+    with contextlib.suppress(AttributeError):  # soundfile has no name of its own for this command
+        library = soundfile._snd
+        command, seconds = 0x1302, soundfile._ffi.new("double *", 1000 * PAGE_SECONDS)  # SFC_SET_OGG_PAGE_LATENCY_MS
+        library.sf_command(encoder._file, command, seconds, soundfile._ffi.sizeof("double"))
+
+
+class _Onward:
+    """What an encoder takes for a file that it can go back in: bytes are passed on to a pipe as they are written, and
+    what would overwrite bytes that have gone is dropped.
+    """
+
+    def __init__(self, target: Any, ogg: bool) -> None:
+        self._target, self._steady = target, Steady() if ogg else None
+        self._at = self._end = 0
+
+    def write(self, data: Any) -> int:
+        new = bytes(data)[max(0, self._end - self._at) :]
+        self._at += len(bytes(data))
+        self._end = max(self._end, self._at)
+        if new:
+            write_all(self._target, new if self._steady is None else self._steady.put(new))
+        return len(bytes(data))
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + (0, self._at, self._end)[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def flush(self) -> None:
+        self._target.flush()
+
+    def close(self) -> None:
+        """The pipe stays open."""
 
 
 class _Sink:

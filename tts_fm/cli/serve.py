@@ -38,6 +38,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--allow-host", action="append", metavar="NAME", help="host name that clients may use, besides localhost"
     )
+    parser.add_argument(
+        "--cors",
+        action="append",
+        metavar="ORIGIN",
+        help="origin whose web pages may use it, as http://localhost:3000; * = all",
+    )
     group = parser.add_argument_group("limits")
     for name, kind, metavar, what in LIMITS:
         default = getattr(d, name)
@@ -72,6 +78,7 @@ def config_from(args: Any) -> ServeConfig:
         args.port,
         read_key(args.api_key_file),
         None,
+        tuple(origin.rstrip("/") for origin in args.cors or ()),
         args.max_chars,
         args.max_steps,
         args.max_queue,

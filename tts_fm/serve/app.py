@@ -5,72 +5,38 @@ from __future__ import annotations
 import asyncio
 import difflib
 import logging
-import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from tts_fm import __version__
+from tts_fm.audio.media import need_aac
 from tts_fm.audio.stream import AT_ONCE
 from tts_fm.errors import MissingDependency
-from tts_fm.serve import schema, streams
+from tts_fm.serve import names, schema, streams
+from tts_fm.serve.answers import AUDIO, ERRORS, Refusal, describe, handle_errors
 from tts_fm.serve.metrics import Metrics
-from tts_fm.serve.middleware import Guard, error_body
+from tts_fm.serve.middleware import Guard
 from tts_fm.serve.tickets import PlanSummary, QueueFull, RequestTimeout, ServerStopped
 from tts_fm.serve.worker import Scheduler
 from tts_fm.synthesis import Request as Spoken
 from tts_fm.synthesis import provenance
+from tts_fm.voices import catalogue
 
 if TYPE_CHECKING:
     from tts_fm.serve.config import ServeConfig
+    from tts_fm.settings import Settings
     from tts_fm.synthesis import TTS
+    from tts_fm.voices import Voice
 
 log = logging.getLogger(__name__)
-ERRORS: dict[int | str, dict[str, Any]] = {
-    code: {"model": schema.Error, "description": text}
-    for code, text in {
-        400: "The request is not valid; the message says what would be.",
-        401: "No API key, or a wrong one.",
-        403: "Unknown host name.",
-        404: "No such model.",
-        408: "The body came too slowly.",
-        413: "The body is too large.",
-        415: "The body is not JSON.",
-        429: "The queue is full; see Retry-After.",
-        500: "A fault of the server.",
-        503: "The server is ending.",
-        504: "It took too long.",
-    }.items()
-}
-AUDIO: dict[str, Any] = {
-    "audio/mpeg": {},
-    "audio/ogg": {},
-    "audio/flac": {},
-    "audio/wav": {},
-    "audio/pcm": {},
-    "text/event-stream": {},
-}
-
-
-class Refusal(Exception):
-    """An answer other than 2xx, in OpenAI's form."""
-
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        param: str | None = None,
-        code: str | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.response = JSONResponse(error_body(status, message, param, code), status, headers)
+# headers that pages of other origins may read
+EXPOSED = [f"x-tts-fm-{name}" for name in ("generated", "seed", "chunks", "seconds", "voice", "warning")]
 
 
 def build(tts: TTS, config: ServeConfig) -> FastAPI:
@@ -98,13 +64,23 @@ def build(tts: TTS, config: ServeConfig) -> FastAPI:
         max_body=largest_body(config),
         max_requests=8 * config.max_queue + 64,
     )
-    _handle_errors(app)
+    if config.cors:  # around the guard, as a browser asks first without a key
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=config.cors,
+            allow_methods=("GET", "HEAD", "POST"),
+            allow_headers=("*",),
+            allow_private_network=True,
+            expose_headers=EXPOSED,
+        )
+    handle_errors(app)
     service = Service(tts, config, scheduler, metrics)
     only: dict[int | str, dict[str, Any]] = {code: ERRORS[code] for code in (401, 403)}
     spoken = ERRORS | {200: {"content": AUDIO, "description": "The audio."}}
     app.add_api_route("/v1/audio/speech", service.speech, methods=["POST"], responses=spoken, response_class=Response)
     app.add_api_route("/v1/audio/voices", service.voices, response_model=schema.Voices, responses=only)
     app.add_api_route("/v1/models", service.models, response_model=schema.Models, responses=only)
+    app.add_api_route("/v1/audio/models", service.models, response_model=schema.Models, responses=only)
     app.add_api_route(
         "/v1/models/{model}", service.one_model, response_model=schema.ModelInfo, responses=only | {404: ERRORS[404]}
     )
@@ -115,7 +91,7 @@ def build(tts: TTS, config: ServeConfig) -> FastAPI:
         responses={403: ERRORS[403], 503: {"model": schema.Health}},
     )
     app.add_api_route("/metrics", service.metrics_page, response_class=PlainTextResponse, responses=only)
-    _describe(app, config)
+    describe(app, config)
     return app
 
 
@@ -132,21 +108,21 @@ class Service:
         self.born = int(time.time())
 
     async def speech(self, body: schema.SpeechRequest, request: Request) -> Response:
-        """Speak a text. wav and pcm of more than one chunk are sent while they are spoken."""
+        """Speak a text; see `stream` of the request for when it is sent while it is spoken."""
         began = time.monotonic()
         asked = await self._request(body)
-        line = streams.Line(request.receive)
+        line = streams.Line(streams.left(request.receive))
         try:
-            at_once = body.response_format in AT_ONCE
+            at_once = body.response_format in AT_ONCE and body.stream is not False
             line.join(self.scheduler, asked, self.config.timeout, at_once, address(request))
             self.metrics.count("characters_total", len(body.input))
             _, plan = await line.next("planned")
-            headers = self._headers(body, plan)
+            headers = self._headers(body, asked.voice.name, plan)
             _, first = await line.next("chunk")
             self.metrics.observe("first_audio_seconds", time.monotonic() - began)
             metadata = provenance(asked.voice.name, plan.settings)
             chunks = streams.chunks(line, first)
-            if at_once and plan.chunks > 1:
+            if at_once and (body.stream or plan.chunks > 1):
                 pieces = streams.pieces(chunks, body.response_format, metadata, lambda s: self._done(body, began, s))
                 return self._stream(pieces, body, headers, line)
             data, seconds = await streams.encoded(chunks, body.response_format, metadata)
@@ -174,42 +150,48 @@ class Service:
         """Check what the schema cannot and resolve the voice; a client names voices, it never gives a path. Raises
         Refusal.
         """
-        if body.model not in (schema.MODEL_ID, *schema.ALIASES):
-            raise Refusal(
-                404, f"there is no such model; this server has {schema.MODEL_ID!r}", "model", "model_not_found"
-            )
         if len(body.input) > self.config.max_chars:
             long = f"input has {len(body.input)} characters; the limit is {self.config.max_chars}: send it in parts"
             raise Refusal(400, long, "input", "string_too_long")
-        settings = body.settings
+        settings = self.settings(body.settings)
+        try:
+            if body.response_format == "aac":
+                need_aac()
+        except MissingDependency as error:
+            raise Refusal(400, f"response_format: {error}", "response_format", "unsupported_format") from None
+        voice = await self.voice(body.voice_name)
+        return Spoken(body.input, voice, None, settings)
+
+    def settings(self, settings: Settings) -> Settings:
+        """The same settings, checked, within this server's limits; Refusal."""
         if (settings.intervals or 0) > self.config.max_steps:
             name = "steps" if settings.grid is None else "grid"
             raise Refusal(400, f"{name} may be at most {self.config.max_steps} steps on this server", name, "too_large")
         try:
-            settings.check()
+            return settings.check()
         except (ValueError, MissingDependency) as error:  # their first word is the field's name
             raise Refusal(400, str(error), str(error).split()[0], "invalid_setting") from None
+
+    async def voice(self, name: str) -> Voice:
+        """The stored voice that a client's name means; Refusal where it means none."""
         known = await asyncio.to_thread(self.tts.voices)
-        name = body.voice_name
-        if name == schema.DEFAULT_VOICE and name not in known and known:
-            name = known[0]
-        if name not in known:
+        meant = names.stored_voice(name, known)
+        if meant is None:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known) or 'none'}"
             raise Refusal(400, f"there is no voice of that name; {hint}", "voice", "voice_not_found")
-        voice = await asyncio.to_thread(self.tts.voice, name)
-        return Spoken(body.input, voice, None, settings)
+        return await asyncio.to_thread(self.tts.voice, meant)
 
-    def _headers(self, body: schema.SpeechRequest, plan: PlanSummary) -> dict[str, str]:
+    def _headers(self, body: schema.SpeechRequest, voice: str, plan: PlanSummary) -> dict[str, str]:
         headers = {
+            "cache-control": "no-store",
             "x-tts-fm-generated": "speech",
+            "x-tts-fm-voice": _ascii(voice),
             "x-tts-fm-seed": str(plan.settings.seed),
             "x-tts-fm-chunks": str(plan.chunks),
         }
-        headers["cache-control"] = "no-store"
-        ignored = ["instructions are not supported and had no effect"] if body.instructions else []
-        if plan.warnings or ignored:
-            headers["x-tts-fm-warning"] = _ascii("; ".join([*plan.warnings, *ignored]))
+        if warnings := [*plan.warnings, *ignored(body)]:
+            headers["x-tts-fm-warning"] = _ascii("; ".join(warnings))
         return headers
 
     def _done(self, body: schema.SpeechRequest, began: float, seconds: float) -> None:
@@ -236,23 +218,35 @@ class Service:
 
     async def voices(self) -> schema.Voices:
         """The stored voices, the default first."""
-        names = await asyncio.to_thread(self.tts.voices)
-        return schema.Voices(data=[schema.VoiceInfo(id=name, name=name) for name in names], voices=names)
+        known = await asyncio.to_thread(self.tts.voices)
+        entries = await asyncio.to_thread(catalogue)
+        others = names.other_names(known)
+        infos = [
+            schema.VoiceInfo(
+                id=name,
+                name=name,
+                lang=entries[name][1].get("lang") if name in entries else None,
+                aliases=[other for other, voice in others.items() if voice == name],
+            )
+            for name in known
+        ]
+        return schema.Voices(data=infos, voices=infos)
 
     async def models(self) -> schema.Models:
-        """The one model of this server."""
-        return schema.Models(data=[self._model()])
+        """The one model of this server, and the names of OpenAI's that stand for it."""
+        infos = [self._model(name) for name in (names.MODEL_ID, *names.ALIASES)]
+        return schema.Models(data=infos, models=infos)
 
     async def one_model(self, model: str) -> Any:
         """One model by name."""
-        if model not in (schema.MODEL_ID, *schema.ALIASES):
+        if model not in (names.MODEL_ID, *names.ALIASES):
             raise Refusal(
-                404, f"there is no such model; this server has {schema.MODEL_ID!r}", "model", "model_not_found"
+                404, f"there is no such model; this server has {names.MODEL_ID!r}", "model", "model_not_found"
             )
-        return self._model()
+        return self._model(model)
 
-    def _model(self) -> schema.ModelInfo:
-        return schema.ModelInfo(id=schema.MODEL_ID, created=self.born, owned_by="tts_fm")
+    def _model(self, name: str) -> schema.ModelInfo:
+        return schema.ModelInfo(id=name, name=name, created=self.born, owned_by="tts_fm")
 
     async def health(self) -> Any:
         """Whether the server can speak."""
@@ -263,6 +257,20 @@ class Service:
     async def metrics_page(self) -> PlainTextResponse:
         """Figures for Prometheus."""
         return PlainTextResponse(self.metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+def ignored(body: schema.SpeechRequest) -> list[str]:
+    """What of a request had no effect, in words."""
+    found = ["instructions are not supported and had no effect"] if body.instructions else []
+    if body.model not in (names.MODEL_ID, *names.ALIASES):
+        found.append(f"this server has one model, {names.MODEL_ID!r}, which was taken")
+    for name in body.unknown[:8]:
+        near = difflib.get_close_matches(name[:64], schema.SpeechRequest.model_fields, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        found.append(f"the unknown field {name[:64]!r} was ignored{hint}")
+    if len(body.unknown) > 8:
+        found.append(f"and {len(body.unknown) - 8} more unknown fields")
+    return found
 
 
 def address(request: Request) -> str:
@@ -278,66 +286,3 @@ async def _whole(data: bytes) -> AsyncIterator[bytes]:
 def _ascii(text: str) -> str:
     """A header's value: printable ASCII, everything else escaped."""
     return "".join(c if " " <= c <= "~" else c.encode("unicode_escape").decode() for c in text)[:1000]
-
-
-def _handle_errors(app: FastAPI) -> None:
-    """All refusals in OpenAI's form; a validation error names the field and what would work, and never quotes what was
-    sent.
-    """
-
-    @app.exception_handler(Refusal)
-    async def refused(_: Request, error: Refusal) -> Response:
-        return error.response
-
-    @app.exception_handler(HTTPException)
-    async def http(_: Request, error: HTTPException) -> Response:
-        return JSONResponse(error_body(error.status_code, str(error.detail)), error.status_code, error.headers)
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        where = [str(part) for part in first["loc"] if part != "body"]
-        param = where[0] if where and where[0] in schema.SpeechRequest.model_fields else None
-        if first["type"] == "json_invalid":
-            return JSONResponse(error_body(400, "the body is not valid JSON", code="invalid_json"), 400)
-        if first["type"] == "extra_forbidden" and not param:
-            near = difflib.get_close_matches(where[0] if where else "", schema.SpeechRequest.model_fields, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(schema.SpeechRequest.model_fields)}"
-            return JSONResponse(error_body(400, f"an unknown field was given; {hint}", code="unknown_field"), 400)
-        message = f"{param or 'body'}: {first['msg'][0].lower()}{first['msg'][1:]}"
-        if param == "response_format" and first.get("input") == "aac":
-            message = f"response_format: aac cannot be made here; one of {', '.join(schema.FORMATS)} works"
-        if isinstance(first.get("input"), float) and not math.isfinite(first["input"]):
-            message = f"{param}: a finite number is needed"
-        return JSONResponse(error_body(400, message, param, first["type"]), 400)
-
-
-def _describe(app: FastAPI, config: ServeConfig) -> None:
-    """The OpenAPI description as it is: no 422, this server's limits, its key."""
-    make = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema:
-            return app.openapi_schema
-        described = make()
-        for path in described["paths"].values():
-            for operation in path.values():
-                operation["responses"].pop("422", None)
-        parts = described["components"]["schemas"]
-        fields = parts["SpeechRequest"]["properties"]
-        fields["input"]["maxLength"] = config.max_chars
-        for option in fields["steps"]["anyOf"]:
-            if option["type"] == "integer":
-                option["maximum"] = config.max_steps
-        for name in ("HTTPValidationError", "ValidationError"):
-            parts.pop(name, None)
-        described["paths"]["/v1/audio/speech"]["post"]["responses"]["429"]["headers"] = {
-            "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}
-        }
-        if config.api_key is not None:
-            described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-            described["security"] = [{"key": []}]
-            described["paths"]["/health"]["get"]["security"] = []
-        return described
-
-    app.openapi = openapi  # type: ignore[method-assign]

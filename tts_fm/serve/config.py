@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:]+\]|[^\s/:\[\]@?#]+)(:\d{1,5})?")  # scheme, host, port: no path
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,7 @@ class ServeConfig:
     port: int = 8000  # 0 = any free one
     api_key: str | None = None  # what clients must send as `Authorization: Bearer KEY`; None = nothing is asked
     hosts: tuple[str, ...] | None = None  # host names that requests may be addressed to; None = any
+    cors: tuple[str, ...] = ()  # origins whose pages may use it, as https://example.org; "*" = all
     max_chars: int = 4096  # characters of text in one request
     max_steps: int = 64  # solver steps that a client may ask for
     max_queue: int = 64  # requests that may wait; the next one gets 429
@@ -40,6 +43,11 @@ class ServeConfig:
         for name, (low, high) in bounds.items():
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} must be from {low} to {high}, got {getattr(self, name)!r}")
+        for origin in self.cors:
+            if origin not in ("*", "null") and not ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"{origin!r} is no origin; it is like https://example.org or http://localhost:3000, or *"
+                )
         if self.api_key is not None and len(self.api_key) < 8:
             raise ValueError("an API key needs at least 8 characters; make one with: openssl rand -hex 24")
         return self

@@ -15,6 +15,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from tts_fm.serve.metrics import Metrics
+from tts_fm.serve.names import own_path
 from tts_fm.serve.tickets import place
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 OPEN = ("/health",)  # needs no key: load balancers ask it
-KNOWN = ("/v1/audio/speech", "/v1/audio/voices", "/v1/models", "/health", "/metrics", "/openapi.json")
+SPEECH = "/v1/audio/speech"
+LISTS = ("/v1/audio/voices", "/v1/audio/models", "/v1/models", "/health", "/metrics", "/openapi.json")
+KNOWN = (SPEECH, *LISTS)
 BODY_SECONDS = 15.0  # in which a body must have arrived
 TYPES = {
     401: "authentication_error",
@@ -61,6 +64,7 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        scope = {**scope, "path": own_path(scope["path"])}
         status = 0
 
         async def watched(message: Message) -> None:
@@ -88,6 +92,9 @@ class Guard:
                 send, 403, "this host name is not served here; --allow-host NAME permits it", code="host_not_allowed"
             )
             return
+        if scope["method"] == "OPTIONS":
+            await self._options(scope, send)
+            return
         if self.key is not None and scope["path"] not in OPEN and not self._has_key(headers.get(b"authorization", b"")):
             await self._refuse(
                 send,
@@ -99,7 +106,7 @@ class Guard:
             return
         if scope["method"] in ("POST", "PUT", "PATCH", "DELETE"):
             kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
-            if scope["path"] == "/v1/audio/speech" and scope["method"] == "POST" and kind != b"application/json":
+            if scope["path"] == SPEECH and scope["method"] == "POST" and kind != b"application/json":
                 await self._refuse(send, 415, "the body must be JSON, with the header Content-Type: application/json")
                 return
             body = await self._body(headers, receive, send)
@@ -111,11 +118,19 @@ class Guard:
                 send, 503, "too many requests at once; try again", code="overloaded", headers=[(b"retry-after", b"2")]
             )
             return
+        if scope["method"] == "HEAD":
+            scope, send = {**scope, "method": "GET"}, _without_body(send)
         self._under_way += 1
         try:
             await self.app(scope, receive, send)
         finally:
             self._under_way -= 1
+
+    async def _options(self, scope: Scope, send: Send) -> None:
+        """What can be done with a path; nothing of it is secret."""
+        allowed = "POST, OPTIONS" if scope["path"] == SPEECH else "GET, HEAD, OPTIONS"
+        await send({"type": "http.response.start", "status": 204, "headers": [(b"allow", allowed.encode())]})
+        await send({"type": "http.response.body", "body": b""})
 
     def _has_key(self, header: bytes) -> bool:
         scheme, _, given = header.partition(b" ")
@@ -172,6 +187,15 @@ def _hostname(header: bytes) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0]
+
+
+def _without_body(send: Send) -> Send:
+    """The answer to GET as one to HEAD."""
+
+    async def head(message: Message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return head
 
 
 async def _drain(receive: Receive, most: int) -> None:

@@ -8,14 +8,14 @@ import io
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
 from tts_fm.audio.files import FORMATS
 from tts_fm.audio.mel import SAMPLE_RATE
-from tts_fm.audio.stream import AudioStream, pcm16, wav_header
+from tts_fm.audio.stream import AudioStream
 from tts_fm.serve.tickets import RequestTimeout, Ticket
 from tts_fm.serve.worker import Scheduler
 
@@ -34,16 +34,26 @@ class Gone(Exception):
     """The client went away."""
 
 
+def left(receive: Receive) -> asyncio.Future[None]:
+    """Done when the client of an HTTP request goes away."""
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    return asyncio.ensure_future(watch())
+
+
 class Line:
     """The asynchronous end of a ticket: what the scheduler emits, awaited while watching whether the client is still
     there.
     """
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, gone: asyncio.Future[None]) -> None:
         self.loop = asyncio.get_running_loop()
         self.news: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
         self.ticket: Ticket | None = None
-        self._gone = asyncio.ensure_future(self._watch(receive))
+        self._gone = gone  # done when the client is no longer there
 
     def join(self, scheduler: Scheduler, request: Request, timeout: float, streamed: bool, client: str) -> None:
         """Submit the request; raises as Scheduler.submit."""
@@ -56,10 +66,6 @@ class Line:
             if self.ticket is not None:
                 self.ticket.cancel()
 
-    async def _watch(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-
     async def next(self, wanted: str | None = None) -> tuple[str, Any]:
         """The next thing that the scheduler says (with `wanted`, of that kind). Raises what it failed with, Gone or
         RequestTimeout.
@@ -69,7 +75,8 @@ class Line:
             get = asyncio.ensure_future(self.news.get())
             patience = max(0.0, self.ticket.deadline + 2.0 - time.monotonic())
             try:
-                await asyncio.wait({get, self._gone}, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+                waited: set[asyncio.Future[Any]] = {get, self._gone}
+                await asyncio.wait(waited, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
                 if not get.done():
                     self.ticket.cancel()
                     raise (
@@ -145,20 +152,38 @@ async def encoded(chunks: AsyncIterator[Chunk], format: str, metadata: dict[str,
 async def pieces(
     chunks: AsyncIterator[Chunk], format: str, metadata: dict[str, str], done: Callable[[float], None]
 ) -> AsyncIterator[bytes]:
-    """WAV or PCM bytes, chunk by chunk. How many samples will come is not known, and the header says so: silence behind
-    each chunk is cut only when it is spoken. done(seconds of audio) at the end.
+    """The bytes of a format of AT_ONCE, chunk by chunk. How many samples will come is not known, and a WAV's head says
+    so: silence behind each chunk is cut only when it is spoken. done(seconds of audio) at the end.
     """
-    sent = 0
-    if format == "wav":
-        yield wav_header(None, metadata)
-    async for chunk in chunks:
-        sent += chunk.samples
-        for at in range(0, 2 * chunk.pause, BLOCK):
-            yield bytes(min(BLOCK, 2 * chunk.pause - at))
-        data = pcm16(chunk.speech)
-        for at in range(0, len(data), BLOCK):
-            yield data[at : at + BLOCK]
-    done(sent / SAMPLE_RATE)
+    pipe = _Pipe()
+    stream = AudioStream(pipe, format, metadata)  # type: ignore[arg-type]
+    with stream:
+        async for chunk in chunks:
+            await asyncio.to_thread(stream.write, chunk.speech, chunk.pause)
+            for block in pipe.taken():
+                yield block
+    for block in pipe.taken():
+        yield block
+    done(stream.samples / SAMPLE_RATE)
+
+
+class _Pipe:
+    """What an AudioStream writes to, until it is taken."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def write(self, data: bytes) -> int:
+        self._bytes += data
+        return len(data)
+
+    def flush(self) -> None:
+        """There is nothing to wait for."""
+
+    def taken(self) -> Iterator[bytes]:
+        """What has been written since the last time, in blocks."""
+        data, self._bytes = bytes(self._bytes), bytearray()
+        return (data[at : at + BLOCK] for at in range(0, len(data), BLOCK))
 
 
 async def sse(pieces: AsyncIterator[bytes], characters: int) -> AsyncIterator[bytes]:
