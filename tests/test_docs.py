@@ -90,7 +90,7 @@ def test_every_page_is_in_the_navigation_and_forms_are_yaml() -> None:
     yaml = pytest.importorskip("yaml")
     told = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))
     pages = [page for part in told["nav"] for value in part.values() for page in leaves(value)]
-    assert sorted(pages) == sorted(page.name for page in ROOT.glob("docs/*.md"))
+    assert sorted(pages) == sorted(page.relative_to(ROOT / "docs").as_posix() for page in ROOT.glob("docs/**/*.md"))
     files = [
         *ROOT.glob(".github/**/*.yml"),
         ROOT / "compose.yaml",
