@@ -34,8 +34,9 @@ help:
 say: $(VENV)/.installed
 	@$(VENV)/bin/tts-fm say -o out.wav -- "$$SAY_TEXT"
 
+# Two tests at a time, each on one thread that does not spin while it waits; those of one file stay together.
 test: $(VENV)/.installed-dev
-	$(VENV)/bin/python -m pytest -q $(ARGS)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile $(ARGS)
 
 # Without torch, and without what another environment may have on PYTHONPATH.
 test-light: $(LIGHT)/.installed
