@@ -18,6 +18,8 @@ It was 75$ or 18,90 €. | It was seventy-five dollars or eighteen euros and nin
 R$ 12 | twelve reais
 250 kr | two hundred fifty kroner
 GBP/USD | pound to US dollar
+zł 40, 300円, 75c | forty zloty, three hundred yen, seventy-five cents
+a note, a $20 bill, a few $50s | a note, a twenty dollar bill, a few fifties
 # dates
 The fair is on 6/2. | The fair is on June second.
 We close on 11/23. | We close on November twenty-third.
@@ -33,6 +35,13 @@ April 3, 4 and 5 | April third, fourth and fifth
 Fri. at nine | Friday at nine
 M-F 8am-6pm | Monday to Friday eight A M to six P M
 (1987-) | (nineteen eighty-seven to present)
+the 1950s-1970s | the nineteen fifties to nineteen seventies
+1415 AD | fourteen fifteen A D
+Apr–Jun 2022 | April to June twenty twenty-two
+June 28–July 3 | June twenty-eighth to July third
+Tue, Thu and Sat | Tuesday, Thursday and Saturday
+the week of 9/4 | the week of September fourth
+2025-W07 | twenty twenty-five week seven
 # times and durations
 2h 15m | two hours fifteen minutes
 It lasted 4m30s. | It lasted four minutes thirty seconds.
@@ -48,6 +57,10 @@ In her 20s. | In her twenties.
 7 a.m.-3 p.m. | seven A M to three P M.
 noon-2pm | noon to two P M
 7h20 | seven twenty
+a lap of 1:52.4 | a lap of one minute fifty-two point four seconds
+4'45" | four minutes forty-five seconds
+2:03:04.5 left | two hours three minutes and four point five seconds left
+T-30 seconds | T minus thirty seconds
 # numbers
 2 500 000 | two million five hundred thousand
 4'000'000 | four million
@@ -70,6 +83,14 @@ Seattle, WA 98109 | Seattle, W A nine eight one zero nine
 Luke 2:1-14 | Luke two, one to fourteen
 a 5-2 win | a five two win
 1-800-GARDENS | one, eight hundred, gardens
+4.2×10^5 | four point two times ten to the fifth
+3 450,75 | three thousand four hundred fifty point seven five
+100s of birds, 1,000,000s of ants | hundreds of birds, millions of ants
+Python 3.12, Ubuntu 24.04 | Python three point twelve, Ubuntu twenty-four point oh four
+SHA-512, AES-256 | S H A five twelve, A E S two fifty-six
+Row 3, Seat 14A | Row three, Seat fourteen A
+localhost:8000 | localhost, port eight thousand
+a0:b1:c2:d3:e4:f5 | A zero, B one, C two, D three, E four, F five
 # units
 15" pipe, 5'6 | fifteen inch pipe, five foot six
 6 ft 2 in | six feet two inches
@@ -87,6 +108,9 @@ the 200 m sprint | the two hundred meter sprint
 mol/L | moles per liter
 4 TiB | four tebibytes
 12 y/o | twelve years old
+12 x 18 cm, 5x7 in | twelve by eighteen centimeters, five by seven inches
+3/8" | three eighths of an inch
+40 ha, 12 pcs | forty hectares, twelve pieces
 # Roman numerals
 CHAPTER IX | CHAPTER nine
 PART III | PART three
@@ -99,6 +123,10 @@ Vol. III | Volume three
 WWII | World War two
 III John | Third John
 MDCCLXXVI | seventeen seventy-six
+XIV. | fourteen.
+VII. The storm | seven. The storm
+(iii) the third | (three) the third
+iPhone X, Mk IV | iPhone ten, Mark four
 # abbreviations
 7th St. SW | seventh Street south west
 10 Downing St. He left. | ten Downing Street. He left.
@@ -110,6 +138,13 @@ w/ care, b/c of it | with care, because of it
 aka Jo | A K A Jo
 b. 1815, d. 1852 | born eighteen fifteen, died eighteen fifty-two
 Mr. & Mrs. Park | Mister and Misses Park
+Brown v. Board, Roe v Wade | Brown versus Board, Roe versus Wade
+Marx Bros. Films, excl. VAT | Marx Brothers Films, excluding VAT
+Min. order 3, min. depth | Minimum order three, minimum depth
+hwy 99, Apt 7, 3rd Fl. | highway ninety-nine, Apartment seven, third Floor
+in Tampa, Fla. in May | in Tampa, Florida in May
+N. Oak St. | North Oak Street.
+the 17th c. | the seventeenth century
 # acronyms
 AT&T, Q&A | A T and T, Q and A
 IDs, PhDs | I D's, P H D's
@@ -119,6 +154,9 @@ KEEP OFF THE GRASS | Keep off the grass
 The NBA and the EPA | The NBA and the E P A
 NaOH | N A O H
 Fe²⁺ | F E two plus
+GIVE US A SIGN | Give us a sign
+THE US WINS | The US wins
+QA and 2FA | Q A and two F A
 # code and mathematics
 a >= 3, b <= 4, c != d | a greater than or equal to three, b less than or equal to four, c is not equal to d
 p && q | p and q
@@ -133,6 +171,19 @@ D:\\music\\a.mp3 | D colon backslash music backslash a dot M P three
 #LongWeekend | hashtag Long Weekend
 Δx | delta x
 ∂f | partial f
+k--, n -= 2, n *= 3 | k minus minus, n minus equals two, n times equals three
+!ready | not ready
+git log --all -n 3 | git log dash dash all dash n three
+SELECT * FROM t | SELECT star FROM t
+y % 3 | y mod three
+g(x), f'(t) | g of x, f prime of t
+p → q, x → ∞ | p to q, x to infinity
+q<0.1 | q less than zero point one
+5x - 2y = 1 | five x minus two y equals one
+(x+y)² | (x plus y) squared
+6! = 720 | six factorial equals seven hundred twenty
+dy/dx | d y by d x
+PO₄³⁻ | P O four three minus
 # Markdown, HTML, LaTeX
 See [the map](https://a.example/x). | See the map.
 ![A red barn](barn.png) | A red barn
@@ -145,6 +196,12 @@ Fish &amp; chips&nbsp;now | Fish and chips now
 $\\beta - \\gamma$ | beta minus gamma
 \\frac{3}{4} | three quarters
 I <3 tea | I love tea
+<img src="a.png" alt="a gate"> | a gate
+$\\sqrt[3]{27}$ | the cube root of twenty-seven
+$\\sum_{k=1}^n k$ | the sum from k equals one to n of k
+$\\lim_{x \\to 0} g(x)$ | the limit as x goes to zero of g of x
+$\\vec{u} + \\hat{x}$ | vector u plus x hat
+\\section{Aims} \\cite{li20} | Aims
 "Go".Then he went | "Go". Then he went
 """
 CASES = [tuple(line.split(" | ")) for line in KINDS.strip().splitlines() if not line.startswith("# ")]

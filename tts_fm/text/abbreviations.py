@@ -20,6 +20,7 @@ _BEFORE_NAMES = {  # only before a capital letter; the full stop goes
     "Maj": "Major", "Adm": "Admiral", "Sen": "Senator", "Sens": "Senators", "Rep": "Representative",
     "Reps": "Representatives", "Gov": "Governor", "Pres": "President", "St": "Saint", "Ste": "Saint", "Sts": "Saints",
     "Mt": "Mount", "Ft": "Fort", "Cmdr": "Commander", "Supt": "Superintendent", "Fr": "Father", "Msgr": "Monsignor",
+    "Mx": "Mix",
 }  # fmt: skip
 _NO_DOT_NEEDED = frozenset("Dr Drs Mr Mrs Ms Messrs Prof Rev Gen Capt Lt Sgt Col Cpl Sen Gov St Mt Ft Cmdr".split())
 _BEFORE_NUMBERS = {
@@ -52,7 +53,8 @@ _ANYWHERE = {  # may end a sentence or not: the full stop stays where a capital 
     "Mgr": "Manager", "mgmt": "management", "Mgmt": "Management", "orig": "original", "cont": "continued",
     "Intl": "International", "Natl": "National", "Hosp": "Hospital", "Dist": "District", "Div": "Division",
     "Mon": "Monday", "Tues": "Tuesday", "Tue": "Tuesday", "Wed": "Wednesday", "Thurs": "Thursday", "Thur": "Thursday",
-    "Thu": "Thursday", "Fri": "Friday",
+    "Thu": "Thursday", "Fri": "Friday", "Asst": "Assistant", "anon": "anonymous", "Anon": "Anonymous",
+    "Terr": "Terrace", "Qtr": "Quarter", "qtr": "quarter",
 }  # fmt: skip
 _NEVER_LAST = {
     "vs": "versus", "e.g": "for example", "i.e": "that is", "cf": "compare", "viz": "namely", "a.k.a": "A K A",
@@ -75,7 +77,17 @@ _PLAIN = {
     "WoW": "week over week",
     "dba": "D B A", "wrt": "with respect to", "iff": "if and only if", "asap": "A S A P", "ASAP": "A S A P",
     "FYI": "F Y I",
+    "Qtr": "Quarter", "qtr": "quarter",
     "fyi": "F Y I", "btw": "by the way", "imho": "in my humble opinion", "vs": "versus",
+}  # fmt: skip
+_GO_ON = frozenset(  # what they describe follows, also with a capital letter: "Warner Bros. Pictures", "excl. VAT"
+    "Natl Intl Nat'l Int'l Asst Assoc Bros incl excl max avg approx est temp orig Dist Univ Dept Govt Gov't".split()
+)
+_STATES = {  # after a comma: "Pasadena, Calif."
+    "Ala": "Alabama", "Ariz": "Arizona", "Ark": "Arkansas", "Calif": "California", "Colo": "Colorado",
+    "Conn": "Connecticut", "Fla": "Florida", "Ill": "Illinois", "Kan": "Kansas", "Mass": "Massachusetts",
+    "Mich": "Michigan", "Minn": "Minnesota", "Neb": "Nebraska", "Nev": "Nevada", "Okla": "Oklahoma",
+    "Ore": "Oregon", "Tenn": "Tennessee", "Tex": "Texas", "Wis": "Wisconsin", "Wyo": "Wyoming",
 }  # fmt: skip
 _COMPASS = {
     "NW": "north west",
@@ -102,6 +114,12 @@ _QUARTER = re.compile(
     rf"(?P<road>\b(?:{_ROADS})),? (?P<way>NW|NE|SW|SE|N\.?W|N\.?E|S\.?W|S\.?E|[NSEW])\b(?P<dot>\.?)(?!['\w])"
 )
 _HOUSE = re.compile(r"(?P<n>\b[0-9]{1,5} )(?P<way>[NSEW]|NW|NE|SW|SE)\b\.? (?=[A-Z][a-z]|[0-9]{1,3}(?:st|nd|rd|th)\b)")
+_WAY = re.compile(rf"\b(?P<way>[NSEW])\. (?=(?:[A-Z][a-z]{{1,20}} ){{1,2}}(?:{_ROADS}|St|Ave|Blvd|Rd|Dr|Ln)\b)")
+_FLOOR = re.compile(r"(?<=[0-9](?:st|nd|rd|th)) Fl\b\.?|\bFl\.? (?=[0-9]{1,2}\b)")
+_STATE = re.compile(rf"(?<=[a-z], )(?P<name>{one_of(_STATES)})\.(?!\w)")
+_AGAINST = re.compile(r"(?<=[a-z.] )(?P<v>v\.?)(?= [A-Z][a-z])")
+_PLACE = re.compile(r"\b(?P<name>[Hh]wy|Rm|Apt|Ste|Bldg) (?=#? ?[0-9])")
+_SUBJECT = {"Re": "Regarding", "RE": "Regarding", "Fwd": "Forward", "Attn": "Attention", "ATTN": "Attention"}
 _NAME = re.compile(
     rf"(?<![\w.])(?P<name>{one_of(_BEFORE_NAMES)})(?:\.(?= ?['\"(]?[A-Z]| (?:and|&) (?:Mrs|Ms|Miss|Dr)\b)|"
     rf"(?:{'|'.join(f'(?<={name})' for name in sorted(_NO_DOT_NEEDED))})(?= [A-Z]))(?P<space> ?)"
@@ -131,6 +149,14 @@ _STARTER = re.compile(
 def speak_abbreviations(text: str) -> str:
     """`text` with its abbreviations in words. Never raises; linear in time."""
     text = _DEGREE.sub(_degree, text)
+    text = re.sub(rf"(?:^|(?<=[.!?] ))({one_of(_SUBJECT)})(?=: )", lambda match: _SUBJECT[match[1]], text)
+    text = _AGAINST.sub(_against, text)
+    text = _PLACE.sub(lambda match: _cased(_BEFORE_NUMBERS[match["name"].lower()], match["name"]) + " ", text)
+    text = _FLOOR.sub(lambda match: " Floor" if match.group()[0] == " " else "Floor ", text)
+    text = _WAY.sub(lambda match: f"{_COMPASS[match['way']].capitalize()} ", text)
+    text = _STATE.sub(lambda match: _STATES[match["name"]] + ("." if _ends_here(match) else ""), text)
+    text = re.sub(r"(?<![0-9] )(?<![\w.])([Mm])in\. (?=[a-z]{3})", r"\1inimum ", text)
+    text = re.sub(r"(?<=[0-9](?:st|nd|rd|th)) c\.(?= [a-z]|,|$)", " century", text)
     text = _SLASH.sub(lambda match: _SLASHED[match["name"]], text)
     text = _MIDDLE.sub(_middle, text)
     text = _INK.sub("Ink", text)
@@ -162,12 +188,19 @@ def _ends_here(match: re.Match[str]) -> bool:
     return not after or after[0].isupper()
 
 
+def _against(match: re.Match[str]) -> str:
+    """ "Smith v. Jones", "Roe v Wade"; what stands before it must be a name too."""
+    before = match.string[max(0, match.start() - 24) : match.start()].split()[-1:]
+    return "versus" if before and before[0][0].isupper() else match["v"]
+
+
 def _last(match: re.Match[str]) -> str:
     if match["name"] in ("tsp", "tbsp", "Tbsp") and re.search(
         "[0-9] ?$", match.string[max(0, match.start() - 2) : match.start()]
     ):
         return match.group()  # a quantity: units.py's
-    return _ANYWHERE[match["name"]] + ("." if _ends_here(match) else "")
+    ends = _STARTER.match(match.string, match.end()) if match["name"] in _GO_ON else _ends_here(match)
+    return _ANYWHERE[match["name"]] + ("." if ends else "")
 
 
 def _degree(match: re.Match[str]) -> str:

@@ -17,7 +17,7 @@ _SPELLED = frozenset(
         "ETA UAT "
         "EOD EOM ESL ESP EMS EMT ENT EDT EIN AOB ICE ISS ISBN ISSN ICO ALS ARR ASL AFL ALA APY ASD ATV EKG EEG ECG "
         "ECU EMF "
-        "GOP LED LEDs AAPL TSLA GOOG AMZN"
+        "QA BA MA FA COO IIRC IMHO AFAIK GOP LED LEDs AAPL TSLA GOOG AMZN"
     ).split()
 )
 _AS_WORDS = frozenset("RAM ROM LAN WAN SIM PIN GIF AIDS SARS LASER RADAR SONAR NATO SWAT VRAM DRAM NASA".split())
@@ -37,7 +37,14 @@ _FUNCTION = frozenset(  # words that make a run of capitals a sentence
         "ANY NOW HERE THERE WHEN WHERE WHO WHAT WHY HOW OUT UP DOWN OFF OVER PLEASE STOP GO GET LET KEEP TELL SAY "
         "SEE READ NEW ONE "
         "TWO MORE LESS VERY TOO GOOD BAD GREAT BIG FREE OPEN CLOSED SALE WARNING DANGER HELP THANK THANKS HAPPY "
-        "LOVE LIKE MUST"
+        "LOVE LIKE MUST GIVE TAKE MAKE COME TIME DAY CALL BUY LOOK THINK KNOW WANT NEED TURN LEFT RIGHT EVERY ONLY "
+        "JUST THAN THEN INTO ABOUT AFTER BEFORE BECAUSE I'M IT'S THAT'S WE'RE YOU'RE LET'S"
+    ).split()
+)
+_BEFORE_US = frozenset(  # words behind which US in a run of capitals is the pronoun
+    (
+        "GIVE TELL LET HELP SHOW FOR TO WITH OF FROM BY AT ON JOIN FOLLOW CALL CONTACT EMAIL VISIT ASK ABOUT BETWEEN "
+        "SEND LEAVE TRUST BRING MAKE MAKES KEEP TAKE SAVE AMONG AGAINST LIKE THAN AND NEAR BEHIND BEFORE AFTER ALL"
     ).split()
 )
 _KEPT = frozenset("USA UK FBI CIA NASA NATO TV CEO DNA BBC CNN GPU CPU PDF USB HTML NBA NFL UN EU MP PM".split())
@@ -64,6 +71,7 @@ def speak_acronyms(text: str) -> str:
     """`text` with acronyms as they are said. Never raises; linear in time."""
     if not any(char.isupper() for char in text):
         return text
+    text = re.sub(r"\bIPv(?=[46]\b)", "I P v ", re.sub(r"\b([2-9])FA\b", r"\1 F A", text))
     text = _RUN.sub(_run, text)
     text = _ORGANISATION.sub(lambda match: f"{match['the'] or ''}W H O", text)
     text = _TICKER.sub(lambda match: apart(match["ticker"]), text)
@@ -91,8 +99,12 @@ def _run(match: re.Match[str]) -> str:
     if not everyday and 2 * long <= len(bare):
         return match.group()
     said = [
-        word if word_bare in _KEPT or (len(word_bare) == 1 and word_bare != "A") else word.lower()
-        for word, word_bare in zip(words, bare, strict=True)
+        word
+        if word_bare in _KEPT
+        or (len(word_bare) == 1 and word_bare != "A")
+        or (word_bare == "US" and (bare[k - 1] if k else "") not in _BEFORE_US)
+        else word.lower()
+        for k, (word, word_bare) in enumerate(zip(words, bare, strict=True))
     ]
     start = match.start() == 0 or match.string[max(0, match.start() - 2) : match.start()].strip()[-1:] in ".!?"
     joined = " ".join(said)

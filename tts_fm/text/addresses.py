@@ -41,12 +41,12 @@ _ENDINGS = (
     "hpp cc cs php sh bash bat ps1 exe dll so zip tar gz tgz bz2 xz 7z rar iso dmg apk deb rpm jpe?g png gif svg "
     "bmp webp tiff? "
     "ico mp3 mp4 m4a wav flac ogg opus mov avi mkv webm docx? xlsx? pptx? odt epub mobi tex bib sql db sqlite env "
-    "lock bak tmp "
+    "lock bak tmp heic "
     "vue swift kt lua onnx safetensors pt pth ckpt whl"
 ).split()
 _FILE = re.compile(
     rf"(?<![\w./\\-])(?P<stem>(?:[\w-]{{1,60}}/){{0,8}}[\w-]{{1,80}}(?:\.[\w-]{{1,40}}){{0,4}})\.(?P<end>"
-    rf"{'|'.join(_ENDINGS)})(?![\w-]|\.\w)"
+    rf"{'|'.join([*_ENDINGS, *(end.upper() for end in _ENDINGS if len(end) > 2 and '?' not in end)])})(?![\w-]|\.\w)"
 )
 _PATH = re.compile(
     r"(?<![\w/.)])(?P<path>(?:~|\.{1,2})?(?:/[\w.@+-]{1,100}){2,30}/?|(?:~|\.{1,2})/[\w.@+-]{1,100}/?|/(?:etc|usr"
@@ -66,6 +66,14 @@ _COLOUR_LETTERS = re.compile(r"(?<![\w&])#(?P<hex>[A-F]{6}|[A-F]{3}|f{3}|f{6})\b
 _HASHTAG = re.compile(r"(?<![\w&])#(?=[^\W\d_])(?P<tag>\w{1,100})")
 _HANDLE = re.compile(r"(?<![\w@.])@(?=[^\W\d_])(?P<name>\w{2,50})(?!\.\w)")
 _SERVER = re.compile(r"\b(?P<ip>[0-9]{1,3}(?:\.[0-9]{1,3}){3})(?P<sep>[:/])(?P<n>[0-9]{1,5})(?![\w.])")
+_LOCAL = re.compile(r"\b(?P<ip>localhost)(?P<sep>:)(?P<n>[0-9]{2,5})\b")
+_GROUPS = re.compile(  # addresses of network cards, UUIDs
+    r"(?<![\w:-])(?:(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}|(?:[0-9A-Fa-f]{2}-){5}[0-9A-Fa-f]{2}"
+    r"|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})(?![\w:-])"
+)
+_HASH = re.compile(
+    r"(?<![\w.#-])(?=[0-9a-f]{0,63}[a-f])(?=[a-f]{0,63}[0-9])(?![0-9]{1,30}e[0-9]{1,30}\b)[0-9a-f]{7,64}(?![\w-]|\.\w)"
+)
 _BINARY = re.compile(r"\b0[bB](?P<digits>[01]{1,32})\b")
 _HEX = re.compile(r"\b0[xX](?P<digits>[0-9a-fA-F]{1,16})\b")
 
@@ -73,6 +81,7 @@ _HEX = re.compile(r"\b0[xX](?P<digits>[0-9a-fA-F]{1,16})\b")
 def speak_addresses(text: str) -> str:
     """`text` with every address, path and file name in words. Never raises; linear in time."""
     if "@" in text:
+        text = re.sub(r"\bmailto:(?=\S+@)", "", text)
         text = _HANDLE.sub(
             lambda match: f"at {_camel(match['name'])}", _EMAIL.sub(lambda match: _address(match.group()), text)
         )
@@ -85,6 +94,9 @@ def speak_addresses(text: str) -> str:
         text = _LEADING_DOT.sub(" dot ", text).replace("dot NET", "dot net")
         text = _NO_SPACE.sub(lambda match: f"{match['end'] or match['end2']} ", text)
         text = _SERVER.sub(_server, text)
+    if ":" in text or "-" in text:
+        text = _GROUPS.sub(lambda match: _in_groups(match.group()), _LOCAL.sub(_server, text))
+    text = _HASH.sub(lambda match: _spelled_digits(match.group()), text)
     text = _HEX.sub(lambda match: f"hex {_spelled_digits(match['digits'])}", text)
     text = _BINARY.sub(lambda match: f"binary {_spelled_digits(match['digits'])}", text)
     if "#" in text:
@@ -138,6 +150,7 @@ _SPOKEN_ENDINGS = frozenset(
 
 
 def _ending(end: str) -> str:
+    end = end.lower()
     if end in _SAID:
         return _SAID[end]
     if end in _SPOKEN_ENDINGS:
@@ -154,6 +167,10 @@ def _spelled(text: str) -> str:
 def _spelled_digits(text: str) -> str:
     """Letters and digits one by one, the digits in words: no unit or sum shall be seen in them."""
     return " ".join(digits(char) if char.isdigit() else char for char in text.upper())
+
+
+def _in_groups(text: str) -> str:
+    return ", ".join(_spelled_digits(part) for part in re.split("[:-]", text))
 
 
 def _dotted(match: re.Match[str]) -> str:

@@ -21,9 +21,14 @@ _FIRST = str.maketrans(_LOOK_ALIKE)
 _SPACED_THOUSANDS = re.compile(r"(?<=[0-9])[\u00a0\u2009\u202f\u2007](?=[0-9]{3}(?![0-9]))")
 _VULGAR = re.compile(r"(?<=[0-9]) ?(?=[\u00bc-\u00be\u2150-\u215e\u2189])")
 _RAISED_DIGITS = "\u2070\u00b9\u00b2\u00b3\u2074-\u2079"
-_CHARGE = re.compile(rf"(?<=[A-Za-z0-9)])(?P<n>[{_RAISED_DIGITS}]?)(?P<sign>[\u207a\u207b])(?![{_RAISED_DIGITS}])")
+_CHARGE = re.compile(
+    rf"(?<=[A-Za-z0-9)\u2080-\u2089])(?P<n>[{_RAISED_DIGITS}]?)(?P<sign>[\u207a\u207b])(?![{_RAISED_DIGITS}])"
+)
 _FOOTNOTE = re.compile(
     rf"(?<=[^\W\d_][.,;:!?)\"'”’])[{_RAISED_DIGITS}]{{1,3}}|(?<=[a-z]{{3}})[\u00b9\u2074-\u2079](?!\w)"
+)
+_GROUPED = re.compile(  # the power of a bracket, which is no footnote
+    rf"(?P<group>\((?:[a-zA-Z]|[^()\s]{{1,20}} ?[-+−*/=] ?[^()\s]{{1,20}})\))(?P<n>[{_RAISED_DIGITS}]{{1,3}})"
 )
 _RAISED = re.compile(rf"(?<=[A-Za-z0-9)μµ])[\u207b{_RAISED_DIGITS}]+|[\u207b{_RAISED_DIGITS}]{{2,}}")
 _NUMERO = re.compile(r"\bN[º°]\.? ?(?=[0-9])")
@@ -32,6 +37,7 @@ _NUMERO = re.compile(r"\bN[º°]\.? ?(?=[0-9])")
 def clean(text: str) -> str:
     """NFKC, straight quotes, ASCII digits, ^2 for a raised 2, no controls, one space between words."""
     text = _SPACED_THOUSANDS.sub(",", text)
+    text = _GROUPED.sub(lambda match: f"{match['group']}^{unicodedata.normalize('NFKC', match['n'])}", text)
     text = _FOOTNOTE.sub("", text)
     text = _CHARGE.sub(
         lambda m: f" {unicodedata.normalize('NFKC', m['n'])} {'plus' if m['sign'] == '⁺' else 'minus'} ", text
@@ -40,7 +46,7 @@ def clean(text: str) -> str:
     text = _VULGAR.sub(" ", _NUMERO.sub("number ", text).translate(_FIRST))
     text = unicodedata.normalize("NFKC", text).translate(_FIRST)
     if not text.isascii():
-        text = "".join(map(_plain_char, text))
+        text = "".join(map(_plain_char, re.sub(r"(?<=⁄[0-9])(?=[a-z])", " ", text)))
     return " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", text).split())
 
 

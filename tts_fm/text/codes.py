@@ -83,7 +83,7 @@ def _vanity(match: re.Match[str], gb: bool) -> str:
     r"(?<![\w.-])(?:\+?1[ .-]?)?\([0-9]{3}\) ?[0-9]{3}[-. ][0-9]{4}(?!\w)|(?<![\w.,-])(?:\+?1[ "
     r".-])?[0-9]{3}[-.][0-9]{3}[-.][0-9]{4}(?!\w)"
     r"|(?<!\w)\+[0-9]{1,3}(?:[ .-]?\([0-9]{1,5}\)|[ .-][0-9]{1,8}){2,7}(?!\w)|(?<!\w)\+[0-9]{9,15}(?!\w)"
-    r"|(?<![\w.,-])[0-9]{3}-[0-9]{4}(?![\w-])|(?<![\w.,-])[0-9]{1,7}(?:-[0-9]{1,7}){2,6}(?![\w-])"
+    r"|(?<![\w.,-])[0-9]{3}-[0-9]{4}(?![\w-])|(?<![\w.,-])[0-9]{2}-[0-9]{7}(?![\w-])|(?<![\w.,-])[0-9]{1,7}(?:-[0-9]{1,7}){2,6}(?![\w-])"
     r"|(?<!\w)0[0-9]{2,4} [0-9]{3,4} ?[0-9]{3,4}(?!\w)|(?<![\w.,-])[0-9]{4}(?:[ -][0-9]{4}){2,3}(?![\w-])"
     r"|(?<![\w.,-])3[47][0-9]{2}[ -][0-9]{6}[ -][0-9]{5}(?![\w-])|(?<![\w.,-])[0-9]{3} [0-9]{3} [0-9]{4}(?![\w-]"
     r"|[.,][0-9])"
@@ -178,7 +178,44 @@ def _postcode(match: re.Match[str], gb: bool) -> str:
     return f"{_spelled(match['out'] or match['ca'])}, {_spelled(match['inside'] or match['ca2'])}"
 
 
-# Rooms, roads, screens
+_LABELS = (  # before a number with a letter: "Seat 12A" are no amperes
+    "[Ss]eats?|[Rr]ooms?|[Aa]partments?|[Ss]uites?|[Uu]nits?|[Ff]lats?|[Gg]ates?|[Ee]xits?|[Rr]ows?|[Ss]ections?"
+    "|[Aa]ppendix|[Ff]igures?|[Tt]ables?|[Gg]roups?|[Cc]lass|[Gg]rades?|[Bb]uildings?|[Bb]locks?|[Pp]latforms?"
+    "|[Ll]evels?|[Pp]arts?|[Cc]hapters?|[Qq]uestions?|[Ee]xercises?|[Pp]roblems?|[Rr]outes?|[Hh]ighways?|[Bb]us(?:es)?"
+    "|[Tt]ypes?|[Ff]orms?|[Ss]chedules?|[Aa]nnex|[Aa]rticles?|[Rr]ules?|[Zz]ones?|[Ll]ots?|[Pp]ages?|[Ss]teps?"
+    "|[Ss]tages?|[Pp]hases?|[Oo]ptions?|[Nn]umbers?|[Cc]hannels?|[Mm]odels?|[Tt]erminals?|Apt|Rm|No\\."
+)
+_STREET = (
+    r"(?= (?:[A-Z][\w'.]{1,20} ){1,3}(?:Street|St|Road|Rd|Avenue|Ave|Lane|Ln|Drive|Boulevard|Square|Court|Place)\b)"
+)
+_SOFTWARE = (
+    "Python|Node|Node\\.js|PHP|Ruby|Go|Java|Kotlin|Swift|Rust|Django|Postgres|PostgreSQL|MySQL|MariaDB|Kubernetes"
+    "|Ubuntu|Debian|Fedora|Android|iOS|iPadOS|macOS|OS X|Linux|kernel|TLS|Unity|Blender|NumPy|PyTorch|CUDA|Rails|React"
+    "|Angular|Firefox|Chrome|Windows|[Vv]ersions?|[Rr]eleases?|ver|v"
+)
+
+
+# Rooms, roads, screens, versions
+@rule(
+    rf"(?P<lead>\b(?:{_LABELS}) )(?P<n>[0-9]{{1,4}})-?(?P<letter>[A-Z])\b(?![-'°])"
+    rf"|\b(?P<n2>[0-9]{{1,4}})(?P<l2>[A-D])\b{_STREET}"
+)
+def _labelled(match: re.Match[str], gb: bool) -> str:
+    return f"{match['lead'] or ''}{by_pairs(match['n'] or match['n2'], gb)} {match['letter'] or match['l2']}"
+
+
+@rule(rf"\b(?P<name>{_SOFTWARE})(?P<gap> ?)(?P<a>[0-9]{{1,3}})\.(?P<b>[0-9]{{2,3}})(?![0-9]|[.,][0-9]|%)")
+def _release(match: re.Match[str], gb: bool) -> str:
+    later = match["b"]
+    said = f"oh {digits(later[1])}" if len(later) == 2 and later[0] == "0" else amount(later, gb)
+    return f"{match['name']} {amount(match['a'], gb)} point {said}"
+
+
+@rule(r"\b(?P<name>SHA|AES|RSA|DES|MD|UTF|sha|aes|utf)-?(?P<n>[0-9]{3,4})\b")
+def _cipher(match: re.Match[str], gb: bool) -> str:
+    return f"{_spelled(match['name'])} {by_pairs(match['n'], gb)}"
+
+
 @rule(rf"(?P<lead>\b{_ROOM} (?:number |# ?)?)(?P<n>[0-9]{{3,4}})(?P<letter>[A-Z]?)(?![\w%]|[.,:/][0-9]|-[0-9])")
 def _room(match: re.Match[str], gb: bool) -> str:
     letter = f" {match['letter']}" if match["letter"] else ""

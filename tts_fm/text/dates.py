@@ -77,7 +77,22 @@ def _weekday(match: re.Match[str], gb: bool) -> str:
     return _DAYS[match["day"]]
 
 
-@days(rf"\b(?P<a>{_MONTH_NAMES}) ?[-–—/] ?(?P<b>{_MONTH_NAMES})(?! ?[0-9])")
+_SHORT_DAY = rf"(?:{'|'.join(sorted(_DAYS, key=len, reverse=True))})\b\.?"
+
+
+@days(rf"\b{_SHORT_DAY}(?:(?:, ?(?:and |& )?| and | & | or ){_SHORT_DAY}){{1,6}}")
+def _day_list(match: re.Match[str], gb: bool) -> str:
+    ends = "." if match.group().endswith(".") and match.end() == len(match.string) else ""
+    return re.sub(_SHORT_DAY, lambda day: _DAYS[day.group().rstrip(".")], match.group()).replace("&", "and") + ends
+
+
+@days(rf"(?<=[0-9])(?:st|nd|rd|th)? ?[-–—] ?(?=(?:{_MONTH_NAMES}) ?[0-9]{{1,2}}\b)")
+def _to_month(match: re.Match[str], gb: bool) -> str | None:
+    before = match.string[max(0, match.start() - 16) : match.start()]
+    return " to " if re.search(rf"\b(?:{_MONTH_NAMES}) ?[0-9]{{1,2}}$", before) else None
+
+
+@days(rf"\b(?P<a>{_MONTH_NAMES}) ?[-–—/] ?(?P<b>{_MONTH_NAMES})(?! ?[0-9]{{1,2}}(?![0-9]))")
 def _months(match: re.Match[str], gb: bool) -> str | None:
     a, b = (MONTHS[_month(match[name]) - 1] for name in "ab")
     if "/" in match.group():
@@ -143,7 +158,7 @@ _NO_DATE = (
 
 @rule(
     r"(?P<lead>\b(?:[Oo]n|[Bb]y|[Ss]ince|[Uu]ntil|[Tt]ill|[Bb]efore|[Aa]fter|[Ff]rom|[Dd]ue|[Dd]ated?|[Ss]tarting"
-    r"|[Uu]ntil|[Tt]hrough|[Aa]s of|"
+    r"|[Uu]ntil|[Tt]hrough|[Aa]s of|[Ww]eek of|[Ee]nding|[Dd]eadline:?|[Dd]ate:?|[Ee]xp(?:ires|iry)?:?|"
     r"Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday),? )?(?<![\w/.,$£€-])(?P<a>[0-9]{1,2})/(?P<b>[0-9]{1,2})"
     rf"(?![\w/⁄%\"'°]|[.,][0-9]|[-–][0-9/]| ?=| (?:{_NO_DATE})\b|-[a-z])"
 )
@@ -155,6 +170,16 @@ def _short_date(match: re.Match[str], gb: bool) -> str | None:
         return None
     sure = bool(match["lead"]) or a > b or (a > 1 and b > 12 and b not in (16, 20))
     return (match["lead"] or "") + said if sure else None
+
+
+@rule(r"(?<=[0-9]0s) ?[-–—] ?(?='?[0-9]{1,3}0s\b)")
+def _decades(match: re.Match[str], gb: bool) -> str:
+    return " to "
+
+
+@rule(r"\b(?P<y>(?:19|20)[0-9]{2})-?W(?P<w>[0-5][0-9])\b")
+def _week(match: re.Match[str], gb: bool) -> str:
+    return f"{year(int(match['y']), gb)} week {cardinal(int(match['w']))}"
 
 
 @rule(r"(?<=\()(?P<y>1[0-9]{3}|20[0-9]{2}) ?[-–—] ?(?=\))")
@@ -213,6 +238,11 @@ def _day_month(match: re.Match[str], gb: bool) -> str | None:
     return f"{the}{first}{ordinal(day)} of {MONTHS[_month(match['month']) - 1]}" + (
         f", {year(int(match['y']), gb)}" if match["y"] else dot
     )
+
+
+@named(r"(?<![\w.,-])(?P<y>1[0-9]{3})(?= (?:A D|AD|BC|BCE|CE)\b)")
+def _era(match: re.Match[str], gb: bool) -> str:
+    return year(int(match["y"]), gb)
 
 
 @named(rf"\b{_MON} '(?P<y>[0-9]{{2}})\b(?!['%])")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from tts_fm.text.rules import NUM, Rules, one_of
-from tts_fm.text.spell import amount, cardinal
+from tts_fm.text.spell import amount, cardinal, plural
 from tts_fm.text.units import SHORT
 
 formats = Rules()  # before numbers are read: continental commas and points beside a sign
@@ -46,7 +46,8 @@ _WORDS = {  # after a number
     "Ft": ("forint", "forints", "", ""), "Fr": ("franc", "francs", "centime", "centimes"),
     "руб": ("ruble", "rubles", "kopek", "kopeks"),
     "Rs": ("rupee", "rupees", "paisa", "paise"), "RM": ("ringgit", "ringgit", "sen", "sen"),
-    "Rp": ("rupiah", "rupiah", "", ""),
+    "Rp": ("rupiah", "rupiah", "", ""), "円": ("yen", "yen", "", ""), "元": ("yuan", "yuan", "", ""),
+    "원": ("won", "won", "", ""),
 }  # fmt: skip
 _CODES = {
     "USD": "US dollar", "EUR": "euro", "GBP": "pound", "CHF": "Swiss franc", "CAD": "Canadian dollar", "HUF": "forint",
@@ -130,13 +131,30 @@ def _reais(match: re.Match[str], gb: bool) -> str:
     return _sum(match["n"] or match["n4"], match["mag"], ("real", "reais", "centavo", "centavos"), gb)
 
 
+_PRICED = (  # what a price describes: "a five dollar bill", "two five dollar bills"
+    "bills?|notes?|coins?|deals?|fees?|fines?|tickets?|gift cards?|budgets?|loans?|tips?|prizes?|rewards?|discounts?"
+    "|donations?|grants?|investments?|lawsuits?|settlements?|valuations?|vouchers?|minimum|contracts?|question"
+)
+
+
+@rule(r"(?<!\w)[$£€](?P<n>1|5|10|20|50|100)s\b")
+def _notes(match: re.Match[str], gb: bool) -> str:
+    return plural(cardinal(int(match["n"])))
+
+
+@rule(r"(?<![\w.,-])(?P<n>[0-9]{2})c\b(?=$|[ .,;:!?)/])")
+def _cents(match: re.Match[str], gb: bool) -> str | None:
+    label = re.search(
+        r"(?:[A-Z]\S*|[Ff]igs?\.?|page|table|section|step|item|number|part) $", match.string[: match.start()][-24:]
+    )
+    return None if label else f"{cardinal(int(match['n']), gb)} cents"
+
+
 @rule(rf"(?<![\w])(?P<minus>[-−])?(?P<land>{_LAND})?(?P<sign>{_SIGN})(?P<minus2>[-−])? ?(?P<n>{NUM}){_MAGNITUDE}")
 def _money(match: re.Match[str], gb: bool) -> str:
     before = match.string[max(0, match.start() - 3) : match.start()].lower()
-    as_adjective = (
-        before in (" a ", "an ", "a ")
-        and re.match(r"[ -][a-z]", match.string[match.end() : match.end() + 2]) is not None
-    )
+    described = rf"[ -](?:{_PRICED})\b" if before not in (" a ", "an ", "a ") else "[ -][a-z]"
+    as_adjective = re.match(described, match.string[match.end() : match.end() + 16]) is not None
     one, many, small, smalls = _MONEY[match["sign"]]
     land = _LANDS.get(match["land"] or "", "")
     minus = "minus " if match["minus"] or match["minus2"] else ""
@@ -149,8 +167,8 @@ def _money_after(match: re.Match[str], gb: bool) -> str:
 
 
 @rule(
-    rf"(?<![\w.,])(?P<n>{NUM}){_MAGNITUDE} ?(?P<word>kr|zł|Kč|руб|Rp)(?!\w)(?:\.(?= [a-z]))?|\b(?P<word2>RM|Rp"
-    rf"|kr\.?) ?(?P<n2>{NUM})"
+    rf"(?<![\w.,])(?P<n>{NUM}){_MAGNITUDE} ?(?P<word>kr|zł|Kč|руб|Rp|円|元|원)(?!\w)(?:\.(?= [a-z]))?|\b(?P<word2>RM|Rp"
+    rf"|kr\.?|zł|Kč) ?(?P<n2>{NUM})"
 )
 def _money_word(match: re.Match[str], gb: bool) -> str:
     return _sum(match["n"] or match["n2"], match["mag"], _WORDS[(match["word"] or match["word2"]).rstrip(".")], gb)

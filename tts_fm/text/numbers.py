@@ -41,6 +41,21 @@ def _marked_thousands(match: re.Match[str], gb: bool) -> str:
 
 
 @formats(
+    r"(?<![\w.,:+-])(?<![0-9] )(?P<whole>[1-9][0-9]{0,2}(?: [0-9]{3}){1,4}),(?P<part>[0-9]{1,2})(?![0-9]|[.,][0-9])"
+)
+def _spaced_decimal(match: re.Match[str], gb: bool) -> str:
+    return f"{match['whole'].replace(' ', '')}.{match['part']}"
+
+
+@formats(r"(?<![\w.,])(?P<n>1[0,]{1,9})s(?= of\b)")
+def _round_many(match: re.Match[str], gb: bool) -> str | None:
+    zeros = match["n"].count("0")
+    some = {0: "", 1: "tens", 2: "hundreds"}[zeros % 3]
+    big = {0: "", 1: "thousand", 2: "million", 3: "billion"}[zeros // 3]
+    return " of ".join(plural(word) if word == big else word for word in (some, big) if word)
+
+
+@formats(
     r"(?<![\w.,:+$£€-])(?<![0-9] )[1-9][0-9]{0,2}(?: [0-9]{3}){2,4}(?![\w:-]|[.,][0-9]{3}(?![0-9])| [0-9])"
     r"|(?<![\w.,:+-])(?<![0-9] )[1-9][0-9]{0,2} [0-9]00(?![\w:-]|[.,][0-9]| [0-9])"
 )
@@ -66,7 +81,10 @@ def _decimal_comma(match: re.Match[str], gb: bool) -> str:
     return f"{match['whole']}.{match['part']}"
 
 
-@formats(r"(?<![\w.,])(?P<n>[0-9]{1,12}(?:\.[0-9]{1,12})?)[eE](?P<sign>[+-]?)(?P<x>[0-9]{1,3})(?![\w.])")
+@formats(
+    r"(?<![\w.,])(?P<n>[0-9]{1,12}(?:\.[0-9]{1,12})?)(?:[eE]| ?[×x*⋅·] ?10\^)(?P<sign>[+-]?)(?P<x>[0-9]{1,3})"
+    r"(?![\w^]|\.[0-9])"
+)
 def _scientific(match: re.Match[str], gb: bool) -> str:
     power = int(match["x"])
     said = f"the minus {cardinal(power, gb)}" if match["sign"] == "-" else f"the {ordinal(power, gb)}"
@@ -206,6 +224,10 @@ def _by(match: re.Match[str], gb: bool) -> str:
 
 @rule(r"(?<=[0-9])(?:x\b| ?\* ?(?=[0-9]))")
 def _times(match: re.Match[str], gb: bool) -> str:
+    before = match.string[max(0, match.start() - 12) : match.start()]
+    after = match.string[match.end() : match.end() + 3]
+    if match.group() == "x" and (re.match(r" ?[=+*/^)]| - ", after) or re.search(r"[=+*/(] ?[0-9.]+$", before)):
+        return " x"  # 3x + 2 = 5
     return " times "
 
 

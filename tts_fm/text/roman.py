@@ -25,14 +25,14 @@ _RULERS = (
 _SECTIONS = (
     "Chapter|Part|Book|Act|Scene|Volume|Vol\\.|Section|Sec\\.|Article|Art\\.|Title|Appendix|Phase|Stage|Type|Class"
     "|Level|"
-    "Grade|Episode|Season|Figure|Fig\\.|Table|Case|World War|War|Rocky|Apollo|Bowl|Canto|Lesson|Unit|Mark|Step"
+    "Grade|Episode|Season|Figure|Fig\\.|Table|Case|World War|War|Rocky|Apollo|Bowl|Mk\\.?|Canto|Lesson|Unit|Mark|Step"
     "|Amendment|"
     "Protocol|Schedule|Exhibit|Psalm|Sonnet|Category|Division|Group|Tier|Annex|Series|Symphony|Factor|Corps|Theorem|"
     "Proposition|Lemma|Plate|Letter|Tome|Annexe|Zone|Region|Crusade|Ch\\.|Chap\\.|Bk\\.|Pt\\."
 )
 _FULL = {
     "vol.": "volume", "sec.": "section", "art.": "article", "fig.": "figure", "ch.": "chapter", "chap.": "chapter",
-    "bk.": "book",
+    "bk.": "book", "mk": "mark", "mk.": "mark",
     "pt.": "part",
 }  # fmt: skip
 _BOOKS = "Corinthians|Kings|Samuel|Chronicles|Thessalonians|Timothy|Peter|John|Maccabees|Esdras"
@@ -69,6 +69,13 @@ _PAIR = re.compile(r"\b(?P<a>[IVX]{1,5})[-–](?P<b>[IVX]{1,5})(?= [Cc]entur(?:y
 _FORM = re.compile(r"M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})")
 
 
+_ALONE = re.compile(r"^(?P<roman>[IVX]{2,6}|I(?=\.$))(?P<dot>\.(?= [A-Z\"'(]|$)|$)")  # a heading or an item of a list
+_LISTED = re.compile(
+    r"^(?P<item>ii|iii|iv|vi{1,3}|ix)(?=[.)] )|(?<![\w.])(?P<open>\()(?P<inside>ii|iii|iv|vi{1,3}|ix|xi{1,3})(?=\))"
+)
+_TENTH = re.compile(r"\b(?P<name>iPhone|OS|Final Fantasy) X\b(?!['-])")
+
+
 def roman(numeral: str) -> int:
     """The value of a Roman numeral in capitals, from right to left."""
     values = [{"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}[char] for char in numeral]
@@ -77,6 +84,11 @@ def roman(numeral: str) -> int:
 
 def speak_romans(text: str) -> str:
     """`text` with its Roman numerals in words. Never raises."""
+    text = _ALONE.sub(_alone, text)
+    text = _LISTED.sub(
+        lambda match: (match["open"] or "") + cardinal(roman((match["item"] or match["inside"]).upper())), text
+    )
+    text = _TENTH.sub(lambda match: f"{match['name']} ten", text)
     text = _WAR.sub(lambda match: f"World War {cardinal(roman(match['roman']))}", text)
     text = _FIRST_BOOK.sub(lambda match: f"{ordinal(roman(match['roman'])).capitalize()} {match['book']}", text)
     text = _PAIR.sub(lambda match: f"{match['a']} to {match['b']}", text)
@@ -85,6 +97,10 @@ def speak_romans(text: str) -> str:
     text = _SMALL.sub(lambda match: f"{match['name']} {cardinal(roman(match['roman'].upper()))}", text)
     text = _PLAIN.sub(_plain, _SECTION.sub(_section, _RULER.sub(_ruler, text)))
     return _YEAR.sub(_year, text)
+
+
+def _alone(match: re.Match[str]) -> str:
+    return cardinal(roman(match["roman"])) + match["dot"] if _FORM.fullmatch(match["roman"]) else match.group()
 
 
 def _ordinal(numeral: str) -> str:

@@ -42,7 +42,26 @@ _GREEK = dict(
 )
 _GREEK_LETTER = re.compile(r"(?<![\u0370-\u03ff\u1f00-\u1fff])[\u0391-\u03c9ϕϵ](?![\u0370-\u03ff\u1f00-\u1fff])")
 _TERM = r"[\w)°!\]]"
+_LETTER = r"(?<![\w'])[A-Za-z](?![\w'])"
 _OPERATORS = [
+    (re.compile(r"(?<=\w) ?(?P<sign>[-+*/])=(?= ?[\w(])"), r" \g<sign> equals"),
+    (re.compile(r"(?<=\w) - equals"), " minus equals"),
+    (re.compile(r"(?<=\w) \* equals"), " times equals"),
+    (re.compile(r"(?<=\w) / equals"), " divided by equals"),
+    (re.compile(r"(?<=\b[b-z])--(?=$|[;),]| [)<=])"), " minus minus"),
+    (re.compile(r"^!(?=[a-z_]\w{0,40}\b(?! [a-z]))"), "not "),
+    (re.compile(r"\bSELECT \*"), "SELECT star"),
+    (re.compile(r"(?<!\S)\*\.(?=[a-z]{1,5}\b)"), "star dot "),
+    (re.compile(r"(?<=\b[0-9a-z]) % (?=(?:[0-9]{1,3}|[b-hj-z])\b)"), " mod "),
+    (re.compile(r"(?<=\w) // (?=\w)"), " slash slash "),
+    (re.compile(rf"(?:(?<={_LETTER})|(?<=∞)) ?(?:→|⟶|->) ?(?={_LETTER}|∞|[0-9])"), " to "),
+    (re.compile(r"(?<=[\w)])<(?=\.?[0-9])|(?<=\b[a-z])<(?=[a-z]\b)"), " less than "),
+    (re.compile(r"(?<=[\w)])>(?=\.?[0-9])|(?<=\b[a-z])>(?=[a-z]\b)"), " greater than "),
+    (re.compile(r"(?<![\w|])\|(?P<inside>[^|\s]{1,12}|\w [-+] \w)\|(?![\w|])"), r"the absolute value of \g<inside>"),
+    (re.compile(r"\b(?P<f>[fghFGP])(?P<prime>'{0,2})\((?P<x>[a-zA-Z]|[0-9]{1,3}|[a-z], ?[a-z])\)"), None),
+    (re.compile(r"\bd(?P<y>[a-z])/d(?P<x>[a-z])\b"), r"d \g<y> by d \g<x>"),
+    (re.compile(r"∂(?P<y>[a-zA-Z])/∂(?P<x>[a-zA-Z])\b"), r"partial \g<y> over partial \g<x>"),
+    (re.compile(r"(?<=[\w)] )d(?P<x>[txyzuθ])(?=$|[.,;=)]| =)"), r"d \g<x>"),
     (re.compile(r" ?(?:>=|≥|⩾) ?"), " greater than or equal to "),
     (re.compile(r" ?(?:<=|≤|⩽)(?!>) ?"), " less than or equal to "),
     (re.compile(r" ?(?:!==?|≠|<>)(?=[ \w\"'(.-]) ?(?=\S)"), " is not equal to "),
@@ -51,10 +70,11 @@ _OPERATORS = [
     (re.compile(r"(?<=[ (])!(?=[a-z(])"), "not "),
     (re.compile(r"(?<=[\w)]) ?\|\| ?(?=[\w(!])"), " or "),
     (re.compile(r"(?<=[\w)]) ?\*\* ?(?=[\w(-])"), "^"),
-    (re.compile(r"(?<=[0-9a-zA-Z)])\^\(?(?P<n>[a-zA-Z])\)?(?!\w)"), r" to the \g<n> "),
+    (re.compile(r"(?<=[0-9a-zA-Z)])\^(?:\((?P<n>[a-zA-Z])\)|(?P<m>[a-zA-Z])(?!\w))"), r" to the \g<n>\g<m> "),
     (re.compile(r"(?<=[0-9a-zA-Z)])\^\((?P<n>[^()\n]{1,40})\)"), r" to the power of \g<n> "),
     (re.compile(r"(?<=[a-zA-Z)])\^(?P<n>\+|-)(?!\w)"), r" \g<n> "),
     (re.compile(r"(?<=[0-9]) / (?=[0-9])|(?<=[\w)]) ÷ (?=[\w(])|(?<=\b[a-z]) ?/ ?(?=[a-z] ?=)"), " divided by "),
+    (re.compile(r"(?<=[0-9][a-z]) [-−] (?=[0-9]{1,9}[a-z]?\b)"), " minus "),
     (re.compile(r"(?<=[0-9])-(?=[0-9]{1,9}(?:\.[0-9]{1,9})? ?=)"), " minus "),
     (
         re.compile(
@@ -67,8 +87,13 @@ _OPERATORS = [
     (re.compile(r"(?<!\w)<(?=[$£€]?\.?[0-9])"), " less than "),
     (re.compile(r"(?<![-=\w])>(?=[$£€]?\.?[0-9])"), " more than "),
     (re.compile(r"(?<!\w)#(?=[0-9])"), "number "),
-    (re.compile(r"(?<=\b[0-9])!(?= ?=)|(?<=\bn)!(?= ?[=/)])"), " factorial "),
+    (re.compile(r"(?<=\b[0-9])!(?= ?=)|(?<=\b[nkm])!(?= ?[=/)+*×]|$)"), " factorial "),
 ]
+_COMMAND = re.compile(
+    r"(?:^|\b)(?:git|npm|npx|pip3?|sudo|docker|curl|wget|grep|chmod|mkdir|ffmpeg|conda|kubectl|apt-get|brew|rsync|tts-fm"
+    r"|ls|rm|cp|mv|tar|python3?|node|make|cargo|ssh)(?: [\w./:=-]{1,60}){0,8} --?[a-zA-Z]|^--[a-z][\w-]{1,40}$"
+)
+_FLAG = re.compile(r"(?:(?<= )|^)(?P<dashes>--?)(?=[a-zA-Z][\w-]{0,40}(?:$|[ =.,;:)]))")
 _RULES = [
     (re.compile(r"\bC\+\+"), "C plus plus"),
     (re.compile(r"\b([A-G])#(?!\w)"), r"\1 sharp"),
@@ -91,11 +116,19 @@ _RULES = [
 
 def speak_operators(text: str) -> str:
     """`text` with operators of two signs, powers and comparisons in words. Linear in time."""
-    if not re.search(r"[<>=&|*^/#!÷≥≤≠−-]", text):
+    if not re.search(r"[<>=&|*^/#!÷≥≤≠−(∫∂→%-]", text):
         return text
     for pattern, said in _OPERATORS:
-        text = pattern.sub(said, text)
+        text = pattern.sub(_of if said is None else said, text)
+    if _COMMAND.search(text):
+        text = _FLAG.sub(lambda match: "dash " * len(match["dashes"]), text)
     return text
+
+
+def _of(match: re.Match[str]) -> str:
+    """f(x) is "f of x", f'(x) "f prime of x"."""
+    primes = " prime" if match["prime"] == "'" else " double prime" if match["prime"] else ""
+    return f"{match['f']}{primes} of {match['x']}"
 
 
 def speak_signs(text: str) -> str:

@@ -92,11 +92,13 @@ def _military(match: re.Match[str], gb: bool) -> str:
 )
 def _three_parts(match: re.Match[str], gb: bool) -> str | None:
     hour, minute, second = int(match["h"]), int(match["m"]), int(match["s"])
+    exact = f"{second}{match['ms'] or ''}"
     clock = bool(match["at"] or match["zone"]) or (len(match["h"]) == 2 and hour <= 24)
     if clock:
-        seconds = f" and {_count(str(second), 'second')}" if second else ""
+        seconds = f" and {_count(exact, 'second')}" if float(exact) else ""
         return f"{match['at'] or ''}{_of_day(hour, minute, bool(match['zone']))}{seconds}{_zone(match['zone'])}"
-    parts = [_count(str(n), name, gb) for n, name in ((hour, "hour"), (minute, "minute"), (second, "second")) if n]
+    counted = ((str(hour), "hour"), (str(minute), "minute"), (exact, "second"))
+    parts = [_count(n, name, gb) for n, name in counted if float(n)]
     return (
         (f"{parts[0]}, {parts[1]} and {parts[2]}" if gb else f"{parts[0]} {parts[1]} and {parts[2]}")
         if len(parts) == 3
@@ -135,6 +137,21 @@ def _french(match: re.Match[str], gb: bool) -> str:
 
 
 # Durations
+@rule(
+    r"(?<![\w:.,])(?P<m>[0-9]{1,3}):(?P<s>[0-5]?[0-9]\.[0-9]{1,3})(?![\w:]|[.,][0-9])"
+    r"|(?<![\w.,'])(?P<m2>[0-9]{1,3})' ?(?P<s2>1[2-9]|[2-5][0-9])(?:\"|'')(?!\w)"
+)
+def _lap(match: re.Match[str], gb: bool) -> str:
+    seconds = (match["s"] or match["s2"]).lstrip("0")
+    seconds = f"0{seconds}" if seconds[0] == "." else seconds
+    return f"{_count(match['m'] or match['m2'], 'minute', gb)} {_count(seconds, 'second', gb)}"
+
+
+@rule(r"\bT ?[-−–] ?(?=(?:[0-9]|10|30|60)\b(?! ?[A-Za-z])|[0-9]{1,3} (?:seconds|minutes|hours|days)\b)")
+def _countdown(match: re.Match[str], gb: bool) -> str:
+    return "T minus "
+
+
 _NAMES = {"d": "day", "h": "hour", "m": "minute", "s": "second", "w": "week"}
 _PART = r"[0-9]{1,4}(?:\.[0-9]{1,3})? ?(?:days?|hours?|hrs?\.?|minutes?|mins?\.?|seconds?|secs?\.?|[dhms])"
 

@@ -147,6 +147,8 @@ def _inches(match: re.Match[str], gb: bool) -> str | None:
         r"|off|x|more|less|than)\b",
         match.string[match.end() : match.end() + 8],
     )
+    if re.fullmatch("[0-9]+[/⁄][0-9]+", match["n"]) and not follows:
+        return f"{match['n']} of an inch"
     return f"{_plain(match['n'], gb)} inch{'' if match['n'] == '1' or follows else 'es'}"
 
 
@@ -158,6 +160,30 @@ def _plain(number: str, gb: bool) -> str:
 @rule(rf"(?<![\w.,])(?P<n>{NUM}) ?(?P<u>{LOOSE_UNIT})\.? ?[x×] ?(?=[0-9.])")
 def _by(match: re.Match[str], gb: bool) -> str:
     return f"{amount(match['n'], gb)} {unit_name(match['u'], match['n'] != '1', gb)} by "
+
+
+@rule(
+    rf"(?<![\w.,])(?P<n>{NUM}) ?[x×] ?(?={NUM}(?: ?[x×] ?{NUM})? ?(?:{LOOSE_UNIT}|in)(?![\w^]))"
+    rf"|(?<=by )(?P<n2>{NUM}) ?[x×] ?(?={NUM} ?(?:{LOOSE_UNIT}|in)(?![\w^]))"
+)
+def _size(match: re.Match[str], gb: bool) -> str:
+    return f"{amount(match['n'] or match['n2'], gb)} by "
+
+
+@rule(
+    rf"(?<=by )(?P<n>{NUM}) ?in\b|(?<![\w.,])(?P<n2>[0-9]{{0,4}}\.[0-9]{{1,3}}) in(?=$|[.,;:)]| (?:by|long|wide|thick"
+    r"|deep|tall|in diameter)\b)"
+)
+def _decimal_inches(match: re.Match[str], gb: bool) -> str:
+    return f"{amount(match['n'] or match['n2'], gb)} inches"
+
+
+_CLOSING = {"ha": "hectare", "cal": "calorie", "mol": "mole", "ac": "acre", "pcs": "piece", "pc": "piece"}
+
+
+@rule(rf"(?<![\w.,/⁄-])(?P<n>{NUM}) ?(?P<u>{one_of(_CLOSING)})(?=$|[.,;:)](?: |$)| (?:of|per|each|and|in)\b)")
+def _at_the_end(match: re.Match[str], gb: bool) -> str:
+    return f"{amount(match['n'], gb)} {_CLOSING[match['u']]}{'' if match['n'] == '1' else 's'}"
 
 
 @rule(rf"(?<![\w.,/⁄])(?P<a>{NUM}) ?(?P<u>{LOOSE_UNIT}) ?[-–] ?(?=[0-9.]{{1,12}} ?(?P=u)(?!\w))")

@@ -26,9 +26,13 @@ _LINK = re.compile(
     r"\[(?P<text>[^\[\]\n]{1,500})\](?:\((?:[^()\s]|\([^()\s]{0,200}\)){0,1000}(?:[ \t]+\"[^\"\n]{0,200}\")?\)"
     r"|\[[^\[\]\n]{0,100}\])"
 )
+_PICTURE = re.compile(
+    r"<img\b[^<>]{0,500}?\balt=(?P<q>[\"'])(?P<alt>[^\"'<>]{1,300})(?P=q)[^<>]{0,500}>", re.IGNORECASE
+)
 _AUTO_LINK = re.compile(r"<(?P<url>(?:https?://|mailto:)[^<>\s]{1,1000})>")
 _NOTE = re.compile(
-    r"(?:(?<=\S)|(?<=[^\W_] ))(?:\[\^[^\[\]\s]{1,40}\]|(?:\[[0-9]{1,3}(?:[-–,;] ?[0-9]{1,3}){0,10}\]){1,5})(?!\()"
+    r"(?<!\\sqrt)(?:(?<=\S)|(?<=[^\W_] ))"
+    r"(?:\[\^[^\[\]\s]{1,40}\]|(?:\[[0-9]{1,3}(?:[-–,;] ?[0-9]{1,3}){0,10}\]){1,5})(?!\()"
 )
 _CITES = r"\[[0-9]{1,3}(?:[-–,;] ?[0-9]{1,3}){0,10}\]"
 _CITED = re.compile(rf" ?{_CITES}(?:(?:, ?| ?and |, and )?{_CITES}){{0,10}}(?=[ ,.;:!?)]|$)")
@@ -54,6 +58,7 @@ def unmark(text: str) -> str:
         text = re.sub(r"<br ?/?>", "\n", text, flags=re.IGNORECASE)
         text = re.sub(r"(?<!\w)<3(?![\w.])", "love", text)
         text = _AUTO_LINK.sub(lambda match: match["url"].removeprefix("mailto:"), text)
+        text = _PICTURE.sub(lambda match: f" {match['alt']} ", text)
         text = _LINE_TAG.sub("\n\n", text)
         text = _TAG.sub(lambda match: match.group() if _NO_VALUE.fullmatch(match.group()) else "", text)
     if "[" in text:
@@ -119,9 +124,21 @@ _BRACED = r"\{(?P<%s>[^{}\n]{1,200})\}"
 _FRACTION = re.compile(r"\\[dt]?frac ?" + _BRACED % "top" + " ?" + _BRACED % "bottom")
 _ROOT = re.compile(r"\\sqrt ?(?:\[(?P<order>[^\[\]\n]{1,20})\])? ?" + _BRACED % "of")
 _STYLED = re.compile(
-    r"\\(?:text|mathrm|mathbf|mathit|mathcal|mathbb|operatorname|textbf|textit|emph|vec|hat|bar|overline|underline) ?"
-    + _BRACED % "of"
+    r"\\(?:text|mathrm|mathbf|mathit|mathcal|mathbb|operatorname|textbf|textit|texttt|textsc|emph|overline|underline|url|title|author|footnote"
+    r"|(?:sub){0,2}section\*?|chapter\*?|paragraph) ?" + _BRACED % "of"
 )
+_HREF = re.compile(r"\\href ?\{[^{}\n]{1,500}\} ?" + _BRACED % "of")
+_DROPPED = re.compile(
+    r"\\(?:begin|end|label|cite[tp]?|ref|eqref|pageref|usepackage|documentclass|bibliography|vspace|hspace) ?"
+    r"(?:\[[^\[\]\n]{0,100}\])?(?:\{[^{}\n]{0,100}\}){1,2}|\\(?:maketitle|noindent|newpage|centering|item)\b"
+)
+_ACCENTED = re.compile(r"\\(?P<mark>vec|hat|bar|tilde|dot) ?" + _BRACED % "of")
+_ACCENTS = {"hat": "{} hat", "bar": "{} bar", "tilde": "{} tilde", "dot": "{} dot", "vec": "vector {}"}
+_TERM = r"(?:\{(?P<%s>[^{}\n]{1,80})\}|(?P<%s>\\?[a-zA-Z0-9]{1,10}))"
+_FROM_TO = re.compile(
+    r"\\(?P<what>sum|prod|int)(?:\\limits)? ?_ ?" + _TERM % ("low", "low1") + r" ?\^ ?" + _TERM % ("up", "up1")
+)
+_LIMIT = re.compile(r"\\lim(?:\\limits)? ?_ ?\{(?P<of>[^{}\n]{1,80})\}")
 _POWER = re.compile(r"\^ ?" + _BRACED % "of")
 _INDEX = re.compile(r"_ ?(?:" + _BRACED % "of" + r"|(?P<one>[a-zA-Z0-9]))")
 _COMMAND = re.compile(r"\\(?P<name>[a-zA-Z]{1,20}|[%&$#_,;:!{}\\])")
@@ -155,12 +172,25 @@ def _formula(inside: str) -> str:
 
 
 def _commands(text: str) -> str:
+    text = _DROPPED.sub(" ", _HREF.sub(lambda match: match["of"], text))
+    text = _ACCENTED.sub(lambda match: f" {_ACCENTS[match['mark']].format(match['of'])} ", text)
+    text = _FROM_TO.sub(_from_to, text)
+    text = _LIMIT.sub(lambda match: f" the limit as {_goes(match['of'])} of ", text)
     for _ in range(3):  # nested three deep
         text = _STYLED.sub(lambda match: match["of"], text)
         text = _ROOT.sub(_root, text)
         text = _FRACTION.sub(_fraction, text)
     text = _POWER.sub(lambda match: f"^{match['of'].strip()} ", text)
     return _COMMAND.sub(_command, text)
+
+
+def _from_to(match: re.Match[str]) -> str:
+    low, up = match["low"] or match["low1"], match["up"] or match["up1"]
+    return f" {_WORDS[match['what']].removesuffix(' of')} from {low} to {up} of "
+
+
+def _goes(limit: str) -> str:
+    return limit.replace("\\to", " goes to ").replace("\\rightarrow", " goes to ")
 
 
 def _root(match: re.Match[str]) -> str:
