@@ -104,7 +104,7 @@ def test_api_script_and_batch(client, home, tmp_path):
         entries = [json.loads(line) for line in packed.read("results.jsonl").splitlines()]
     assert [(e["id"], e["voice"]) for e in entries] == [("first", "ann"), ("000002", "bob")]
     listing.write_text('{"text": "One."}\n{"text": "?!"}\n', "utf-8")
-    with pytest.raises(AppError, match="line 2"):
+    with pytest.raises(AppError, match=r"list\.jsonl:2: "):
         client.predict(handle_file(listing), "ann", None, "", "wav", *SAMPLING, api_name="/batch")
 
 
