@@ -90,9 +90,9 @@ def moved(chunk: Chunk, start: float) -> Chunk:
 class InOrder:
     """Chunks of one request, spoken in any order, given out in theirs, each with its place in time."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: int = 0) -> None:
         self._early: dict[int, Chunk] = {}  # those whose turn has not come
-        self._next, self._samples = 0, 0
+        self._next, self._samples = first, 0
 
     def put(self, chunk: Chunk) -> Iterator[Chunk]:
         """Take a chunk; gives those whose turn has come."""

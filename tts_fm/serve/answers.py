@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
@@ -73,15 +74,20 @@ def handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        where = [str(part) for part in first["loc"] if part != "body"]
-        param = where[0] if where and where[0] in schema.SpeechRequest.model_fields else None
-        if first["type"] == "json_invalid":
-            return JSONResponse(error_body(400, "the body is not valid JSON", code="invalid_json"), 400)
-        message = f"{param or 'body'}: {first['msg'][0].lower()}{first['msg'][1:]}"
-        if isinstance(first.get("input"), float) and not math.isfinite(first["input"]):
-            message = f"{param}: a finite number is needed"
-        return JSONResponse(error_body(400, message, param, first["type"]), 400)
+        return JSONResponse(invalid_body(error.errors()), 400)
+
+
+def invalid_body(errors: Sequence[Any]) -> dict[str, Any]:
+    """What is told of the first of pydantic's errors."""
+    first = errors[0]
+    where = [str(part) for part in first["loc"] if part != "body"]
+    param = where[0] if where and where[0] in schema.SpeechRequest.model_fields else None
+    if first["type"] == "json_invalid":
+        return error_body(400, "the body is not valid JSON", code="invalid_json")
+    message = f"{param or 'body'}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    if isinstance(first.get("input"), float) and not math.isfinite(first["input"]):
+        message = f"{param}: a finite number is needed"
+    return error_body(400, message, param, first["type"])
 
 
 def describe(app: FastAPI, config: ServeConfig) -> None:

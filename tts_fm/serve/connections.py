@@ -34,6 +34,8 @@ class Door(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if self.transport.get_protocol() is not self:
+            return
         asking = self.cycle is None or self.cycle.response_complete
         if asking and self._timer is None:
             self._hurry()
@@ -41,6 +43,12 @@ class Door(H11Protocol):
             self._calm()
             if not self.cycle.more_body:
                 self._waiting.pop(self, None)
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """The connection is a WebSocket's from now on."""
+        self._calm()
+        self._waiting.pop(self, None)
+        super().handle_websocket_upgrade(event)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()  # which may go on with a request that has come already

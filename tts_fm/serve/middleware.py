@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 OPEN = ("/health",)  # needs no key: load balancers ask it
 SPEECH = "/v1/audio/speech"
 LISTS = ("/v1/audio/voices", "/v1/audio/models", "/v1/models", "/health", "/metrics", "/openapi.json")
-KNOWN = (SPEECH, *LISTS)
+STREAM = "/v1/audio/speech/stream"  # a WebSocket
+KNOWN = (SPEECH, STREAM, *LISTS)
 BODY_SECONDS = 15.0  # in which a body must have arrived
 TYPES = {
     401: "authentication_error",
@@ -44,7 +45,8 @@ def error_body(status: int, message: str, param: str | None = None, code: str | 
 
 class Guard:
     """See the module docstring. key: what `Authorization: Bearer` must carry, None = open; hosts: allowed Host names,
-    None = any; max_requests: that are answered at once.
+    None = any; origins: whose pages may open a WebSocket, which browsers do not ask about; max_requests: that are
+    answered at once.
     """
 
     def __init__(
@@ -53,14 +55,18 @@ class Guard:
         metrics: Metrics,
         key: str | None,
         hosts: tuple[str, ...] | None,
+        origins: tuple[str, ...],
         max_body: int,
         max_requests: int = 1024,
     ) -> None:
-        self.app, self.metrics, self.hosts, self.max_body = app, metrics, hosts, max_body
+        self.app, self.metrics, self.hosts, self.origins, self.max_body = app, metrics, hosts, origins, max_body
         self.max_requests, self._under_way = max_requests, 0
         self.key = None if key is None else hashlib.sha256(key.encode()).digest()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -85,24 +91,34 @@ class Guard:
         finally:
             self.metrics.count("requests_total", path=self._label(scope), status=str(status or 499))
 
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The same for a WebSocket, whose refusal is an answer to its first request."""
+        scope = {**scope, "path": own_path(scope["path"])}
+        headers = {name.lower(): value for name, value in scope["headers"]}
+
+        status = 101
+
+        async def rejecting(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send({**message, "type": "websocket." + message["type"]})
+
+        if not await self._knocks(scope, headers, rejecting):
+            if self._welcome(headers):
+                await self.app(scope, receive, send)
+            else:
+                await self._refuse(rejecting, 403, "pages of this origin are not served; --cors ORIGIN permits them")
+        self.metrics.count("requests_total", path=self._label(scope), status=str(status))
+
+    def _welcome(self, headers: dict[bytes, bytes]) -> bool:
+        """Whether the page that opens a WebSocket, if it is one, may: it is of this server, or of a named origin."""
+        origin = headers.get(b"origin", b"").decode("latin-1").lower()
+        own = origin.partition("://")[2] == headers.get(b"host", b"-").decode("latin-1").lower()
+        return not origin or own or "*" in self.origins or origin in self.origins
+
     async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.lower(): value for name, value in scope["headers"]}
-        if self.hosts is not None and _hostname(headers.get(b"host", b"")) not in self.hosts:
-            await self._refuse(
-                send, 403, "this host name is not served here; --allow-host NAME permits it", code="host_not_allowed"
-            )
-            return
-        if scope["method"] == "OPTIONS":
-            await self._options(scope, send)
-            return
-        if self.key is not None and scope["path"] not in OPEN and not self._has_key(headers.get(b"authorization", b"")):
-            await self._refuse(
-                send,
-                401,
-                "a valid API key is needed: Authorization: Bearer KEY",
-                code="invalid_api_key",
-                headers=[(b"www-authenticate", b"Bearer")],
-            )
+        if await self._knocks(scope, headers, send):
             return
         if scope["method"] in ("POST", "PUT", "PATCH", "DELETE"):
             kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
@@ -125,6 +141,22 @@ class Guard:
             await self.app(scope, receive, send)
         finally:
             self._under_way -= 1
+
+    async def _knocks(self, scope: Scope, headers: dict[bytes, bytes], send: Send) -> bool:
+        """Whether host, method or key have been answered already."""
+        if self.hosts is not None and _hostname(headers.get(b"host", b"")) not in self.hosts:
+            told = "this host name is not served here; --allow-host NAME permits it"
+            await self._refuse(send, 403, told, code="host_not_allowed")
+            return True
+        if scope.get("method") == "OPTIONS":
+            await self._options(scope, send)
+            return True
+        if self.key is not None and scope["path"] not in OPEN and not self._has_key(headers.get(b"authorization", b"")):
+            told = "a valid API key is needed: Authorization: Bearer KEY"
+            bearer = [(b"www-authenticate", b"Bearer")]
+            await self._refuse(send, 401, told, code="invalid_api_key", headers=bearer)
+            return True
+        return False
 
     async def _options(self, scope: Scope, send: Send) -> None:
         """What can be done with a path; nothing of it is secret."""

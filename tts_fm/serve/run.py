@@ -18,6 +18,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from tts_fm.errors import MissingDependency
@@ -77,7 +78,8 @@ def server(app: FastAPI) -> uvicorn.Server:
     from tts_fm.serve.connections import Door, Server
 
     options: dict[str, Any] = {
-        "log_config": None, "access_log": False, "server_header": False, "proxy_headers": False, "ws": "none",
+        "log_config": None, "access_log": False, "server_header": False, "proxy_headers": False, 
+        "ws": "wsproto" if find_spec("wsproto") else "none", "ws_max_size": 1 << 16, "ws_per_message_deflate": False,
         "backlog": 1024, "http": Door, "timeout_graceful_shutdown": 30, "timeout_keep_alive": 30,
     }  # fmt: skip
     return Server(uvicorn.Config(app, **options))

@@ -55,9 +55,18 @@ class Line:
         self.ticket: Ticket | None = None
         self._gone = gone  # done when the client is no longer there
 
-    def join(self, scheduler: Scheduler, request: Request, timeout: float, streamed: bool, client: str) -> None:
+    def join(
+        self,
+        scheduler: Scheduler,
+        request: Request,
+        timeout: float,
+        streamed: bool,
+        client: str,
+        first: int = 0,
+        pause: float = 0.0,
+    ) -> None:
         """Submit the request; raises as Scheduler.submit."""
-        self.ticket = scheduler.submit(request, self._emit, timeout, streamed, client)
+        self.ticket = scheduler.submit(request, self._emit, timeout, streamed, client, first, pause)
 
     def _emit(self, kind: str, value: Any) -> None:
         try:

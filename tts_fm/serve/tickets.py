@@ -60,6 +60,8 @@ class Ticket:
     unread: int = 0  # chunks that were emitted and not taken
     jobs: list[Job] = field(default_factory=list)  # what is left to speak
     spoken: InOrder = field(default_factory=InOrder)
+    first: int = 0  # chunks that came before, where the request is a phrase of a longer text
+    pause: float = 0.0  # seconds of silence that such a phrase has before it
     turn: int = 0  # its place in the line; smaller is sooner
 
     def cancel(self) -> None:

@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tts_fm.engines.jobs import Chunk, InOrder, Job, alike
+from tts_fm.engines.jobs import Chunk, InOrder, Job, alike, counted_on
 from tts_fm.errors import TtsFmError
 from tts_fm.serve.metrics import Metrics
 from tts_fm.serve.tickets import AHEAD, QueueFull, RequestTimeout, ServerStopped, Ticket, longest, place, plan_summary
@@ -80,11 +80,15 @@ class Scheduler:
         timeout: float,
         streamed: bool = False,
         client: str = "",
+        first: int = 0,
+        pause: float = 0.0,
     ) -> Ticket:
         """Join the line. Raises QueueFull or ServerStopped. In a full line the client who has most in it makes room for
         one who has less.
         """
-        ticket = Ticket(request, streamed, emit, time.monotonic() + timeout, client, self._nudge)
+        deadline = time.monotonic() + timeout
+        ticket = Ticket(request, streamed, emit, deadline, client, self._nudge, first=first, pause=pause)
+        ticket.spoken = InOrder(first)
         with self._wake:
             if self._stopping:
                 raise ServerStopped("the server is shutting down")
@@ -168,7 +172,8 @@ class Scheduler:
                 self._expire(ticket)
                 continue
             try:
-                ticket.jobs = self.tts.plan(ticket.request, watch=self._limit(ticket))
+                jobs = self.tts.plan(ticket.request, watch=self._limit(ticket))
+                ticket.jobs = counted_on(jobs, ticket.first, ticket.pause) if ticket.first else jobs
                 self._check_length(longest(ticket.jobs))
             except _Abandoned:
                 if not ticket.dead:
