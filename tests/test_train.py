@@ -6,15 +6,13 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
 import os
 import signal
-import socket
 from pathlib import Path
 
 import pytest
 import torch
-from train_worker import Noise, toy_config, toy_trainer, work
+from train_worker import Noise, launch, toy_config, toy_trainer
 
 from tts_fm.config import TrainConfig
 from tts_fm.train.guard import Diverged, Guard
@@ -138,26 +136,6 @@ def test_the_loss_is_the_mean_over_the_global_batch(tmp_path: Path):
 
 
 # --- more than one process
-
-
-def launch(folder: Path, die: dict | None = None, **changes) -> list[int | None]:
-    """Two processes over gloo; returns their exit codes. The fork server has imported torch once for all of them."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["train_worker", "accelerate"])
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes = [
-        context.Process(target=work, args=(rank, 2, port, str(folder), die or {}, changes)) for rank in range(2)
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(240)
-        if process.is_alive():
-            process.kill()
-            process.join()
-    return [process.exitcode for process in processes]
 
 
 def test_two_processes_are_one_and_resume_exactly(tmp_path: Path):

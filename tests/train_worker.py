@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import socket
 from pathlib import Path
 
 import numpy as np
 import torch
-from tiny_model import tiny_flow
+from tiny_model import VOCAB, tiny_flow
 
 from tts_fm.config import TrainConfig
-from tts_fm.data.batches import TrainItem
+from tts_fm.data.batches import Items, TrainItem
+from tts_fm.data.corpus import ManifestItems
+from tts_fm.data.manifest import read_manifest
+from tts_fm.data.storage import folder_of
 from tts_fm.train.trainer import Trainer
+
+DCP = "torch.distributed.checkpoint."
 
 
 class Noise:
@@ -50,9 +57,11 @@ def toy_config(**changes) -> TrainConfig:
 
 
 def toy_trainer(
-    folder: Path, items: Noise | None = None, on_valid=None, model: dict | None = None, **changes
+    folder: Path, items: Items | None = None, on_valid=None, model: dict | None = None, **changes
 ) -> Trainer:
     """A run with dropout, so that all there is to randomness takes part."""
+    if "manifest" in changes:
+        items = corpus(changes.pop("manifest"))
     return Trainer(
         tiny_flow(**({"dropout": 0.1} | (model or {}))),
         items or Noise(),
@@ -63,16 +72,22 @@ def toy_trainer(
     )
 
 
+def corpus(manifest: str) -> ManifestItems:
+    """A manifest's utterances, for models whose text is "average"."""
+    return ManifestItems(read_manifest(manifest, audio=True), folder_of(manifest), VOCAB)
+
+
 def work(rank: int, world: int, port: int, folder: str, die: dict[int, tuple[int, int]], changes: dict) -> None:
-    """One of `world` processes. die: {rank: (step, signal)}: the process gets the signal in the middle of that
-    update.
+    """One of `world` processes; changes["nodes"]: on so many nodes. die: {rank: (step, signal)}: the process gets the
+    signal in the middle of that update.
     """
     torch.set_num_threads(1)
+    local = world // changes.pop("nodes", 1)
     names = {
         "RANK": rank,
-        "LOCAL_RANK": rank,
+        "LOCAL_RANK": rank % local,
         "WORLD_SIZE": world,
-        "LOCAL_WORLD_SIZE": world,
+        "LOCAL_WORLD_SIZE": local,
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": port,
     }
@@ -91,3 +106,25 @@ def work(rank: int, world: int, port: int, folder: str, die: dict[int, tuple[int
     trainer.run()
     if number != signal.SIGKILL:
         trainer.accelerator.end_training()
+
+
+def launch(folder: Path, die: dict | None = None, world: int = 2, **changes) -> list[int | None]:
+    """So many processes over gloo; returns their exit codes. The fork server has imported torch once for all."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["train_worker", "accelerate", "torch.distributed.fsdp", DCP + "hf_storage", DCP + "state_dict_saver"]
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [
+        context.Process(target=work, args=(rank, world, port, str(folder), die or {}, changes)) for rank in range(world)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(240)
+        if process.is_alive():
+            process.kill()
+            process.join()
+    return [process.exitcode for process in processes]

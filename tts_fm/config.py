@@ -127,6 +127,10 @@ class TrainConfig:
     deterministic: bool = False
     tensorboard: bool = False  # write <run>/tensorboard
     shard: bool = False  # several processes share weights, moments and averages (FSDP2) instead of each holding all
+    # with shard: so many groups of processes hold them whole among themselves, such as one a node (HSDP)
+    replicas: int = 1
+    # every process writes its own part of a checkpoint (folder last/) instead of one that writes all (last.pt)
+    sharded_checkpoints: bool = False
     # weight of a CTC loss on hidden states two thirds up the network, which must tell the symbols (A-DMA); 0 = none
     ctc: float = 0.0
     # freeze the network but for low-rank changes of attention and feed-forward (and the blocks' biases): memory and
@@ -143,6 +147,8 @@ class TrainConfig:
                 "TrainConfig.drop_audio and drop_both are shares of the same items and must not add up to more than 1, "
                 f"got {self.drop_audio} and {self.drop_both}"
             )
+        if self.replicas > 1 and not self.shard:
+            raise ValueError("TrainConfig.replicas goes with shard=True: without it every process is a replica")
         if self.fp16 and self.bf16:
             raise ValueError("TrainConfig.fp16 and bf16 exclude each other; set bf16 to False")
         if self.time_law != "uniform":
@@ -160,7 +166,7 @@ TRAIN_RANGES: Ranges = {
     "valid_every": (1, 100_000_000), "save_every": (1, 100_000_000), "accumulate": (1, 100_000), "workers": (0, 1024),
     "longest_frames": (1, 1_000_000), "quadratic_frames": (0, 1_000_000_000), "most_items": (0, 1_000_000),
     "spike": (0, 1e6), "most_skipped": (1, 1_000_000), "equalise": (0, 40), "revoice": (0, 5), "ctc": (0, 100),
-    "lora_rank": (0, 256), "peak_tflops": (0, 1e6),
+    "lora_rank": (0, 256), "replicas": (1, 1_000_000), "peak_tflops": (0, 1e6),
 }  # fmt: skip
 
 

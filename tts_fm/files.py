@@ -176,6 +176,14 @@ def making_folder(path: Place) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
+def replace_folder(part: Place, path: Place) -> None:
+    """A finished folder takes the place of `path`; the one before is kept beside it (`before_of`)."""
+    if os.path.exists(path):
+        shutil.rmtree(before_of(path), ignore_errors=True)
+        os.replace(path, before_of(path))
+    os.replace(part, path)
+
+
 def keep(part: Place, path: Place) -> None:
     """Rename a finished file: for what is gathered over several runs, such as a download."""
     os.replace(part, path)

@@ -2,9 +2,9 @@
 
     python -m recipes.libritts.export runs/tiny models/tiny [--vocoder FOLDER] [--duration FOLDER] [--float32]
 
-The averaged weights of last.pt are taken. A vocoder (default: the built-in one where it is installed) and, for aligned
-models, a duration model with the same vocabulary are copied beside them; without a vocoder the model speaks through
-Griffin-Lim.
+The averaged weights of the run's last state are taken. A vocoder (default: the built-in one where it is installed) and,
+for aligned models, a duration model with the same vocabulary are copied beside them; without a vocoder the model speaks
+through Griffin-Lim.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ if __name__ == "__main__":  # run as a file, this folder would hide the package 
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from recipes.libritts.train import SETTINGS
-from tts_fm import files
 from tts_fm.config import ModelConfig, from_dict
 from tts_fm.errors import ModelError
 
@@ -41,14 +40,17 @@ def export(
     from tts_fm.checkpoint.load import save_flow_model
     from tts_fm.model.flow_model import FlowModel
     from tts_fm.train.lora import merged_state
+    from tts_fm.train.state import newest, read_average
 
-    state = files.read_state(run_folder / "last.pt")
-    if not (run_folder / SETTINGS).is_file() or state is None:
-        raise ModelError(f"{run_folder} holds no run: {SETTINGS} and last.pt are needed; train first (stage 3)")
+    if not (run_folder / SETTINGS).is_file() or newest(run_folder) is None:
+        raise ModelError(
+            f"{run_folder} holds no run: {SETTINGS} and last.pt (or last/) are needed; train first (stage 3)"
+        )
     settings = json.loads((run_folder / SETTINGS).read_text("utf-8"))
+    average, step = read_average(run_folder)
     model = FlowModel(from_dict(ModelConfig, settings["model"]), settings["vocab"], tokenizer=settings["tokenizer"])
-    model.load_state_dict(merged_state(state["average"], 1.0))
-    extra = {"defaults": settings["defaults"], "recipe": settings["recipe"], "trained_steps": state["step"]}
+    model.load_state_dict(merged_state(average, 1.0))
+    extra = {"defaults": settings["defaults"], "recipe": settings["recipe"], "trained_steps": step}
     save_flow_model(out, model, dtype=torch.float16 if half else torch.float32, extra=extra)
     vocoder = vocoder or (BUILTIN / "vocoder" if (BUILTIN / "vocoder").is_dir() else None)
     if vocoder is not None:
@@ -57,7 +59,7 @@ def export(
         log.warning("no vocoder: %s speaks through Griffin-Lim; give one with --vocoder", out)
     if model.config.text == "aligned":
         _add_durations(settings["vocab"], out, duration or BUILTIN / "duration")
-    log.info("%s: step %d of recipe %s", out, state["step"], settings["recipe"])
+    log.info("%s: step %d of recipe %s", out, step, settings["recipe"])
     return out
 
 

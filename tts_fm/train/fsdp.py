@@ -19,12 +19,21 @@ from tts_fm.model.dit import Modulation
 from tts_fm.model.layers import Attention, FeedForward
 
 
-def shard(model: nn.Module) -> None:
-    """Shard a model in place among all processes of the default group; its parameters become DTensors."""
+def shard(model: nn.Module, replicas: int = 1) -> None:
+    """Shard a model in place among all processes of the default group; its parameters become DTensors.
+
+    replicas: so many groups of neighbouring ranks hold it whole among them, and only gradients go from group to group
+    (HSDP): with as many as there are nodes, weights are gathered within a node. ValueError when the processes cannot be
+    grouped so.
+    """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    mesh = init_device_mesh(next(model.parameters()).device.type, (torch.distributed.get_world_size(),))
+    world, kind = torch.distributed.get_world_size(), next(model.parameters()).device.type
+    if world % replicas:
+        raise ValueError(f"{world} processes cannot be {replicas} replicas; train.replicas must divide them")
+    shape, names = ((replicas, world // replicas), ("replicas", "shards")) if replicas > 1 else ((world,), ("shards",))
+    mesh = init_device_mesh(kind, shape, mesh_dim_names=names)
     for part in model.modules():
         if isinstance(part, (Attention, FeedForward, Modulation)):
             fully_shard(part, mesh=mesh)

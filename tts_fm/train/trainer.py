@@ -34,14 +34,22 @@ from tts_fm.train.guard import Guard
 from tts_fm.train.log import RunLog
 from tts_fm.train.lora import add_low_rank, merged_state
 from tts_fm.train.optimiser import adamw, follow, learning_rate, step_if
+from tts_fm.train.processes import accelerator, dealt
+from tts_fm.train.state import (
+    PARTS,
+    WHOLE,
+    changes,
+    load_parts,
+    make_moments,
+    moments,
+    newest,
+    numbers_of,
+    save_parts,
+    write_whole,
+)
 from tts_fm.train.stopping import StopRequest
 
 logger = logging.getLogger(__name__)
-# fields that may change from one part of a run to the next and leave its course as it is
-FREE = {
-    "steps", "decay", "log_every", "valid_every", "save_every", "workers", "checkpointing", "tensorboard", "shard",
-    "peak_tflops", "most_skipped", "deterministic", "accumulate",
-}  # fmt: skip
 
 
 def noise_generator(device: torch.device, seed: int, number: int) -> torch.Generator:
@@ -86,7 +94,7 @@ class Trainer:
         if config.checkpointing:
             model.net.recompute_blocks()
         if self.sharded:
-            shard(model.to(self.device))
+            shard(model.to(self.device), config.replicas)
         optimiser = adamw(trained, config)
         self.model: Any = trained
         if self.sharded:
@@ -94,6 +102,7 @@ class Trainer:
         else:
             self.model, self.optimiser = self.accelerator.prepare(trained, optimiser)
         self.average = {k: v.detach().clone() for k, v in self.plain.state_dict().items()}
+        self.dealt, items = dealt(items, config, self.rank, self.world)
         self.loader = Loader(items, config)
         self.valid = Loader(valid, replace(config, equalise=0.0, revoice=0.0)) if valid is not None else None
         self.step = 0
@@ -119,12 +128,21 @@ class Trainer:
         return self.config.time_law, self.config.coupling, self.config.weighting
 
     @property
+    def nodes(self) -> int:
+        """How many nodes have their own utterances."""
+        return self.world // self.dealt[1]
+
+    @property
     def last(self) -> Path:
-        return self.folder / "last.pt"
+        """Where the state is written."""
+        return self.folder / (PARTS if self.config.sharded_checkpoints else WHOLE)
 
     def numbers(self) -> Iterator[int]:
-        """Which batches this process takes from now on: of every round of `world` batches the one at its rank."""
-        return (turn * self.world + self.rank for turn in itertools.count(self.step * self.config.accumulate))
+        """Which batches this process takes from now on: of every round of `world` batches the one at its rank (with
+        by_node: of its node's, the one at its place there).
+        """
+        place, processes = self.dealt
+        return (turn * processes + place for turn in itertools.count(self.step * self.config.accumulate))
 
     def run(self, until: float = math.inf) -> None:
         """Train to `config.steps`, or to the time `until` (seconds of time.time()) or a SIGTERM, saving on the way and
@@ -305,95 +323,70 @@ class Trainer:
         return copy.to(self.device).eval()
 
     def save(self) -> None:
-        """Write last.pt atomically: the complete state. All processes wait for it. OSError (disk full): the one from
-        before stands.
+        """Write the complete state (see state.py); all processes wait for it. OSError (disk full): the one from before
+        stands.
         """
         self.settle()
-        state = {
-            "model": self.plain.state_dict(),
-            "average": self.average,
-            "optimiser": self.optimiser.state_dict(),
-            "step": self.step,
-            "config": to_dict(self.config),
-            "processes": self.world,
-        }
+        config, main = self.config, self.accelerator.is_main_process
+        numbers = {"step": self.step, "config": to_dict(config), "processes": self.world, "nodes": self.nodes}
+        numbers |= {"guard": self.guard.state(), "losses": self.losses} | self.scale()
+        if config.sharded_checkpoints:
+            save_parts(self.folder, self.tensors(), numbers, main, self.accelerator.wait_for_everyone)
+            return
+        state = {"model": self.plain.state_dict(), "average": self.average, "optimiser": self.optimiser.state_dict()}
         state |= {"reader": self.reader.state_dict()} if self.reader is not None else {}
         state = gathered(state) if self.sharded else state
-        if self.accelerator.is_main_process:
-            files.write_state(self.last, state | {"guard": self.guard.state(), "losses": self.losses} | self.scale())
+        if main:
+            write_whole(self.folder, state | numbers)
         self.accelerator.wait_for_everyone()
+
+    def tensors(self) -> dict[str, Any]:
+        """All tensors of the state, themselves."""
+        found = {"model": self.plain.state_dict(), "average": self.average, "optimiser": moments(self.optimiser)}
+        return found | ({"reader": self.reader.state_dict()} if self.reader is not None else {})
 
     def scale(self) -> dict[str, Any]:
         """The state of fp16's loss scaling, where there is one."""
         return {"scaler": self.accelerator.scaler.state_dict()} if self.accelerator.scaler is not None else {}
 
     def resume(self) -> None:
-        """Continue from last.pt where there is one, or from the state before it where that is damaged. All processes
-        must see the same files.
-        """
-        state = files.read_state(self.last)
-        if state is None:
+        """Go on from the newest state where there is one. All processes must see the same files."""
+        place = newest(self.folder)
+        if place is None:
             return
+        state = numbers_of(place) if place.is_dir() else files.read_state(place)
         try:
-            if self.sharded:
-                own = self.plain.state_dict()
-                state["model"], state["average"] = cut(state["model"], own), cut(state["average"], own)
-                state["optimiser"] = cut_optimiser(state["optimiser"], self.optimiser)
-            self.plain.load_state_dict(state["model"])
-            if self.reader is not None:
-                self.reader.load_state_dict(state["reader"])
-            self.optimiser.load_state_dict(state["optimiser"])
+            self.restore_parts(place) if place.is_dir() else self.restore(state)
         except (RuntimeError, ValueError, KeyError) as error:
             fault = str(error).strip().splitlines()[-1].strip()
-            raise ValueError(f"{self.last} belongs to another model ({fault}); name another run folder") from error
-        self.average = {k: v.to(self.device) for k, v in state["average"].items()}
+            raise ValueError(f"{place} belongs to another model ({fault}); name another run folder") from error
         self.step = state["step"]
         self.guard.restore(state["guard"])
         self.losses = state.get("losses", [])
-        self.tell_changes(state)
+        changed = changes(state, self.config, self.world, self.nodes)
+        if changed and self.accelerator.is_main_process:
+            logger.warning("%s: going on with other settings: %s", place, "; ".join(changed))
         if "scaler" in state and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         logger.info("resumed at step %d", self.step)
 
-    def tell_changes(self, state: dict[str, Any]) -> None:
-        """Say what is another than when the state was saved, and so makes the run another one from here on."""
-        was, now = state.get("config", {}), to_dict(self.config)
-        now = {name: list(value) if isinstance(value, tuple) else value for name, value in now.items()}
-        was = {name: list(value) if isinstance(value, tuple) else value for name, value in was.items()}
-        changed = [
-            f"{k} was {v!r}, is {now[k]!r}" for k, v in was.items() if k in now and now[k] != v and k not in FREE
-        ]
-        batches = state.get("processes", 1) * was.get("accumulate", self.config.accumulate)
-        if batches != self.world * self.config.accumulate:
-            changed.append(
-                f"an update had {batches} batches ({state.get('processes', 1)} processes), "
-                f"has {self.world * self.config.accumulate} ({self.world})"
-            )
-        if changed and self.accelerator.is_main_process:
-            logger.warning("%s: going on with other settings: %s", self.last, "; ".join(changed))
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take the tensors of a whole state."""
+        if self.sharded:
+            own = self.plain.state_dict()
+            state["model"], state["average"] = cut(state["model"], own), cut(state["average"], own)
+            state["optimiser"] = cut_optimiser(state["optimiser"], self.optimiser)
+        self.plain.load_state_dict(state["model"])
+        if self.reader is not None:
+            self.reader.load_state_dict(state["reader"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.average = {k: v.to(self.device) for k, v in state["average"].items()}
+
+    def restore_parts(self, place: Path) -> None:
+        """Take the tensors of a state in parts."""
+        make_moments(self.optimiser, place)
+        load_parts(place, self.tensors())
 
     def should_stop(self, until: float) -> bool:
         """Whether any process was asked to stop or has run out of time: all stop at the same step."""
         return self.everywhere(float(bool(self.stop.asked) or time.time() >= until)) > 0
-
-
-def accelerator(config: TrainConfig, device: str | None) -> Any:
-    """What joins the processes of a run. ValueError for what accelerate's own configuration must not ask for, and for a
-    device that it cannot be told.
-    """
-    from accelerate import Accelerator
-    from accelerate.utils import DistributedType
-
-    found = torch.accelerator.current_accelerator(check_available=True)
-    if device is not None and torch.device(device).type not in ("cpu", found.type if found is not None else "cpu"):
-        raise ValueError(
-            f"a run cannot train on {device!r}; this machine has cpu{f' and {found.type}' if found else ''}"
-        )
-    # said aloud, because accelerate joins CPU processes only then
-    on_cpu = torch.device(device).type == "cpu" if device is not None else not torch.accelerator.is_available()
-    made = Accelerator(cpu=on_cpu, mixed_precision="fp16" if config.fp16 else None)
-    if made.distributed_type == DistributedType.FSDP:
-        raise ValueError(
-            "FSDP is not asked for in accelerate's configuration: set shard=True and start the processes with torchrun"
-        )
-    return made
