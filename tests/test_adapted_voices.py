@@ -104,13 +104,13 @@ def test_several_voices_in_one_batch_are_each_as_alone(tts, model, tmp_path):
 
 
 def test_the_least_used_of_many_is_forgotten_and_comes_again(tts, model, tmp_path, monkeypatch):
-    monkeypatch.setattr("tts_fm.synthesis.ADAPTED_KEPT", 2)
+    monkeypatch.setattr("tts_fm.engines.adapted.KEPT", 2)
     fresh = TTS(tts.engine)
     voices = [get_voice(adapted(tmp_path / f"v{k}", model, k)) for k in range(3)]
     first = fresh.say(TEXT, voices[0]).wave
     for voice in voices[1:]:
         fresh.say(TEXT, voice)
-    assert np.array_equal(fresh.say(TEXT, voices[0]).wave, first) and len(fresh._adapted) == 2
+    assert np.array_equal(fresh.say(TEXT, voices[0]).wave, first) and len(fresh._adapted._made) == 2
 
 
 def test_without_its_prompt_only_the_speech_goes_through_the_network(tts, model, tmp_path):

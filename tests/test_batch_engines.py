@@ -9,12 +9,14 @@ import sys
 import types
 from functools import partial
 
+import numpy as np
 import pytest
+import soundfile
 from batch_toys import contents, items, place, records, tts, unbroken
 
 from tts_fm.batch import run as batch
 from tts_fm.batch.plan import model_digest
-from tts_fm.batch.rounds import Options
+from tts_fm.batch.rounds import BatchStopped, Options, Worker
 from tts_fm.batch.run import run_batch
 from tts_fm.cli import main as cli
 from tts_fm.errors import MissingDependency
@@ -26,6 +28,27 @@ def test_workers(place, items, unbroken):
     progress = run_batch(items[:8], place / "workers", partial(TTS.load, place / "model"), options, "m")
     assert (progress.spoken, progress.exit_code) == (8, 0)
     assert [r["id"] for r in records(place / "workers")] == [item.id for item in items[:8]]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_threads_share_a_model(place, tts, items, unbroken, count):
+    options = Options(batch=6, format="flac", workers=count, threads=True)
+    out, loads = place / f"threads{count}", []
+    progress = run_batch(items[:8], out, lambda: loads.append(1) or tts, options, "m")
+    assert (progress.spoken, progress.exit_code, loads) == (8, 0, [1])
+    assert [r["id"] for r in records(out)] == [item.id for item in items[:8]]
+    for item in items[:8]:
+        now, then = (soundfile.read(folder / f"{item.id}.flac")[0] for folder in (out, unbroken))
+        np.testing.assert_allclose(now, then, atol=1e-4)
+
+
+def test_a_thread_that_breaks_ends_the_run(place, tts, items, monkeypatch):
+    def full(worker, item, speech):
+        raise BatchStopped("no space")
+
+    monkeypatch.setattr(Worker, "write", full)
+    with pytest.raises(BatchStopped, match="no space"):
+        run_batch(items[:8], place / "full", lambda: tts, Options(workers=2, threads=True), "m")
 
 
 class Ref:

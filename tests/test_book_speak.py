@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import threading
+import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -305,3 +308,46 @@ def test_pauses_are_settings(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(f"{LAMP}\n\n{BOAT}\n\n* * *\n\n{END}", "utf-8")
     plan = plan_book(read_book(tmp_path / "a.txt"), Settings(), pauses={"paragraph": 0.9, "scene": 3.0})
     assert [u.pause for u in plan.units] == [0.0, 0.9, 3.0]
+
+
+def test_written_while_it_is_spoken(tmp_path: Path) -> None:
+    from tts_fm.batch.run import Progress
+    from tts_fm.book.beside import Arrivals, make_book
+    from tts_fm.book.write import Ready, Written
+
+    (tmp_path / "a.txt").write_text(f"{LAMP}\n\n{BOAT}\n\n{END}", "utf-8")
+    units = plan_book(read_book(tmp_path / "a.txt"), Settings()).units
+    written: list[str] = []
+
+    def write(ready: Ready) -> Written:
+        for unit in units:
+            ready(unit)
+            written.append(unit.id)
+        return Written()
+
+    def speak(arrivals: Arrivals, stop: threading.Event, how_many: int = 3) -> Progress:
+        progress = Progress(todo=frozenset(unit.id for unit in units[1:]))
+        arrivals(progress, None)
+        for unit in units[1:how_many]:
+            arrivals(progress, {"id": unit.id})
+            for _ in range(500):
+                if unit.id in written:  # before the next one is spoken
+                    break
+                time.sleep(0.01)
+            assert unit.id in written
+        progress.interrupted = how_many < 3
+        return progress
+
+    assert make_book(speak, write)[1] == Written() and written == [unit.id for unit in units]
+    written.clear()
+    assert make_book(partial(speak, how_many=2), write)[1] is None and written == [unit.id for unit in units[:2]]
+
+    def full(ready: Ready) -> Written:
+        raise OSError(28, "No space left on device", "out.m4b")
+
+    def waits(arrivals: Arrivals, stop: threading.Event) -> Progress:
+        assert stop.wait(10)
+        return Progress(interrupted=True)
+
+    with pytest.raises(OSError, match="No space"):
+        make_book(waits, full)

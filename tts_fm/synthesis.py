@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,6 +33,7 @@ from tts_fm.audio.levels import lifted, limit, normalise_loudness
 from tts_fm.audio.match import matched
 from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP, SAMPLE_RATE
 from tts_fm.engines import Engine, OnStep
+from tts_fm.engines.adapted import AdaptedEngines
 from tts_fm.engines.jobs import (
     Chunk,
     InOrder,
@@ -59,7 +60,6 @@ from tts_fm.voices.stored import Voice, catalogue, get_voice
 BUILTIN = Path(__file__).parent / "assets" / "builtin"
 EDGE_SILENCE = 0.16  # longest silence, seconds, that is kept after the speech of a chunk
 LEAD = 0.24  # the same before it: with less behind the prompt the network swallows first words (recipes/builtin/LOG.md)
-ADAPTED_KEPT = 8  # adapted voices whose weights stay in memory, some 20 MB each
 
 
 @dataclass
@@ -107,7 +107,7 @@ class TTS:
         self.engine, self.defaults = engine, engine.defaults
         self._process = os.getpid()
         self.lexicon = Lexicon()  # how words are said that the rules say wrongly
-        self._adapted: OrderedDict[str, Engine] = OrderedDict()  # those of adapted voices, by digest
+        self._adapted = AdaptedEngines(engine)
 
     @classmethod
     def load(
@@ -116,6 +116,7 @@ class TTS:
         device: str = "auto",
         dtype: Any = None,
         engine: str = "auto",
+        threads: int | None = None,
         **how: Any,
     ) -> TTS:
         """The built-in model (None), a model folder, or published weights (`variant=`, `vocab=` as for
@@ -123,12 +124,14 @@ class TTS:
 
         device: "cpu", "cuda", "cuda:1", "mps", or "auto": $TTS_FM_DEVICE, or a GPU if there is one, or the CPU.
         engine: "onnx" runs a folder's graphs on the CPU without torch, "torch" its networks on any device, "auto"
-        (default) the quicker one that there is; see engines.load.load_engine, also for dtype. Raises ModelError.
+        (default) the quicker one that there is; see engines.load.load_engine, also for dtype. threads: of one
+        computation with onnx (None = all cores); with 1, as many threads may speak at once as there are cores. Raises
+        ModelError.
         """
         from tts_fm.checkpoint.load import find_model
 
         place = BUILTIN if model is None else find_model(model)
-        return cls(load_engine(place, engine, devices.name_of(device), dtype, **how))
+        return cls(load_engine(place, engine, devices.name_of(device), dtype, threads, **how))
 
     def voices(self) -> list[str]:
         """Names of the stored voices, the default first."""
@@ -243,15 +246,7 @@ class TTS:
         """What speaks in a voice: for an adapted one an engine with its weights, made once. ModelError when the voice
         belongs to another model.
         """
-        adapter = voice.adapter
-        if adapter is None:
-            return self.engine
-        if adapter.digest not in self._adapted:
-            self._adapted[adapter.digest] = self.engine.adapted(adapter, voice.name)
-            if len(self._adapted) > ADAPTED_KEPT:
-                self._adapted.popitem(last=False)
-        self._adapted.move_to_end(adapter.digest)
-        return self._adapted[adapter.digest]
+        return self.engine if voice.adapter is None else self._adapted.of(voice.adapter, voice.name)
 
     def _aligned(self, plan: ChunkPlan, voice: Voice, prompt: np.ndarray, speed: float) -> Timed:
         """Symbols with their frames: one "unknown" symbol under the prompt, silence, the text, silence."""

@@ -45,12 +45,13 @@ class Options:
     subtitles: str | None = None  # "srt" or "vtt", beside the audio
     batch: int = 16  # items that are spoken together
     shard: tuple[int, int] = (0, 1)  # (i, n): this run takes every n-th round, starting with the i-th
-    workers: int = 1  # processes, each with a model of its own
+    workers: int = 1  # processes, each with a model of its own; or threads, see there
     engine: str = "local"  # "local", or "ray": workers are actors of a Ray cluster that shares the output folder
     overwrite: bool = False  # do everything again
     retry_failed: bool = False  # try items again that failed in an earlier run
     max_failures: int | None = None  # stop when so many items have failed in this run; 1 = at the first
     verify: int = 0  # further seeds that an item may be spoken with when an ASR does not hear its words; 0 = no check
+    threads: bool = False  # the workers are threads that share a model, for engines that compute each item alone (onnx)
     words: bool = False  # ID.words.json beside each item: its chunks, and when each word is heard
 
     def check(self) -> Options:
@@ -80,6 +81,10 @@ class Worker:
     def __init__(self, tts: TTS, out: Path, options: Options, transcribe: Check | None = None) -> None:
         self.tts, self.out, self.options, self.transcribe = tts, out, options, transcribe
         self.voices: OrderedDict[tuple[str | None, str | None], Voice] = OrderedDict()
+
+    def again(self) -> Worker:
+        """Another one for another thread, with the same model."""
+        return Worker(self.tts, self.out, self.options, self.transcribe)
 
     def round(self, items: Sequence[Item], wanted: set[str]) -> Iterator[Record]:
         """Speak all items together, write those that are wanted, and give a record (without hashes) for each of these,

@@ -16,7 +16,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from tts_fm import files
@@ -24,6 +26,7 @@ from tts_fm.batch.journal import Record, Results
 from tts_fm.batch.lists import Item
 from tts_fm.batch.plan import cost, item_digest, rounds, state, voice_digests
 from tts_fm.batch.rounds import FORMATS, BatchStopped, Check, Options, Worker
+from tts_fm.devices import usable_cores
 from tts_fm.errors import MissingDependency
 from tts_fm.text.subtitles import KINDS
 
@@ -44,6 +47,7 @@ class Progress:
     cost: float = 0.0  # estimated seconds of speech that this run has to do, and has done
     cost_done: float = 0.0
     interrupted: bool = False
+    todo: frozenset[str] = frozenset()  # ids of the items that this run speaks
 
     @property
     def elapsed(self) -> float:
@@ -111,7 +115,7 @@ def run_batch(
         todo = [(r, {item.id for item in r if states[item.id] == "todo"}) for r in mine]
         todo = [(r, wanted) for r, wanted in todo if wanted]
         costs = {item.id: cost(item) for r, wanted in todo for item in r if item.id in wanted}
-        progress.cost = sum(costs.values())
+        progress.cost, progress.todo = sum(costs.values()), frozenset(costs)
         stop = stop or threading.Event()
         if on_progress is not None:
             on_progress(progress, None)
@@ -198,6 +202,9 @@ Todo = Sequence[tuple[list[Item], set[str]]]  # rounds, with the ids that are wa
 
 
 def _local(todo: Todo, spec: WorkerSpec, stop: threading.Event) -> Iterator[Record]:
+    if spec.options.threads:
+        yield from _threads(todo, spec, stop)
+        return
     if spec.options.workers > 1:  # also for a single round: the number of threads must not depend on what is left
         yield from _processes(todo, spec, stop)
         return
@@ -206,6 +213,58 @@ def _local(todo: Todo, spec: WorkerSpec, stop: threading.Event) -> Iterator[Reco
         if stop.is_set():
             return
         yield from worker.round(items, wanted)
+
+
+def _threads(todo: Todo, spec: WorkerSpec, stop: threading.Event) -> Iterator[Record]:
+    """Item by item, by threads that share one model: for engines in which a batch changes and gains nothing."""
+    first, over, hand = spec.worker(), threading.Event(), threading.Lock()
+    if first.transcribe is not None:
+        first.transcribe = one_at_a_time(first.transcribe)
+    waiting = ((item, {item.id}) for items, wanted in reversed(todo) for item in reversed(items) if item.id in wanted)
+    made: SimpleQueue[Record | BaseException | None] = SimpleQueue()  # None: a thread has ended
+
+    def work(worker: Worker) -> None:
+        try:
+            while not (stop.is_set() or over.is_set()):
+                with hand:
+                    following = next(waiting, None)
+                if following is None:
+                    return
+                for record in worker.round([following[0]], following[1]):
+                    made.put(record)
+        except BaseException as error:  # handed to the caller's thread
+            made.put(error)
+        finally:
+            made.put(None)
+
+    count = min(spec.options.workers, sum(len(wanted) for _, wanted in todo))
+    threads = [threading.Thread(target=work, args=(first.again(),), daemon=True) for _ in range(count)]
+    try:
+        for thread in threads:
+            thread.start()
+        while count:
+            record = made.get()
+            if isinstance(record, BaseException):
+                raise record
+            if record is None:
+                count -= 1
+            else:
+                yield record
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+def one_at_a_time(transcribe: Check) -> Check:
+    """A transcriber for several threads: it takes all cores itself, and draws from one generator."""
+    lock = threading.Lock()
+
+    def listen(wave: Any, rate: int) -> str:
+        with lock:
+            return transcribe(wave, rate)
+
+    return listen
 
 
 def _processes(todo: Todo, spec: WorkerSpec, stop: threading.Event) -> Iterator[Record]:
@@ -251,12 +310,15 @@ def _start_worker(spec: WorkerSpec) -> None:
     import multiprocessing
     import signal
 
-    import torch
-
     global _speaker  # noqa: PLW0603 - a worker process has one
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
-    torch.set_num_threads(max(1, torch.get_num_threads() // spec.options.workers))
+    share = max(1, usable_cores() // spec.options.workers)
+    os.environ["OMP_NUM_THREADS"] = str(share)
+    if find_spec("torch"):
+        import torch
+
+        torch.set_num_threads(share)
     _speaker = spec.worker()
 
 

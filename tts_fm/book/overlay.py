@@ -23,7 +23,7 @@ from tts_fm.book.make_epub import DATE, add, make_epub
 from tts_fm.book.plan import BookPlan
 from tts_fm.book.sound import Mark, SoundFile
 from tts_fm.book.upgrade import to_epub_3
-from tts_fm.book.write import OnChapter, Written, sounds
+from tts_fm.book.write import Ready, Written, sounds
 from tts_fm.files import writing
 
 XHTML = "{http://www.w3.org/1999/xhtml}"
@@ -58,7 +58,7 @@ def write_epub(
     out: Path,
     source: Path,
     narrator: str = "",
-    on_chapter: OnChapter | None = None,
+    ready: Ready | None = None,
 ) -> Written:
     """The book as an EPUB with overlays; a text, Markdown or HTML becomes an EPUB first."""
     made = Written([out])
@@ -68,7 +68,7 @@ def write_epub(
         base = work / "plain.epub"
         make_epub(book, base, modified)
     overlay = Overlay()
-    for number, chapter in enumerate(sounds(plan, work)):
+    for number, chapter in enumerate(sounds(plan, work, ready)):
         name = f"{PREFIX}-{number + 1:04d}.mp3"
         with SoundFile(work / name, "mp3") as file:
             for block in chapter.blocks():
@@ -83,8 +83,7 @@ def write_epub(
         overlay.audio.append((name, work / name, chapter.seconds))
         made.marks.append(Mark(chapter.title, made.seconds, made.seconds + chapter.seconds))
         made.seconds += chapter.seconds
-        if on_chapter is not None:
-            on_chapter(number + 1, len(plan.chapters))
+        chapter.forget()
     package = open_epub(base)
     with package.zip:
         _assemble(package, overlay, out, narrator, modified)

@@ -110,8 +110,14 @@ def spoken_unit(unit: Unit, work: Path) -> SpokenUnit:
     return SpokenUnit(unit, pcm, words, [(str(text), float(start)) for text, start in record["chunks"]])
 
 
-def chapter_units(plan: BookPlan, number: int, work: Path) -> Iterator[SpokenUnit]:
-    """The units of a chapter in order, one in memory at a time; those that failed are left out."""
+def chapter_units(
+    plan: BookPlan, number: int, work: Path, ready: Callable[[Unit], None] | None = None
+) -> Iterator[SpokenUnit]:
+    """The units of a chapter in order, one in memory at a time; those that failed are left out. ready: waits until a
+    unit has been spoken; None = all have.
+    """
     for unit in plan.of_chapter(number):
+        if ready is not None:
+            ready(unit)
         if (work / f"{unit.id}.flac").is_file():
             yield spoken_unit(unit, work)

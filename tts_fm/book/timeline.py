@@ -6,14 +6,14 @@ notes, on the way, when every word begins and ends.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tts_fm.audio.mel import SAMPLE_RATE
-from tts_fm.book.plan import BookPlan, spoken_tokens
+from tts_fm.book.plan import BookPlan, Unit, spoken_tokens
 from tts_fm.book.speak import SpokenUnit, chapter_units
 from tts_fm.text.normalise import normalise
 
@@ -41,6 +41,7 @@ class ChapterSound:
     work: Path
     tail: float = 0.0  # seconds of silence behind it
     head: float = 0.0  # and before it
+    ready: Callable[[Unit], None] | None = None  # waits until a unit has been spoken
     words: list[HeardWord] = field(default_factory=list)
     chunks: list[tuple[str, float, float, list[HeardWord]]] = field(default_factory=list)
     samples: int = 0
@@ -62,7 +63,7 @@ class ChapterSound:
 
         self.words, self.chunks, self.samples = [], [], 0
         pieces = [quiet(self.head)]
-        for spoken in chapter_units(self.plan, self.number, self.work):
+        for spoken in chapter_units(self.plan, self.number, self.work, self.ready):
             pieces += [quiet(spoken.unit.pause), spoken.pcm]
             at = (self.samples + sum(len(p) for p in pieces[:-1])) / SAMPLE_RATE
             self._note(spoken, at)
@@ -87,6 +88,10 @@ class ChapterSound:
         known = {(w.paragraph, w.token) for w in self.words[-3:]}
         self.words += [w for w in words if (w.paragraph, w.token) not in known]
         self.chunks.append((" ".join(text for _, text in tokens), at, len(spoken.pcm) / SAMPLE_RATE, words))
+
+    def forget(self) -> None:
+        """Let the words go, so that memory does not grow with the book; `seconds` stays."""
+        self.words, self.chunks = [], []
 
     def first_word(self) -> float:
         """When the title's first word is heard, in seconds; where the chapter's mark is set."""

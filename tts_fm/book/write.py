@@ -1,6 +1,7 @@
 """The audiobook itself: a folder of chapters, one file with chapter marks, or an EPUB that reads itself aloud.
 
-Which one is told by the suffix. Everything is made from the work folder, a chapter at a time.
+Which one is told by the suffix. Everything is made from the work folder, a chapter at a time; it may begin while the
+book is still being spoken (`ready` waits until a unit is there).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tts_fm.book.document import Book
-from tts_fm.book.plan import BookPlan
+from tts_fm.book.plan import BookPlan, Unit
 from tts_fm.book.sound import Mark, SoundFile, Tags, write_tags
 from tts_fm.book.timeline import ChapterSound
 from tts_fm.files import write_text
@@ -26,7 +27,7 @@ FORMS = ("m4b", "m4a", "mp3", "opus", "epub")
 ROOM = (0.75, 1.5)  # seconds of silence before and after a chapter of --acx
 _BAD = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])", re.IGNORECASE)
-OnChapter = Callable[[int, int], None]  # chapters written, of how many
+Ready = Callable[[Unit], None]
 
 
 @dataclass
@@ -49,13 +50,20 @@ def form_of(out: str) -> str:
     return suffix
 
 
-def sounds(plan: BookPlan, work: Path, room: tuple[float, float] | None = None) -> list[ChapterSound]:
+def sounds(
+    plan: BookPlan, work: Path, ready: Ready | None = None, room: tuple[float, float] | None = None
+) -> list[ChapterSound]:
     """The chapters as they are heard; room: seconds of silence before and after each."""
     gap = plan.pauses["chapter"]
     last = len(plan.chapters) - 1
     return [
         ChapterSound(
-            plan, k, work, room[1] if room else gap if k < last else plan.pauses["book"], room[0] if room else 0.0
+            plan,
+            k,
+            work,
+            room[1] if room else gap if k < last else plan.pauses["book"],
+            room[0] if room else 0.0,
+            ready,
         )
         for k in range(len(plan.chapters))
     ]
@@ -69,20 +77,19 @@ def write_single(
     kind: str,
     narrator: str = "",
     kind_of_subtitles: str | None = None,
-    on_chapter: OnChapter | None = None,
+    ready: Ready | None = None,
 ) -> Written:
     """One file with a mark at the first word of every chapter."""
     made = Written([out])
     cues: list[Cue] = []
     with SoundFile(out, kind) as file:
-        for number, chapter in enumerate(sounds(plan, work)):
+        for number, chapter in enumerate(sounds(plan, work, ready)):
             start = file.seconds
             for block in chapter.blocks():
                 file.write(block)
             made.marks.append(Mark(chapter.title, start + (chapter.first_word() if number else 0.0), file.seconds))
-            cues += cues_of(chapter, start)
-            if on_chapter is not None:
-                on_chapter(number + 1, len(plan.chapters))
+            cues += cues_of(chapter, start) if kind_of_subtitles else []
+            chapter.forget()
         made.marks = [
             Mark(mark.title, mark.start, following.start if following else file.seconds)
             for mark, following in zip(made.marks, [*made.marks[1:], None], strict=True)
@@ -103,14 +110,14 @@ def write_folder(
     narrator: str = "",
     kind_of_subtitles: str = "vtt",
     acx: bool = False,
-    on_chapter: OnChapter | None = None,
+    ready: Ready | None = None,
 ) -> Written:
     """A file for each chapter, `01 Title.mp3`, with subtitles beside it, and a playlist."""
     made = Written()
     out.mkdir(parents=True, exist_ok=True)
     playlist = ["#EXTM3U", f"#PLAYLIST:{book.title}"]
     names = file_names([chapter.full_title for chapter in plan.chapters])
-    for number, chapter in enumerate(sounds(plan, work, ROOM if acx else None)):
+    for number, chapter in enumerate(sounds(plan, work, ready, ROOM if acx else None)):
         path = out / f"{names[number]}.mp3"
         with SoundFile(path, "acx" if acx else "mp3") as file:
             for block in _levelled(chapter) if acx else chapter.blocks():
@@ -126,8 +133,7 @@ def write_folder(
             from tts_fm.book.acx import measure
 
             made.figures.append(measure(path).line(path.name))
-        if on_chapter is not None:
-            on_chapter(number + 1, len(plan.chapters))
+        chapter.forget()
     made.files.append(out / "playlist.m3u8")
     write_text(made.files[-1], "\n".join(playlist) + "\n")
     return made

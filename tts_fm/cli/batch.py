@@ -20,7 +20,9 @@ from tts_fm.cli.common import (
     add_model_options,
     add_speaking_options,
     device_from,
+    engine_from,
     load_tts,
+    model_from,
     new_verb,
     note,
     result,
@@ -30,7 +32,11 @@ from tts_fm.cli.common import (
 from tts_fm.text.subtitles import KINDS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from tts_fm.batch.journal import Record
+    from tts_fm.batch.lists import Item
+    from tts_fm.synthesis import TTS
 
 EXAMPLES = """examples:
   tts-fm batch lines.txt -o out --voice NAME
@@ -41,7 +47,8 @@ Exit codes: 0 all spoken, 2 a fault in the list, 3 some items failed,
 4 the model,
 5 a missing package, 130 interrupted (Ctrl-C finishes the running batch; twice ends at once).
 """
-MOST_WORKERS = 8  # started without being asked for: each takes some 0.7 GB
+MOST_WORKERS = 8  # processes started without being asked for: each takes some 0.7 GB
+MOST_THREADS = 16  # each takes some 20 MB; more would wait for Python, which runs one at a time
 ROUNDS_EACH = 2  # rounds for each of them, or their start is not worth it
 NOTES = 20  # of them shown
 EVERY = 10.0  # seconds between progress lines where stderr is no terminal
@@ -101,8 +108,8 @@ def add_parser(subparsers: Any) -> None:
         "--workers",
         type=int,
         metavar="N",
-        help="processes that share the cores, each with its own model "
-        "(default: on a CPU one a core for long lists, else 1)",
+        help="how many share the cores: threads with onnx, with torch processes that have a model each "
+        "(default: on a CPU one a core, with torch for long lists only)",
     )
     group.add_argument(
         "--runner", choices=("local", "ray"), default="local", help="ray: workers on a Ray cluster that shares DIR"
@@ -149,24 +156,28 @@ def run(args: argparse.Namespace) -> int:
         facts = {"items": len(listing.items), "left_out": len(listing.left_out)}
         result_json(facts) if args.json else result(f"{len(listing.items)} items, {faults}")
         return 0
-    if args.workers is None and args.runner == "local":
-        options = replace(options, workers=workers_for(listing.items, options, device_from(args)))
     return speak(args, listing.items, options, len(listing.left_out))
 
 
-def workers_for(items: list[Any], options: Options, device: str) -> int:
-    """Processes for a list: on a CPU several of one thread speak more than one of several threads, where there is
-    enough to share out.
+def shared_out(args: argparse.Namespace, items: Sequence[Item], options: Options) -> tuple[Options, Callable[[], TTS]]:
+    """Who shares the cores of this machine, and how each loads its model.
 
-    It depends on the whole list and the machine, not on the shard or on what is left, since the bits may depend on the
-    number of threads.
+    On a CPU several computations of one thread each speak more than one of several threads. With onnx they are threads
+    that share one model; with torch processes, where there is enough to share out. It depends on the whole list and
+    the machine, not on the shard or on what is left, since the bits may depend on the number of threads.
     """
     from tts_fm.batch.plan import rounds
+    from tts_fm.devices import usable_cores
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = os.environ.get("OMP_NUM_THREADS", "")
-    cores = min(cores, int(threads) if threads.isdecimal() and int(threads) else cores, MOST_WORKERS)
-    return cores if device == "cpu" and len(rounds(items, options.batch)) >= ROUNDS_EACH * cores else 1
+    cores, wanted = usable_cores(), args.workers
+    if args.runner == "local" and engine_from(args) == "onnx":
+        workers = wanted or min(cores, MOST_THREADS, len(items))
+        alone = len(items) == 1 and wanted is None
+        return replace(options, workers=workers, threads=True), partial(load_tts, args, None if alone else 1)
+    if wanted is None and args.runner == "local" and device_from(args) == "cpu":
+        some = min(cores, MOST_WORKERS)
+        wanted = some if len(rounds(items, options.batch)) >= ROUNDS_EACH * some else 1
+    return replace(options, workers=wanted or 1), partial(load_tts, args)
 
 
 def speak(args: argparse.Namespace, items: list[Any], options: Options, left_out: int = 0) -> int:
@@ -179,14 +190,13 @@ def speak(args: argparse.Namespace, items: list[Any], options: Options, left_out
 
     kind = device_from(args).split(":")[0]  # another kind of device rounds differently
     what = f"{args.variant} {args.dtype} {args.engine} {kind}{find_lexicon(args.lexicon).digest}"
-    digest = model_digest(args.model or os.environ.get("TTS_FM_MODEL") or None, what)
+    digest = model_digest(model_from(args), what)
+    options, load = shared_out(args, items, options)
     stop = threading.Event()
     before = catch_signals(stop, args.quiet)
     show = Display(args.quiet)
     try:
-        progress = run_batch(
-            items, args.out, partial(load_tts, args), options, digest, show, stop, partial(whisper, args.asr)
-        )
+        progress = run_batch(items, args.out, load, options, digest, show, stop, partial(whisper, args.asr))
     finally:
         show.end()
         for number, handler in before.items():
@@ -210,12 +220,11 @@ def speak(args: argparse.Namespace, items: list[Any], options: Options, left_out
 
 
 def whisper(name: str | None) -> Any:
-    """The transcriber of --verify, with the threads of its process."""
-    import torch
-
+    """The transcriber of --verify, with the cores of its process."""
+    from tts_fm.devices import usable_cores
     from tts_fm.evaluate.metrics import WHISPER_FOLDER, Whisper
 
-    return Whisper(name or WHISPER_FOLDER, torch.get_num_threads())
+    return Whisper(name or WHISPER_FOLDER, usable_cores())
 
 
 def catch_signals(stop: threading.Event, quiet: bool) -> dict[int, Any]:

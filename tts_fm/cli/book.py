@@ -17,9 +17,12 @@ from tts_fm.cli.book_plan import default_voice, digest_of, make_plan
 from tts_fm.text.subtitles import KINDS
 
 if TYPE_CHECKING:
+    from tts_fm.batch.journal import Record
+    from tts_fm.batch.run import Progress
+    from tts_fm.book.beside import Arrivals, Times
     from tts_fm.book.document import Book
     from tts_fm.book.plan import BookPlan
-    from tts_fm.book.write import Written
+    from tts_fm.book.write import Ready, Written
     from tts_fm.settings import Settings
 
 EXAMPLES = """examples:
@@ -94,7 +97,7 @@ def _add_making(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--asr", metavar="W", help="of --verify: a folder with a Whisper, or a size such as base")
     group.add_argument("--batch", type=int, default=16, metavar="N", help="paragraphs spoken together (default: 16)")
-    group.add_argument("--workers", type=int, metavar="N", help="processes that share the cores")
+    group.add_argument("--workers", type=int, metavar="N", help="how many share the cores (default: one a core)")
     group.add_argument("--runner", choices=("local", "ray"), default="local", help="ray: workers on a Ray cluster")
 
 
@@ -184,6 +187,7 @@ def account_line(book: Book) -> str:
 
 def speak(args: argparse.Namespace, book: Book, form: str) -> int:
     """Speak what is not there yet, and write the book."""
+    from tts_fm.book.beside import make_book
     from tts_fm.book.sound import need_av
     from tts_fm.book.speak import claim, failed_units, work_folder
     from tts_fm.settings import Settings
@@ -196,37 +200,45 @@ def speak(args: argparse.Namespace, book: Book, form: str) -> int:
     out = Path(args.output)
     work = work_folder(Path(os.path.normpath(out)))
     claim(work, book)
-    began = time.perf_counter()
-    progress = speak_units(args, plan, settings, work)
-    spoken_in = time.perf_counter() - began
-    if progress.interrupted:
+    narrator = args.narrator or str((voices.voice and Path(voices.voice).stem) or default_voice())
+    progress, made, times = make_book(
+        partial(speak_units, args, plan, settings, work), partial(write, args, plan, book, work, out, form, narrator)
+    )
+    if made is None:
         common.note("interrupted; run the same line again to go on")
         return 130
     failed = failed_units(plan, work)
-    narrator = args.narrator or str((voices.voice and Path(voices.voice).stem) or default_voice())
-    made = write(args, plan, book, work, out, form, narrator)
-    report(args, plan, book, made, len(failed), spoken_in, time.perf_counter() - began - spoken_in, progress.seconds)
+    report(args, plan, book, made, len(failed), times, progress.seconds)
     for unit in failed[:5] if not args.quiet else ():
         common.note(f"not spoken: {unit.text[:60]!r} (see {work}/results.jsonl)")
     return 3 if failed else 0
 
 
-def speak_units(args: argparse.Namespace, plan: BookPlan, settings: Settings, work: Path) -> Any:
+def speak_units(
+    args: argparse.Namespace,
+    plan: BookPlan,
+    settings: Settings,
+    work: Path,
+    arrivals: Arrivals,
+    stop: threading.Event,
+) -> Progress:
     """Run the batch with a progress line and signals."""
     from tts_fm.book.speak import OPTIONS, items_of, speak_book
-    from tts_fm.cli.batch import catch_signals, whisper, workers_for
+    from tts_fm.cli.batch import catch_signals, shared_out, whisper
 
     items = items_of(plan.units, settings)
-    options = replace(OPTIONS, batch=args.batch, verify=args.verify, engine=args.runner, workers=args.workers or 1)
-    if args.workers is None and args.runner == "local":
-        options = replace(options, workers=workers_for(items, options, common.device_from(args)))
-    digest = digest_of(args)
-    stop = threading.Event()
+    options = replace(OPTIONS, batch=args.batch, verify=args.verify, engine=args.runner)
+    options, load = shared_out(args, items, options)
+    digest, listen = digest_of(args), partial(whisper, args.asr)
     before = catch_signals(stop, args.quiet)
     display = BookDisplay(args.quiet, plan, {item.id: item.group for item in items})
-    load, listen = partial(common.load_tts, args), partial(whisper, args.asr)
+
+    def tell(progress: Progress, record: Record | None) -> None:
+        arrivals(progress, record)
+        display(progress, record)
+
     try:
-        return speak_book(plan, settings, work, load, options, digest, display, stop, listen)
+        return speak_book(plan, settings, work, load, options, digest, tell, stop, listen)
     finally:
         display.end()
         for number, handler in before.items():
@@ -234,18 +246,18 @@ def speak_units(args: argparse.Namespace, plan: BookPlan, settings: Settings, wo
 
 
 def write(
-    args: argparse.Namespace, plan: BookPlan, book: Book, work: Path, out: Path, form: str, narrator: str
+    args: argparse.Namespace, plan: BookPlan, book: Book, work: Path, out: Path, form: str, narrator: str, ready: Ready
 ) -> Written:
-    """Make the output from what has been spoken."""
+    """Make the output from what is spoken, as it comes."""
     from tts_fm.book.write import write_folder, write_single
 
     if form == "folder":
-        return write_folder(plan, book, work, out, narrator, args.subtitles or "vtt", args.acx)
+        return write_folder(plan, book, work, out, narrator, args.subtitles or "vtt", args.acx, ready)
     if form == "epub":
         from tts_fm.book.overlay import write_epub
 
-        return write_epub(plan, book, work, out, Path(args.file), narrator)
-    return write_single(plan, book, work, out, form, narrator, args.subtitles)
+        return write_epub(plan, book, work, out, Path(args.file), narrator, ready)
+    return write_single(plan, book, work, out, form, narrator, args.subtitles, ready)
 
 
 def report(
@@ -254,8 +266,7 @@ def report(
     book: Book,
     made: Written,
     failed: int,
-    spoken_in: float,
-    written_in: float,
+    times: Times,
     new_seconds: float,
 ) -> None:
     """What was done: files, minutes, words that add up."""
@@ -267,8 +278,9 @@ def report(
     facts = {
         "out": args.output, "files": [str(path) for path in made.files], "seconds": round(made.seconds, 3),
         "chapters": [{"title": m.title, "start": round(m.start, 3)} for m in made.marks], "words": book.words,
-        "account": account, "words_spoken": words, "failed": failed, "speaking_seconds": round(spoken_in, 2),
-        "writing_seconds": round(written_in, 2), "new_seconds": round(new_seconds, 2),
+        "account": account, "words_spoken": words, "failed": failed, "speaking_seconds": round(times.speaking, 2),
+        "writing_seconds": round(times.after, 2), "new_seconds": round(new_seconds, 2),
+        "cpu_seconds": {"all": round(time.process_time(), 2), "writing": round(times.writing, 2)},
     }  # fmt: skip
     common.result_json(facts) if args.json else common.result(args.output)
     if args.quiet:
@@ -280,10 +292,9 @@ def report(
     if elsewhere:
         common.note(f"{words:,} words in the chapters that were asked for, {elsewhere:,} in the others")
     if new_seconds:
-        faster = new_seconds / max(spoken_in + written_in, 1e-9)
-        common.note(
-            f"spoken in {spoken_in:.0f} s, written in {written_in:.0f} s: {faster:.1f} times faster than listening"
-        )
+        faster = new_seconds / max(times.speaking + times.after, 1e-9)
+        after = f"spoken in {times.speaking:.0f} s, written {times.after:.0f} s later"
+        common.note(f"{after}: {faster:.1f} times faster than listening")
     for line in [*made.figures, *(f"note: {line}" for line in book.notes)]:
         common.note(line)
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tts_fm.cli.common import model_from
+
 if TYPE_CHECKING:
     from tts_fm.book.document import Book
     from tts_fm.book.plan import BookPlan, Voices
@@ -61,5 +63,4 @@ def digest_of(args: argparse.Namespace) -> str:
 
     if args.model is not None and os.path.exists(args.model):
         args.model = os.path.abspath(args.model)
-    spec = args.model or os.environ.get("TTS_FM_MODEL") or None
-    return model_digest(spec, f"{args.variant} {args.dtype} {args.engine}")
+    return model_digest(model_from(args), f"{args.variant} {args.dtype} {args.engine}")

@@ -125,22 +125,44 @@ def settings_facts(settings: Settings) -> dict[str, Any]:
     return {setting.name: getattr(settings, setting.name) for setting in offered("cli")}
 
 
-def load_tts(args: argparse.Namespace) -> TTS:
-    """The model that the model options ask for. ModelError; MissingDependency for a library that does not load."""
-    how: dict[str, Any] = {
-        name: getattr(args, name) for name in ("variant", "vocab") if getattr(args, name) is not None
-    }
+def engine_from(args: argparse.Namespace) -> str:
+    """ "onnx" or "torch": what computes with the model that the model options ask for. ModelError."""
+    from tts_fm.checkpoint.load import find_model
+    from tts_fm.engines.load import engine_of
+    from tts_fm.synthesis import BUILTIN
+
+    spec = model_from(args)
+    return engine_of(
+        BUILTIN if spec is None else find_model(spec), args.engine, device_from(args), args.dtype, **published(args)
+    )
+
+
+def model_from(args: argparse.Namespace) -> str | None:
+    """--model, $TTS_FM_MODEL, or None: the built-in one."""
+    return args.model or os.environ.get("TTS_FM_MODEL") or None
+
+
+def published(args: argparse.Namespace) -> dict[str, Any]:
+    """What the model options say of published weights."""
+    return {name: getattr(args, name) for name in ("variant", "vocab") if getattr(args, name) is not None}
+
+
+def load_tts(args: argparse.Namespace, threads: int | None = None) -> TTS:
+    """The model that the model options ask for; threads: as for TTS.load. ModelError; MissingDependency for a library
+    that does not load.
+    """
     try:
         from tts_fm import TTS
         from tts_fm.text.lexicon import find_lexicon
 
         lexicon = find_lexicon(getattr(args, "lexicon", None))
         tts = TTS.load(
-            args.model or os.environ.get("TTS_FM_MODEL") or None,
+            model_from(args),
             device=device_from(args),
             dtype=args.dtype,
             engine=args.engine,
-            **how,
+            threads=threads,
+            **published(args),
         )
         tts.lexicon = lexicon
         return tts

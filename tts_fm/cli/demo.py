@@ -8,7 +8,7 @@ import signal
 import sys
 from typing import Any
 
-from tts_fm.cli.common import add_model_options, load_tts, new_verb, note
+from tts_fm.cli.common import add_model_options, load_tts, model_from, new_verb, note
 
 
 def add_parser(subparsers: Any) -> None:
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     if args.auth is not None and (":" not in args.auth or args.auth.startswith(":")):
         raise ValueError("--auth must be NAME:PASSWORD")
     public = args.share or args.host not in ("127.0.0.1", "localhost", "::1")
-    model = args.model or os.environ.get("TTS_FM_MODEL") or None
+    model = model_from(args)
     service = Service(load_tts(args), VisitorLimits(characters=args.max_chars), model, shows_paths=not public)
     os.environ["GRADIO_TEMP_DIR"] = str(service.uploads)  # uploads and players' copies; gone with the service
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that they are also when the process is ended

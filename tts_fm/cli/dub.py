@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tts_fm.cli.common import load_tts, note, result, result_json, settings_from
+from tts_fm.cli.common import note, result, result_json, settings_from
 
 if TYPE_CHECKING:
     from tts_fm.batch.lists import Item
@@ -82,17 +82,16 @@ def _voices(named: set[str], args: argparse.Namespace) -> dict[str, str]:
 def _speak(args: argparse.Namespace, settings: object, work: Path, items: Sequence[Item]) -> None:
     from tts_fm.batch.run import run_batch
     from tts_fm.book.speak import OPTIONS
-    from tts_fm.cli.batch import Display, catch_signals, whisper
+    from tts_fm.cli.batch import Display, catch_signals, shared_out, whisper
     from tts_fm.cli.book_plan import digest_of
 
     stop = threading.Event()
     before = catch_signals(stop, args.quiet)
     display = Display(args.quiet)
-    options = replace(OPTIONS, batch=args.batch, verify=args.verify, engine=args.runner, workers=args.workers or 1)
+    options = replace(OPTIONS, batch=args.batch, verify=args.verify, engine=args.runner)
+    options, load = shared_out(args, items, options)
     try:
-        progress = run_batch(
-            items, work, partial(load_tts, args), options, digest_of(args), display, stop, partial(whisper, args.asr)
-        )
+        progress = run_batch(items, work, load, options, digest_of(args), display, stop, partial(whisper, args.asr))
     finally:
         display.end()
         for number, handler in before.items():

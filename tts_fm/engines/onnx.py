@@ -51,6 +51,7 @@ HEAD_DIM = 64
 SHORTEST_PROMPT = 24  # mel frames that a graph of prompts takes at least
 KEPT_PROMPTS = 16  # prompts whose share of the work is kept
 PARTS = {"flow": "model.safetensors", "duration": "duration/model.safetensors"}  # what adapters call the networks
+ONE_THREAD = ("pace",)  # its means over time would round differently with every number of threads
 WITHHELD = {"full": (False, False), "no_text": (False, True), "null": (True, True)}  # branch -> audio, text
 
 
@@ -192,7 +193,8 @@ class OnnxEngine:
                 if self._base is not None and not touched(name, self.manifest, self.changes):
                     self._sessions[graph] = self._base._session(graph)
                 else:
-                    self._sessions[graph] = open_session(self.folder, name, self.manifest, self.threads, self.changes)
+                    threads = 1 if graph in ONE_THREAD else self.threads
+                    self._sessions[graph] = open_session(self.folder, name, self.manifest, threads, self.changes)
             return self._sessions[graph]
 
     def normalised(self, mel: np.ndarray) -> np.ndarray:
