@@ -226,7 +226,7 @@ def _by(match: re.Match[str], gb: bool) -> str:
 def _times(match: re.Match[str], gb: bool) -> str:
     before = match.string[max(0, match.start() - 12) : match.start()]
     after = match.string[match.end() : match.end() + 3]
-    if match.group() == "x" and (re.match(r" ?[=+*/^)]| - ", after) or re.search(r"[=+*/(] ?[0-9.]+$", before)):
+    if match.group() == "x" and (re.match(r" ?[=+*/^)]| - | mi", after) or re.search(r"[=+*/(] ?[0-9.]+$", before)):
         return " x"  # 3x + 2 = 5
     return " times "
 
