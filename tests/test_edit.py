@@ -12,7 +12,8 @@ from tiny_model import VOCAB, tiny_flow, tiny_tts_folder
 
 from tts_fm.audio.joints import FADE, splice
 from tts_fm.audio.mel import HOP, SAMPLE_RATE, log_mel
-from tts_fm.edit.change import EDGE, MARGIN, Edited, differences, edit, layout, read, word_ranges
+from tts_fm.edit.change import EDGE, MARGIN, differences, edit, layout, read, word_ranges
+from tts_fm.edit.recording import Edited
 from tts_fm.engines.torch import TorchEngine
 from tts_fm.settings import Settings
 from tts_fm.synthesis import TTS
@@ -193,7 +194,7 @@ def test_whatever_words_change_everything_has_its_place(tts, wave):
             continue
         _, frames, whole, given, places = layout(tts, mel, found, edges, planned(" ".join(new)), stretches, 1.0)
         assert min(frames) >= 0 and sum(frames) == pytest.approx(len(whole)) and np.isfinite(whole).all(), trial
-        result, knots = splice(wave, np.zeros((len(whole) - 1) * HOP, np.float32), places)
+        result, knots, _ = splice(wave, np.zeros((len(whole) - 1) * HOP, np.float32), places)
         assert np.all(np.diff([a for a, _ in knots]) >= 0) and np.all(np.diff([b for _, b in knots]) >= 0)
         assert abs(len(result) - (len(whole) - 1) * HOP) < HOP + len(places) * 330
         kept = sum(

@@ -27,8 +27,8 @@ PUBLIC = {
         "stretching turn write_manifest"
     ),
     "tts_fm.edit": (
-        "Aligner Alignment BUILTIN DOUBTFUL Edited FLOOR MARGIN STATES align_utterance differences edit layout "
-        "quiet_frames read whole_words word_ranges"
+        "Aligner Alignment BUILTIN DOUBTFUL Edited FLOOR MARGIN Recording STATES align_utterance differences edit "
+        "layout quiet_frames read whole_words word_ranges"
     ),
     "tts_fm.evaluate": (
         "Errors EvalItem ItemResult Report SpeakWith Transcribe WHISPER_FOLDER Whisper evaluate hardware "

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -47,6 +47,7 @@ METADATA_KEYS = (
     "tracknumber",
     "genre",
 )
+EXACT = ("PCM_U8", "PCM_S8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")  # kept as they are
 MAX_CHANNELS = 8
 RATES = (4_000, 384_000)  # Hz, what a file may claim
 MAX_SAMPLES = 1 << 29  # frames x channels of one file: 3 h of 48 kHz mono, 2 GiB decoded
@@ -74,18 +75,18 @@ def _check_header(sound: Any, name: str, max_seconds: float | None) -> int:
     return limit
 
 
-def _blocks(sound: Any, limit: int) -> Iterator[np.ndarray]:
+def _blocks(sound: Any, limit: int, dtype: str = "float32") -> Iterator[np.ndarray]:
     """Blocks (frames, channels) of at most limit + 1 frames in all, so that a lying header costs no memory."""
     left = limit + 1
     while left > 0:
-        block = sound.read(min(1 << 17, left), dtype="float32", always_2d=True)
+        block = sound.read(min(1 << 17, left), dtype=dtype, always_2d=True)
         if not len(block):
             return
         left -= len(block)
         yield block
 
 
-def _mono(blocks: Iterable[np.ndarray]) -> np.ndarray:
+def mono(blocks: Iterable[np.ndarray]) -> np.ndarray:
     """The mean of the channels; of two that cancel each other (one has the opposite polarity), their difference."""
     parts: list[np.ndarray] = []
     sign: float | None = None  # of the second channel
@@ -110,6 +111,41 @@ def read_audio(
     ValueError, one line, for anything that is missing, damaged, of another kind, longer than max_seconds, or not
     finite.
     """
+    return _decoded(
+        source, max_seconds, lambda sound, limit: mono(_blocks(sound, limit)), lambda channels: mono([channels.T])
+    )
+
+
+def read_exact(
+    source: str | os.PathLike[str] | bytes | BinaryIO, max_seconds: float | None = None
+) -> tuple[np.ndarray, int, str]:
+    """As `read_audio`, but every channel as it is stored: (S, C) samples, int32 (left-justified) or float, the rate in
+    Hz, and libsndfile's name of how a sample is kept ("PCM_24"), "PCM_16" for what is compressed with losses.
+    """
+    subtype = "PCM_16"
+
+    def stored(sound: Any, limit: int) -> np.ndarray:
+        nonlocal subtype
+        subtype = sound.subtype if sound.subtype in EXACT else "PCM_16"
+        blocks = list(_blocks(sound, limit, {"FLOAT": "float32", "DOUBLE": "float64"}.get(subtype, "int32")))
+        return np.concatenate(blocks) if blocks else np.zeros((0, 1), np.int32)
+
+    def whole(channels: np.ndarray) -> np.ndarray:
+        return np.rint(np.clip(channels.T.astype(np.float64), -1, 1) * (2**31 - 1)).astype(np.int32)
+
+    samples, rate = _decoded(source, max_seconds, stored, whole)
+    return samples, rate, subtype
+
+
+def _decoded(
+    source: str | os.PathLike[str] | bytes | BinaryIO,
+    max_seconds: float | None,
+    of_sound: Callable[[Any, int], np.ndarray],
+    of_media: Callable[[np.ndarray], np.ndarray],
+) -> tuple[np.ndarray, int]:
+    """What `of_sound` makes of an open file and the most frames it may read, or `of_media` of decoded channels (C, S)
+    float32; and the rate. Checks and errors are read_audio's.
+    """
     import soundfile
 
     name = "the given audio" if isinstance(source, bytes) or hasattr(source, "read") else str(source)
@@ -129,7 +165,7 @@ def read_audio(
             limit = MAX_SAMPLES if max_seconds is None else int(max_seconds * RATES[1])
             channels, rate = decode(file, name, RATES, limit)
             limit = limit if max_seconds is None else int(max_seconds * rate)
-            wave = _mono([channels.T])
+            wave = of_media(channels)
         else:
             readable, mended = mended_wav(file)
             if mended:
@@ -137,7 +173,7 @@ def read_audio(
             with soundfile.SoundFile(readable) as sound:
                 rate = int(sound.samplerate)
                 limit = _check_header(sound, name, max_seconds)
-                wave = _mono(_blocks(sound, limit))
+                wave = of_sound(sound, limit)
     except (soundfile.LibsndfileError, OSError) as error:
         reason = getattr(error, "error_string", None) or str(error).splitlines()[0]
         raise ValueError(f"{name} is damaged or not audio ({reason.rstrip('.')}); {READABLE}") from None

@@ -30,15 +30,26 @@ class Place:
     length: int
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Samples [first, last) of the recording, which are those from `start` on of the result."""
+
+    first: int
+    last: int
+    start: int
+
+
 def splice(
     wave: np.ndarray, spoken: np.ndarray, places: Sequence[Place]
-) -> tuple[np.ndarray, list[tuple[float, float]]]:
+) -> tuple[np.ndarray, list[tuple[float, float]], list[Kept]]:
     """The recording (S,) with the places taken from `spoken`, ((T' - 1) * 256,), which says the whole result.
 
     Each joint lies in speech that both have, and moves by up to REACH samples to where they agree best, so that pitch
-    periods meet. Also returns knots (sample of `spoken`, sample of the result) between which time runs evenly.
+    periods meet. Also returns knots (sample of `spoken`, sample of the result) between which time runs evenly, and what
+    of the recording is kept as it is.
     """
     parts: list[np.ndarray] = []
+    kept: list[Kept] = []
     knots = [(0.0, 0.0)]
     at = size = 0  # in the recording, in the result
     for k, place in enumerate(places):
@@ -50,6 +61,7 @@ def splice(
         begin = 0
         if place.first:
             begin = y + _lag(wave[x - FADE : x], fresh, y - FADE)
+            kept.append(Kept(at, x - FADE, size))
             pieces = [wave[at : x - FADE], _fade(wave[x - FADE : x], fresh[begin - FADE : begin])]
             parts, size = parts + pieces, size + sum(map(len, pieces))
         knots.append((float(y), float(size)))
@@ -63,13 +75,14 @@ def splice(
         size, at = size + end - begin + FADE, x2 + FADE
     else:
         knots.append((float(y2 + len(wave) - x2), float(size + len(wave) - at)))
+        kept.append(Kept(at, len(wave), size))
     result = np.concatenate([*parts, wave[at:]])
     rise = np.linspace(0.0, 1.0, FADE // 2, dtype=np.float32)
     if places[0].first == 0:
         result[: len(rise)] *= rise
     if at == len(wave):
         result[len(result) - len(rise) :] *= rise[::-1]
-    return result, knots
+    return result, knots, kept
 
 
 def _matched(wave: np.ndarray, spoken: np.ndarray, shared: Sequence[tuple[int, int, int]]) -> np.ndarray:

@@ -50,17 +50,17 @@ def run(args: argparse.Namespace) -> int:
     if args.json and output.path is None:
         raise ValueError("--json and -o - both want standard output; give -o a file name")
 
-    from tts_fm.audio.files import load
     from tts_fm.edit.change import LONGEST, edit
+    from tts_fm.edit.recording import Recording
     from tts_fm.settings import Settings
 
-    wave = load(args.recording, max_seconds=LONGEST)
+    recording = Recording.load(args.recording, LONGEST)
     from tts_fm.edit.align import Aligner
 
     aligner, tts = Aligner.load(args.aligner), common.load_tts(args)
     with ProgressBar(args.quiet) as bar:
         edited = edit(
-            tts, wave, args.text, args.new, aligner=aligner, settings=Settings(**overrides), on_progress=bar.update
+            tts, recording, args.text, args.new, aligner=aligner, settings=Settings(**overrides), on_progress=bar.update
         )
     output.write(edited)
     if args.json:

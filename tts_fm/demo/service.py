@@ -27,7 +27,7 @@ from tts_fm.settings import TABLE, Settings
 
 if TYPE_CHECKING:
     from tts_fm.edit.align import Aligner
-    from tts_fm.edit.change import Edited
+    from tts_fm.edit.recording import Edited
     from tts_fm.engines.jobs import Chunk, Job
     from tts_fm.synthesis import TTS, Request, Speech
     from tts_fm.voices.stored import Voice
@@ -278,9 +278,9 @@ class Service:
 
     def edit(self, recording: str | None, text: str, new_text: str, settings: Settings, run: Run) -> Edited:
         """Change what is said in a recording from `text` to `new_text`; see edit.edit."""
-        from tts_fm.audio.files import load
         from tts_fm.edit.align import Aligner
         from tts_fm.edit.change import LONGEST, edit
+        from tts_fm.edit.recording import Recording
 
         if not recording:
             raise ValueError(f"there is no recording yet: upload or record up to {LONGEST:.0f} s of speech")
@@ -293,8 +293,8 @@ class Service:
             if self._aligner is None:
                 self._aligner = Aligner.load()
             with nameless(recording):
-                wave = load(recording, max_seconds=LONGEST)
-            return edit(self.tts, wave, text, new_text, aligner=self._aligner, settings=settings, on_progress=run)
+                own = Recording.load(recording, LONGEST)
+            return edit(self.tts, own, text, new_text, aligner=self._aligner, settings=settings, on_progress=run)
 
         run.check()
         return self._do(work)

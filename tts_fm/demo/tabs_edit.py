@@ -23,7 +23,8 @@ from tts_fm.demo.widgets import (
     who,
     wire,
 )
-from tts_fm.edit.change import LONGEST, Edited
+from tts_fm.edit.change import LONGEST
+from tts_fm.edit.recording import Edited
 
 
 def build(service: Service) -> None:

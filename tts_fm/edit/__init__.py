@@ -20,15 +20,17 @@ if TYPE_CHECKING:
     from tts_fm.edit.align import quiet_frames as quiet_frames
     from tts_fm.edit.align import whole_words as whole_words
     from tts_fm.edit.change import MARGIN as MARGIN
-    from tts_fm.edit.change import Edited as Edited
     from tts_fm.edit.change import differences as differences
     from tts_fm.edit.change import edit as edit
     from tts_fm.edit.change import layout as layout
     from tts_fm.edit.change import read as read
     from tts_fm.edit.change import word_ranges as word_ranges
+    from tts_fm.edit.recording import Edited as Edited
+    from tts_fm.edit.recording import Recording as Recording
 
 NAMES = {
     "align": "Aligner Alignment BUILTIN DOUBTFUL FLOOR STATES align_utterance quiet_frames whole_words",
-    "change": "Edited MARGIN differences edit layout read word_ranges",
+    "change": "MARGIN differences edit layout read word_ranges",
+    "recording": "Edited Recording",
 }
 __getattr__, __dir__, __all__ = offer(__name__, NAMES)

@@ -13,19 +13,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
-from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from tts_fm.audio.files import write_audio
 from tts_fm.audio.joints import Place, splice
 from tts_fm.audio.levels import loudness
 from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP, SAMPLE_RATE, log_mel
 from tts_fm.audio.prompt import CHARS_PER_SECOND, TARGET_LUFS
 from tts_fm.edit.align import DOUBTFUL, whole_words
+from tts_fm.edit.recording import Change, Edited, Recording
 from tts_fm.engines.jobs import Job, Progress, chunk_seed, reporter
 from tts_fm.settings import Settings
 from tts_fm.synthesis import TTS, speech_end
@@ -34,7 +33,7 @@ from tts_fm.text.markup import Ipa, parse_markup
 from tts_fm.text.phonemes import phoneme_units_many
 from tts_fm.text.symbols import SILENCE, STRESS, UNKNOWN, is_pause
 from tts_fm.text.tokens import Tokenizer
-from tts_fm.text.word_times import Word, unit_spans, word_times
+from tts_fm.text.word_times import unit_spans, word_times
 
 LONGEST, LONGEST_RESULT = 30.0, 45.0  # seconds
 MARGIN = 3  # frames of the recording beside a change that are spoken anew with it: sounds lean on their neighbours
@@ -52,40 +51,6 @@ class Aligner(Protocol):
         score.
         """
         ...
-
-
-@dataclass(frozen=True)
-class Change:
-    """One stretch that was spoken anew."""
-
-    old: str  # words of the recording that are gone, "" = something was put in
-    new: str  # words in their place, "" = they were taken out
-    start: float  # seconds in the result
-    end: float
-
-
-@dataclass
-class Edited:
-    """The changed recording."""
-
-    wave: np.ndarray  # (S,) float32
-    words: list[Word]  # times in the result
-    spans: list[Change]
-    settings: Settings
-    compute_seconds: float
-    warnings: list[str] = field(default_factory=list)
-    rate: int = SAMPLE_RATE
-
-    @property
-    def seconds(self) -> float:
-        return len(self.wave) / self.rate
-
-    def save(self, path: str | Path | BinaryIO, format: str | None = None) -> None:
-        """Write the audio to a path or an open file, with a note in its container that parts of it are generated."""
-        parts = ", ".join(f"{span.start:.2f}-{span.end:.2f} s" for span in self.spans)
-        s = self.settings
-        note = f"edited recording, generated speech at {parts}; seed {s.seed}, steps {s.steps}, cfg {s.cfg}"
-        write_audio(path, self.wave, self.rate, format, {"software": "tts_fm", "comment": note})
 
 
 @dataclass(frozen=True)
@@ -114,7 +79,7 @@ class Stretch:
 
 def edit(
     tts: TTS,
-    wave: np.ndarray,
+    recording: np.ndarray | Recording,
     text: str,
     new_text: str,
     *,
@@ -132,7 +97,7 @@ def edit(
     """
     began = time.perf_counter()
     settings = _checked_settings(tts, settings)
-    wave = _checked_wave(wave)
+    wave = _checked_wave(recording.wave if isinstance(recording, Recording) else recording)
     lang = settings.lang or tts.engine.lang or "en-us"
     tokenizer = tts.engine.tokenizer(lang)
     old, new = read(text, tokenizer, lang, "the transcript"), read(new_text, tokenizer, lang, "the new text")
@@ -164,7 +129,7 @@ def edit(
     if end.last == len(recorded):
         spoken = spoken[: max(end.start + 2, speech_end(spoken))]
         places[-1] = replace(end, length=len(spoken) - end.start)
-    result, knots = splice(wave, tts.engine.decode(spoken) / gain, places)
+    result, knots, kept = splice(wave, tts.engine.decode(spoken) / gain, places)
 
     def seconds(at: Sequence[float] | np.ndarray) -> np.ndarray:
         """Frames of `mel` -> seconds of the result, whose joints have moved by some milliseconds."""
@@ -177,7 +142,8 @@ def edit(
         gone, come = old.words[slice(*stretch.words)], new.words[slice(*stretch.new_words)]
         start, stop = seconds([place.start, place.start + place.length]).round(3).tolist()
         spans.append(Change(" ".join(gone), " ".join(come), start, stop))
-    return Edited(result, words, spans, settings, time.perf_counter() - began, warnings)
+    own = recording if isinstance(recording, Recording) else None
+    return Edited(result, words, spans, settings, time.perf_counter() - began, warnings, own, kept)
 
 
 # ---- what is asked
