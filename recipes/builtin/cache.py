@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -66,13 +67,13 @@ def altered(row: dict, number: int) -> dict | None:
     return row | stretched | {"altered": [factor, number], "id": row["id"] + "_altered"}
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--no-copies", action="store_true", help="without the altered copies: enough for the vocoder")
     parser.add_argument("--jobs", type=int, help="processes (default: all cores)")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     from tqdm import tqdm
 
     rows = [json.loads(line) for line in (args.corpus / "manifest.jsonl").open(encoding="utf-8")]

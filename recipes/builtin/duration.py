@@ -18,7 +18,7 @@ import json
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -166,29 +166,32 @@ def measure(model: DurationModel, clips: Clips) -> dict[str, float]:
                 totals.append(said.sum() / wanted.sum() - 1)
                 paces.append(np.log([said[1:-1].mean(), wanted[1:-1].mean()]))
         keep = pure if name == "other_clip" else np.ones(count, bool)
+        if keep.sum() < 2:
+            continue  # nothing to take a correlation of
         error, total, pace = np.array(errors)[keep], np.array(totals)[keep], np.array(paces)[keep]
         out[f"{name}/symbol_ms"], out[f"{name}/total_median"] = float(error.mean()), float(np.median(np.abs(total)))
         out[f"{name}/total_bias"], out[f"{name}/pace_corr"] = float(total.mean()), float(np.corrcoef(pace.T)[0, 1])
     return {key: round(value, 4) for key, value in out.items()}
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, batch=16, save=400)
-    args = parser.parse_args()
+    parser.add_argument("--start", type=Path, help="folder of a model whose weights are taken to begin with")
+    args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
-    vocab = make_vocab(args.cache)
+    torch.manual_seed(args.seed)  # the weights' first values
+    model = load_duration_model(args.start).requires_grad_() if args.start else DurationModel(make_vocab(args.cache))
+    vocab = model.vocab
     valid = Clips(args.cache, "valid", vocab)
     if args.valid_only:
         log.info("%s", json.dumps(measure(load_duration_model(args.out), valid), indent=1))
         return
-    torch.manual_seed(args.seed)  # the weights' first values
-    model = DurationModel(vocab)
     log.info("%.2fM parameters", sum(p.numel() for p in model.parameters()) / 1e6)
     clips = Clips(args.cache, "train", vocab)
-    if not (args.out / "last.pt").exists():
+    if not args.start and not (args.out / "last.pt").exists():
         _, _, prompt, lengths = clips.batch(-1, 256, args.seed + 1)
         model.prompt.calibrate(prompt, lengths)
 

@@ -55,6 +55,12 @@ def export_vocoder(run: Path, out: Path) -> None:
     save_vocoder(out, state, vocoder_from_state(state).config, torch.float16)
 
 
+def export_duration(run: Path, out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("model.safetensors", "config.json"):
+        shutil.copyfile(run / name, out / name)
+
+
 def export_voices(corpus: Path, out: Path) -> None:
     """For each voice the clip of 4 to 6.5 s whose speech is steadiest: a whole sentence, with the fewest long
     pauses.
@@ -89,12 +95,7 @@ def main() -> None:
     export_flow(args.runs / "flow", builtin, args.weights)
     export_vocoder(args.runs / "vocoder", builtin / "vocoder")
     if (args.runs / "duration" / "model.safetensors").exists():
-        shutil.copytree(
-            args.runs / "duration",
-            builtin / "duration",
-            ignore=lambda _, names: [n for n in names if n not in ("model.safetensors", "config.json")],
-            dirs_exist_ok=True,
-        )
+        export_duration(args.runs / "duration", builtin / "duration")
     export_voices(args.corpus, args.assets / "voices")
     for file in args.assets.rglob("*.*"):
         file.chmod(0o644)  # a system-wide install must be readable by all

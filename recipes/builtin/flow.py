@@ -14,6 +14,7 @@ import logging
 import math
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ class Corpus:
 
     def __init__(self, cache: Path, split: str, vocab: list[str], paired: bool = False) -> None:
         self.rows = [r for r in json.loads((cache / "index.json").read_text()) if r["split"] == split]
-        self.mels = np.memmap(cache / "mel.f16", dtype=np.float16, mode="r").reshape(-1, 100)
+        self.cache = cache
+        self.mels = self._map()
         # what is said, what is before it
         self.items: list[tuple[int, int | None]] = [(number, None) for number in range(len(self.rows))]
         rng, voices = np.random.default_rng(0), defaultdict(list)
@@ -50,6 +52,17 @@ class Corpus:
         self.frames = [frames[s] + (0 if p is None else frames[p]) for s, p in self.items]
         self.ids = {symbol: i for i, symbol in enumerate(vocab)}
         self.unknown = self.ids[UNKNOWN]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a worker, which maps the mels itself: as they are, all of them would be copied."""
+        return self.__dict__ | {"mels": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self.mels = self._map()
+
+    def _map(self) -> np.ndarray:
+        return np.memmap(self.cache / "mel.f16", dtype=np.float16, mode="r").reshape(-1, 100)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -77,6 +90,14 @@ def make_vocab(cache: Path) -> list[str]:
     return [UNKNOWN, SILENCE, *sorted({unit for row in rows for unit in row["units"]})]
 
 
+def check_units(cache: Path, vocab: list[str]) -> None:
+    """ValueError when the corpus has units that a model to go on from does not know."""
+    if new := sorted(set(make_vocab(cache)) - set(vocab)):
+        raise ValueError(
+            f"{len(new)} units of the corpus are new to the model, as {new[0]!r}; train one from the start"
+        )
+
+
 def model_config(vocab: int) -> ModelConfig:
     return ModelConfig(
         text="aligned",
@@ -97,7 +118,7 @@ def model_config(vocab: int) -> ModelConfig:
     )
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cache", type=Path)
     parser.add_argument("out", type=Path)
@@ -119,17 +140,20 @@ def main() -> None:
     parser.add_argument("--equalise", type=float, default=3.0, help="dB, deviation of the random equaliser; 0 = none")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop (and save) after this long")
+    parser.add_argument("--start", type=Path, help="folder of a model whose weights are taken to begin with")
+    parser.add_argument("--device", help="cpu, cuda (default: a GPU if there is one)")
+    parser.add_argument("--workers", type=int, default=0, help="processes that prepare batches beside the training")
     parser.add_argument("--eager", action="store_true", help="do not compile")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     import torch
 
+    from tts_fm.checkpoint import load_flow_model
     from tts_fm.model.flow_model import FlowModel
     from tts_fm.train.trainer import Trainer
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
-    vocab = make_vocab(args.cache)
     config = TrainConfig(
         steps=args.steps,
         decay=args.decay,
@@ -138,19 +162,25 @@ def main() -> None:
         ema=args.ema,
         span=(args.span, 1.0),
         equalise=args.equalise,
+        workers=args.workers,
     )
     if args.as_spoken:
         spoken: dict[str, Any] = dict(
             prompt_first=0.8, prompt_text_drop=0.9, turned=0.75, revoice=0.5, drop_audio=0.05, drop_both=0.05
         )
         config = dataclasses.replace(config, **spoken)
-    model_settings = model_config(len(vocab))
-    settings = {"model": dataclasses.asdict(model_settings), "train": dataclasses.asdict(config), "vocab": vocab}
-    (args.out / "settings.json").write_text(json.dumps(settings, indent=1, ensure_ascii=False))
     torch.manual_seed(config.seed)  # the weights' first values
-    model = FlowModel(model_settings, vocab)
+    if args.start:
+        model = load_flow_model(args.start).requires_grad_().train()
+        check_units(args.cache, model.vocab)
+    else:
+        vocab = make_vocab(args.cache)
+        model = FlowModel(model_config(len(vocab)), vocab)
+    vocab = model.vocab
+    settings = {"model": dataclasses.asdict(model.config), "train": dataclasses.asdict(config), "vocab": vocab}
+    (args.out / "settings.json").write_text(json.dumps(settings, indent=1, ensure_ascii=False))
     train, valid = Corpus(args.cache, "train", vocab, paired=args.as_spoken), Corpus(args.cache, "valid", vocab)
-    trainer = Trainer(model, train, valid, config, args.out, compiled=not args.eager)
+    trainer = Trainer(model, train, valid, config, args.out, compiled=not args.eager, device=args.device)
     trainer.run(until=time.time() + 60 * args.minutes)
 
 

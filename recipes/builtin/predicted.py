@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ def predict(
     return spoken[0].float().cpu().numpy()
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cache", type=Path)
     parser.add_argument("flow", type=Path)
@@ -70,7 +71,7 @@ def main() -> None:
     parser.add_argument("--cfg", type=float, default=0.0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     from tqdm import tqdm
 
     torch.set_num_threads(args.threads)

@@ -155,14 +155,14 @@ def grown(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     return state | new
 
 
-def learning_rate(step: int, args: argparse.Namespace) -> float:
-    """Warm-up over 200 steps and a cosine down to 2 %, in each of the two phases."""
+def learning_rate(step: int, args: argparse.Namespace, used: float = 0.0) -> float:
+    """Warm-up over 200 steps and a cosine down to 2 %, in each of the two phases; used: share of the minutes."""
     first, end = (
         (args.adversarial_from, args.steps)
         if step >= args.adversarial_from
         else (0, min(args.steps, args.adversarial_from))
     )
-    done = (step - first) / max(1, end - first)
+    done = max(used, (step - first) / max(1, end - first))
     return args.lr * min(1.0, (step - first + 1) / 200) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
 
@@ -218,7 +218,7 @@ class Run:
         self.theirs = torch.optim.AdamW(
             self.judges.parameters(), lr=args.judges_lr, betas=(0.8, 0.98), weight_decay=0.01
         )
-        self.balance, self.step = Balance(args.share), 0
+        self.balance, self.step, self.used = Balance(args.share), 0, 0.0  # seconds
         if (state := files.read_state(self.last)) is not None:
             self.resume(state)
 
@@ -232,6 +232,7 @@ class Run:
             self.judges.load_state_dict(state["judges"])
             self.theirs.load_state_dict(state["d_opt"])
             self.balance.lengths = state["lengths"]
+        self.used = state.get("used", 0.0)
         self.average, self.step = {k: v.to(self.device) for k, v in state["ema"].items()}, state["step"]
 
     def save(self, path: Path) -> None:
@@ -242,7 +243,9 @@ class Run:
             "d_opt": self.theirs,
         }
         state = {key: part.state_dict() for key, part in parts.items()}
-        files.write_state(path, state | {"ema": self.average, "step": self.step, "lengths": self.balance.lengths})
+        files.write_state(
+            path, state | {"ema": self.average, "step": self.step, "used": self.used, "lengths": self.balance.lengths}
+        )
 
     def averaged(self) -> nn.Module:
         model = build(layers=self.args.layers).to(self.device)
@@ -255,7 +258,7 @@ class Run:
         fighting = self.step - args.adversarial_from  # updates of the discriminators so far
         waits = 0 <= fighting < args.judges_first  # the generator does
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.step, args)
+            group["lr"] = learning_rate(self.step, args, self.used / (60 * args.minutes))
         with torch.set_grad_enabled(not waits):
             fake = self.model(mel.transpose(1, 2))  # (B, S)
         theirs = None
@@ -305,13 +308,14 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--share", type=float, default=1.0, help="length of their gradient to the spectral losses'")
     parser.add_argument("--predicted", type=Path, help="folder of predicted.py: half of every batch are such mels")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="of training, summed over resumed runs")
     parser.add_argument("--stop-after", type=float, default=math.inf, help="minutes of this process")
     parser.add_argument("--keep", type=int, default=10**9, help="a checkpoint of its own every so many steps")
     return parser.parse_args(argv)
 
 
-def main() -> None:
-    args = parse()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -319,8 +323,10 @@ def main() -> None:
     predicted = Predicted(args.cache, args.predicted) if args.predicted else None
     log, begin = (args.out / "log.jsonl").open("a"), time.time()
     clock = saved = begin
-    while run.step < args.steps and time.time() - begin < 60 * args.stop_after:
+    earlier, run_out = run.used, 60 * args.minutes
+    while run.step < args.steps and run.used < run_out and time.time() - begin < 60 * args.stop_after:
         mel, real = draw(train, predicted, run.step, args.batch)
+        run.used = earlier + time.time() - begin
         figures = run.update(devices.send(mel, run.device), devices.send(real, run.device))
         if run.step % 20 == 0:
             figures |= {"step": run.step, "seconds_a_step": round((time.time() - clock) / 20, 3)}

@@ -2,10 +2,12 @@
 
     recipes/gpu/run.sh                          all parts on the GPU that is there
     recipes/gpu/run.sh --device cpu --small     the same code on two cores, in a few minutes
+    recipes/gpu/run.sh train --corpus PIECES    the built-in voice, trained on for nine minutes (voice.py)
 
 `check` compares every network with its own result in float32 on the CPU, `speed` counts frames of training and the
-real-time factor of speaking, `train` makes updates of the built-in voice's network with the Trainer. Weights and inputs
-are random: what is measured is the hardware and the code. Results go to docs/gpu.md, with card, date and commit.
+real-time factor of speaking, `train` makes updates of the built-in voice's network with the Trainer.
+Weights and inputs are random, unless `train` has a corpus: what is measured is the hardware and the code. Results go to
+docs/gpu.md, with card, date and commit.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from recipes.gpu import voice
 from tts_fm import devices
 from tts_fm.config import ModelConfig, TrainConfig
 from tts_fm.data.batches import Batch, TrainItem
@@ -193,6 +196,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("parts", nargs="*", default=[], help=f"of {', '.join(PARTS)} (default: all)")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--small", action="store_true", help="toy sizes, to see that all of it runs")
+    parser.add_argument("--corpus", type=Path, help="train the built-in voice on: the pieces of recipes/gpu/pack.py")
+    parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="where checkpoints and weights of that go")
+    parser.add_argument("--minutes", type=float, default=9.0, help="for that, unpacking included")
     args = parser.parse_args(argv)
     if unknown := set(args.parts) - set(PARTS):
         raise ValueError(f"no part is called {min(unknown)}; there are {', '.join(PARTS)}")
@@ -200,7 +206,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{devices.describe(device)}; torch {torch.__version__}; {time.strftime('%Y-%m-%d')}")
     for name in args.parts or PARTS:
         begin = time.perf_counter()
-        rows = PARTS[name](device, args.small)
+        if name == "train" and args.corpus:
+            rows = voice.train(device, args.small, args.corpus, args.out, args.minutes)
+        else:
+            rows = PARTS[name](device, args.small)
         print(f"\n{name} ({time.perf_counter() - begin:.0f} s)\n")
         for number, row in enumerate(rows):
             print("| " + " | ".join(row) + " |")
