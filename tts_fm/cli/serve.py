@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ EXAMPLES = """examples:
   tts-fm serve --port 8080
   curl localhost:8080/v1/audio/speech -H "Content-Type: application/json" \\
     -d '{"input": "Hello!", "response_format": "wav"}' > hello.wav
+  tts-fm serve --wyoming 0.0.0.0:10200                                   (for Home Assistant on another machine)
   TTS_FM_API_KEY=$(openssl rand -hex 24) tts-fm serve --host 0.0.0.0     (behind a proxy that speaks TLS)
 """
 
@@ -44,6 +46,13 @@ def add_parser(subparsers: Any) -> None:
         metavar="ORIGIN",
         help="origin whose web pages may use it, as http://localhost:3000; * = all",
     )
+    parser.add_argument(
+        "--wyoming",
+        nargs="?",
+        const="10200",
+        metavar="[HOST:]PORT",
+        help="also answer Home Assistant's protocol, which has no keys (default: 127.0.0.1:10200)",
+    )
     group = parser.add_argument_group("limits")
     for name, kind, metavar, what in LIMITS:
         default = getattr(d, name)
@@ -55,19 +64,20 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: Any) -> int:
     """Check the options and the address, load the model, serve until interrupted."""
-    from tts_fm.serve.run import listen, need_extra, serve
+    from tts_fm.serve.run import listen, listen_wyoming, need_extra, serve
 
     config = config_from(args)
     need_extra()
     # oneDNN keeps kernels, and their memory, for every length of speech it has met, up to 1,024: a server would grow
     # for hours.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
-    sock = listen(config)
-    try:
+    with contextlib.ExitStack() as sockets:
+        sock = sockets.enter_context(listen(config))
+        wyoming = listen_wyoming(config)
+        if wyoming is not None:
+            sockets.enter_context(wyoming)
         tts = load_tts(args)
-        serve(tts, config, sock, None if args.quiet else note)
-    finally:
-        sock.close()
+        serve(tts, config, sock, None if args.quiet else note, wyoming)
     return 0
 
 
@@ -79,6 +89,7 @@ def config_from(args: Any) -> ServeConfig:
         read_key(args.api_key_file),
         None,
         tuple(origin.rstrip("/") for origin in args.cors or ()),
+        args.wyoming,
         args.max_chars,
         args.max_steps,
         args.max_queue,

@@ -1,8 +1,9 @@
 """The HTTP server: OpenAI's speech API around one loaded voice.
 
-config.py holds its limits, run.py opens the address, app.py has the routes, middleware.py what is checked before them,
-schema.py the bodies, worker.py the thread that owns the model, streams.py the answers, metrics.py the counters. Only
-app, middleware, schema and streams need the extra `serve`.
+config.py holds its limits, run.py opens the address, app.py has the routes, service.py what they do, middleware.py what
+is checked before them, names.py what others call our voices, schema.py the bodies, answers.py the refusals, worker.py
+the thread that owns the model, streams.py the answers, phrases.py texts that arrive in pieces, over websocket.py or
+wyoming.py, metrics.py the counters. FastAPI comes with the extra `serve`; config, run, names, worker do without.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ class ServeConfig:
     api_key: str | None = None  # what clients must send as `Authorization: Bearer KEY`; None = nothing is asked
     hosts: tuple[str, ...] | None = None  # host names that requests may be addressed to; None = any
     cors: tuple[str, ...] = ()  # origins whose pages may use it, as https://example.org; "*" = all
+    wyoming: str | None = None  # HOST:PORT on which Home Assistant's protocol is answered; None = nowhere
     max_chars: int = 4096  # characters of text in one request
     max_steps: int = 64  # solver steps that a client may ask for
     max_queue: int = 64  # requests that may wait; the next one gets 429
@@ -48,6 +49,8 @@ class ServeConfig:
                 raise ValueError(
                     f"{origin!r} is no origin; it is like https://example.org or http://localhost:3000, or *"
                 )
+        if self.wyoming is not None:
+            host_and_port(self.wyoming)
         if self.api_key is not None and len(self.api_key) < 8:
             raise ValueError("an API key needs at least 8 characters; make one with: openssl rand -hex 24")
         return self
@@ -56,6 +59,16 @@ class ServeConfig:
     def public(self) -> bool:
         """Whether other machines can reach it."""
         return self.host not in LOCAL and not self.host.startswith("127.")
+
+
+def host_and_port(given: str) -> tuple[str, int]:
+    """`10200`, `0.0.0.0:10200` or `[::1]:10200` as an address; without a host it is this machine alone. ValueError."""
+    host, _, port = given.rpartition(":")
+    if not (port.isascii() and port.isdigit() and len(port) < 6 and int(port) < 65536) or (
+        ":" in host and "[" not in host
+    ):
+        raise ValueError(f"{given!r} is no address; give a port as 10200, or as 0.0.0.0:10200 for other machines")
+    return host.strip("[]") or LOCAL[0], int(port)
 
 
 def read_key(file: str | None = None) -> str | None:

@@ -214,8 +214,12 @@ def speaker(request: Spoken) -> str:
 
 
 def address(request: HTTPConnection) -> str:
-    """Who asks, for sharing the queue: the address, of IPv6 the network that one client has."""
-    host = request.client.host if request.client is not None else ""
+    """Who asks, for sharing the queue."""
+    return address_of(request.client.host if request.client is not None else "")
+
+
+def address_of(host: str) -> str:
+    """The address, of IPv6 the network that one client has."""
     return ":".join(host.split(":")[:4]) if ":" in host else host
 
 
