@@ -65,6 +65,19 @@ def test_a_batch_and_a_stream_are_what_is_said_alone(tts):
     assert np.array_equal(streamed, tts.say(texts[1]).wave)
 
 
+def test_a_sentence_that_is_cut_goes_on_at_once(tts):
+    text, how = "The old man walked slowly down to the grey sea.", {"first_seconds": 1.5, "steps": 2}
+    cut, whole = tts.say(text, **how), tts.say(text, steps=2)
+    assert [chunk.text for chunk in cut.chunks] == ["The old man", "walked slowly down to the grey sea."]
+    assert len(whole.chunks) == 1 and abs(cut.seconds - whole.seconds) < 0.5
+    times = [time for word in cut.words for time in (word.start, word.end)]
+    assert times == sorted(times) and len(cut.words) == 10 and times[-1] <= cut.seconds
+    joint = cut.chunks[0].samples
+    around = np.abs(cut.wave[joint - 4800 : joint + 4800]).reshape(-1, 240).max(1)  # in hundredths of a second
+    assert np.count_nonzero(around < 0.01) <= 25
+    assert np.array_equal(np.concatenate([chunk.wave for chunk in tts.stream(text, **how)]), cut.wave)
+
+
 def test_a_prompt_is_worked_on_once(tts, monkeypatch):
     tts.say("One.")
     ran = []

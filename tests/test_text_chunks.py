@@ -8,7 +8,7 @@ import pytest
 from tts_fm.config import ModelConfig, TrainConfig, from_dict, to_dict
 from tts_fm.data.batches import Buckets, Loader, TrainItem, collate
 from tts_fm.data.infill import draw_infill, hide_prompt_symbols, turn
-from tts_fm.text.chunks import plan_chunks
+from tts_fm.text.chunks import COMMA, WORD, each_chunk, plan_chunks
 from tts_fm.text.phonemes import phoneme_units
 from tts_fm.text.tokens import CharTokenizer, PhonemeTokenizer
 from tts_fm.text.word_times import unit_spans
@@ -44,6 +44,16 @@ def test_long_texts_are_packed_and_no_word_is_lost():
     plans = plan_chunks(text, CharTokenizer([" "]), "en-us", budget=6.0)
     assert len(plans) > 2 and " ".join(p.text for p in plans) == text
     assert all(len(p.text) / 14 < 6.0 for p in plans)
+
+
+@pytest.mark.parametrize(("mark", "gap"), [(",", COMMA), ("", WORD)])
+def test_the_first_chunk_is_short_and_its_pause_that_of_the_cut(mark: str, gap: float):
+    text = f"The old man walked slowly{mark} down to the grey sea and slept there until noon. He woke."
+    plans = list(each_chunk(text, CharTokenizer([" "]), "en-us", first=2.4))
+    assert [plan.text for plan in plans] == [text[: 25 + len(mark)], text[26 + len(mark) :]]
+    assert [(plan.before, plan.after) for plan in plans] == [(None, gap / 2), (gap / 2, None)]
+    whole = list(each_chunk(text, CharTokenizer([" "]), "en-us", first=4.0))
+    assert (whole[0].before, whole[0].after, len(whole)) == (None, None, 2) and whole[1].text == "He woke."
 
 
 def test_words_that_espeak_joins_still_have_their_own_span():

@@ -7,7 +7,7 @@ import time
 import pytest
 from properties import given, settings, st
 
-from tts_fm.text.split import pack, sentences
+from tts_fm.text.split import opening, pack, sentences
 
 HARD = [
     ["Dr. Smith met Mrs. Jones at 3.30 p.m. on St. Mary's Street.", "They talked."],
@@ -33,6 +33,27 @@ HARD = [
     ["Apples, pears, etc.", "Then we ate."],
     ["Yahoo! is old.", "Is it?"],
 ]
+
+
+@pytest.mark.parametrize(
+    ("text", "budget", "first", "cut"),
+    [
+        ("Yes. No. I do not know what you mean.", 10, "Yes. No.", False),
+        ("One two three four. Five.", 10, "One two three four.", False),  # up to twice the budget
+        ("One two, three four, five six seven.", 14, "One two,", True),
+        ("One two three, four five six seven eight nine.", 10, "One two three,", True),  # no mark within the budget
+        ("The old man walked slowly down to the grey sea.", 20, "The old man walked", True),
+        ("The men of the town walked slowly to the sea again.", 22, "The men of the town", True),
+        ("We go on in to the", 8, "We go", True),  # before a preposition, and not behind one
+        ("a" * 99, 10, "a" * 99, False),
+        ("", 10, "", False),
+    ],
+)
+def test_what_is_spoken_first_is_short_and_nothing_is_lost(text: str, budget: float, first: str, cut: bool):
+    found, rest, was_cut = opening(sentences(text), budget, len)
+    assert (found, was_cut) == (first, cut)
+    assert " ".join([found, *rest]).split() == text.split()
+    assert not cut or min(len(found), len(rest[0])) >= budget / 2
 
 
 @pytest.mark.parametrize("wanted", HARD, ids=lambda wanted: wanted[0][:24])

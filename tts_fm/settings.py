@@ -209,6 +209,12 @@ class Settings:
         12.0, "longest stretch that is spoken in one go; shorter is heard sooner", label="Longest chunk", low=2,
         high=25, unit="seconds", edits=False, slider=(2, 25, 0.5), metavar="SECONDS",
     )  # fmt: skip
+    first_seconds: float = entry(
+        4.0, "about the same for the first chunk, which decides how soon something is heard; a longer sentence is cut "
+        "at a comma, else between words, if it is more than twice as long",
+        label="Longest first chunk", low=1, high=25, unit="seconds", edits=False, slider=(1, 25, 0.5),
+        metavar="SECONDS",
+    )  # fmt: skip
     normalise: str = entry(
         "on", "whether numbers, dates, abbreviations and signs are written out before they are spoken",
         label="Write out numbers", choices={"on": "on", "off": "off: the text is spoken as it is"}, edits=False,

@@ -46,6 +46,7 @@ from tts_fm.engines.jobs import (
     grouped,
     reporter,
     shifted,
+    speech_edges,
 )
 from tts_fm.engines.load import load_engine
 from tts_fm.settings import Settings
@@ -223,10 +224,11 @@ class TTS:
         lang = settings.lang or voice.lang or self.engine.lang or "en-us"
         prompt = voice.mel[: len(voice.mel) // self.engine.patch * self.engine.patch]  # (Tp, 100)
         tokenizer, budget, speed = self.engine.tokenizer(lang), settings.chunk_seconds, settings.speed
+        normalised, first = settings.normalise == "on", settings.first_seconds
         plans: list[ChunkPlan] = []
         timed: list[Timed] = []
         text = self.lexicon.apply(request.text, lang)
-        for plan in each_chunk(text, tokenizer, lang, budget, speed, watch, settings.normalise == "on"):
+        for plan in each_chunk(text, tokenizer, lang, budget, speed, watch, normalised, first):
             plans.append(plan)
             if self.engine.text == "aligned":
                 timed.append(self._aligned(plan, voice, prompt, speed))
@@ -294,10 +296,13 @@ class TTS:
     ) -> Iterator[tuple[Job, Chunk]]:
         """`spoken` for a text that arrives in pieces; totals are how many there are so far. Raises ValueError for a
         fixed duration, and when nothing was to be said at the end."""
-        if request.settings.duration is not None:
+        settings = request.settings
+        if settings.duration is not None:
             raise ValueError("a text that arrives in pieces has no fixed duration; drop it, or give the whole text")
         order, count = InOrder(), 0
         for text, pause in phrases(pieces):
+            if count:  # a first chunk has been heard
+                request = replace(request, settings=replace(settings, first_seconds=settings.chunk_seconds))
             for job in counted_on(self.plan(replace(request, text=text)), count, pause):
                 count += 1
                 (chunk,) = self.speak([job], on_progress, on_step)
@@ -333,8 +338,11 @@ class TTS:
         loudness set, its peaks limited, its pause before it, its words timed.
         """
         settings = job.settings
+        cut = 0
         if settings.duration is None:
-            mel = mel[: speech_end(mel)]
+            plan = job.plan
+            cut, end = speech_edges(mel, plan.before, EDGE_SILENCE if plan.after is None else plan.after)
+            mel = mel[cut:end]
         mel = matched(mel, job.prompt if len(job.prompt) else job.voice.mel, settings.match or 0.0)
         wave = self.engine.decode(mel)  # (S,)
         edge = min(240, len(wave) // 2)
@@ -349,7 +357,7 @@ class TTS:
         words: list[Word] = []
         if job.durations is not None:
             # of the silence, then of every unit
-            ends = (np.minimum(np.cumsum(job.durations[1:]) * HOP, len(wave)) + pause) / SAMPLE_RATE
+            ends = (np.clip((np.cumsum(job.durations[1:]) - cut) * HOP, 0, len(wave)) + pause) / SAMPLE_RATE
             words = word_times(job.plan.text, job.plan.units, ends[1:-1].tolist(), job.lang, first=float(ends[0]))
         unknown = dict(job.plan.unknown)
         foreign = job.plan.foreign
@@ -384,12 +392,3 @@ def provenance(voice: str, settings: Settings) -> dict[str, str]:
     """The metadata of every file and stream: that it is generated, and from what."""
     how = f"voice {voice}, seed {settings.seed}, steps {settings.steps}, cfg {settings.cfg}"
     return {"software": "tts_fm", "comment": f"generated speech; {how}"}
-
-
-def speech_end(mel: np.ndarray) -> int:
-    """Frames of a chunk (T, 100) up to EDGE_SILENCE behind the last one that is not silent: 4.6 nepers (40 dB) under
-    the loudest ones.
-    """
-    level = mel.mean(-1)
-    loud = np.flatnonzero(level > np.quantile(level, 0.95) - 4.6)
-    return min(len(mel), int(loud[-1]) + 2 + round(EDGE_SILENCE * FRAMES_PER_SECOND))

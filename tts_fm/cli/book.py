@@ -193,7 +193,8 @@ def speak(args: argparse.Namespace, book: Book, form: str) -> int:
     from tts_fm.settings import Settings
 
     need_av()
-    settings = Settings(**common.settings_from(args))
+    # nobody waits for the first words of a book: its paragraphs begin with chunks as long as any
+    settings = Settings(**{"first_seconds": Settings.chunk_seconds} | common.settings_from(args))
     if settings.duration is not None:
         raise ValueError("--duration is for one text; a book is as long as it is (--speed 1.1 is shorter)")
     plan, voices = make_plan(args, book, settings)

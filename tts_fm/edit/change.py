@@ -25,9 +25,9 @@ from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP, SAMPLE_RATE, log_mel
 from tts_fm.audio.prompt import CHARS_PER_SECOND, TARGET_LUFS
 from tts_fm.edit.align import DOUBTFUL, whole_words
 from tts_fm.edit.recording import Change, Edited, Recording
-from tts_fm.engines.jobs import Job, Progress, chunk_seed, reporter
+from tts_fm.engines.jobs import Job, Progress, chunk_seed, reporter, speech_edges
 from tts_fm.settings import Settings
-from tts_fm.synthesis import TTS, speech_end
+from tts_fm.synthesis import EDGE_SILENCE, TTS
 from tts_fm.text.chunks import plan_chunks
 from tts_fm.text.markup import Ipa, parse_markup
 from tts_fm.text.phonemes import phoneme_units_many
@@ -127,7 +127,7 @@ def edit(
     end = places[-1]
     # the last words are new: as after `say`, only a little of the silence behind them stays
     if end.last == len(recorded):
-        spoken = spoken[: max(end.start + 2, speech_end(spoken))]
+        spoken = spoken[: max(end.start + 2, speech_edges(spoken, None, EDGE_SILENCE)[1])]
         places[-1] = replace(end, length=len(spoken) - end.start)
     result, knots, kept = splice(wave, tts.engine.decode(spoken) / gain, places)
 

@@ -1,5 +1,5 @@
 """Chunks on their way through the networks: what one job is, its seed, its share of a fixed duration, which jobs make
-one batch, and how chunks that were spoken in any order come out in theirs.
+one batch, what is left of the silence around it, and how chunks that were spoken in any order come out in theirs.
 
 It knows no networks. T mel frames, S samples at 24 kHz.
 """
@@ -123,6 +123,16 @@ def counted_on(jobs: Sequence[Job], first: int, pause: float = 0.0) -> list[Job]
         )
         for k, job in enumerate(jobs)
     ]
+
+
+def speech_edges(mel: np.ndarray, before: float | None, after: float) -> tuple[int, int]:
+    """First frame, and the one behind the last, of the speech in a chunk (T, 100), with so many seconds of the silence
+    around it (before None: with all of it). Silent is what is 4.6 nepers (40 dB) under the loudest frames.
+    """
+    level = mel.mean(-1)
+    loud = np.flatnonzero(level > np.quantile(level, 0.95) - 4.6)
+    start = 0 if before is None else max(0, int(loud[0]) - 1 - round(before * FRAMES_PER_SECOND))
+    return start, min(len(mel), int(loud[-1]) + 2 + round(after * FRAMES_PER_SECOND))
 
 
 def grouped(jobs: Sequence[Job], batch_frames: int) -> Iterator[list[Job]]:

@@ -6,6 +6,7 @@ the budget.
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections import Counter
@@ -18,7 +19,7 @@ from tts_fm.text.markup import Break, Ipa, Text, parse_markup
 from tts_fm.text.normalise import normalise_line, said_line, stopped
 from tts_fm.text.plain import Block, pause_between, read_plain
 from tts_fm.text.pronounce import spoken_units
-from tts_fm.text.split import pack, sentences
+from tts_fm.text.split import opening, pack, sentences
 from tts_fm.text.tokens import PhonemeTokenizer, Tokenizer
 from tts_fm.text.unmark import unmark
 
@@ -26,6 +27,7 @@ LONGEST_TEXT = 100_000  # characters in one request
 LONGEST_SPOKEN = 400_000  # characters of a text that is read out: "7" has five
 CHARS_PER_SECOND = 14.0  # of English read aloud; only used to pack sentences into chunks
 SHORTEST_PAUSE = 0.4  # seconds between two blocks that are spoken apart; less comes with a full stop anyway
+COMMA, WORD = 0.24, 0.04  # seconds of silence between two parts of a sentence, behind a mark and between two words
 SLOT = 0xF0000  # private-use characters that stand for the marks of a text, while it is normalised and split
 Watch = Callable[[float], object]  # (seconds of audio planned so far); may raise to stop
 LONGEST_HELD = 1000  # characters of a text that arrives in pieces, after which its sentence is not waited for
@@ -44,6 +46,9 @@ class ChunkPlan:
     pause: float  # seconds of silence asked for before it
     unknown: Counter[str] = field(default_factory=Counter)  # symbols the model does not have
     foreign: tuple[Foreign, ...] = ()  # words in other letters, said by the rules of their own language
+    # longest silence, in seconds, before and after its speech where a sentence was cut to be heard soon; None = not cut
+    before: float | None = None
+    after: float | None = None
 
 
 def plan_chunks(
@@ -64,9 +69,10 @@ def each_chunk(
     speed: float = 1.0,
     watch: Watch | None = None,
     normalised: bool = True,
+    first: float = math.inf,
 ) -> Iterator[ChunkPlan]:
     """`plan_chunks`, one by one. watch(seconds) is called before the work for each, with about the audio that there
-    will be up to its end; it may raise to stop.
+    will be up to its end; it may raise to stop. first: the budget of the first chunk, see split.opening.
     """
     if len(text) > LONGEST_TEXT:
         raise ValueError(
@@ -94,12 +100,12 @@ def each_chunk(
             raise ValueError(f"read out, the text has more than {LONGEST_SPOKEN:,} characters, the limit; split it")
         if watch is not None:
             watch(audio + pause + len(run) / CHARS_PER_SECOND / speed)
-        for chunk in pack(sentences(run), budget, seconds):
+        for chunk, before, after in _chunks(run, budget, seconds, math.inf if some else first):
             if watch is not None:
                 watch(audio + pause + seconds(chunk))
             plan = _plan(chunk, marks, tokenizer, pause)
             if plan is not None:
-                yield plan
+                yield replace(plan, before=before, after=after)
                 some, pause, audio = True, 0.0, audio + pause + seconds(chunk)
     if not some:
         shown = text.strip()[:40]
@@ -108,6 +114,22 @@ def each_chunk(
             if not shown
             else f"nothing in {shown!r} can be spoken; give at least one word"
         )
+
+
+def _chunks(
+    run: str, budget: float, seconds: Callable[[str], float], first: float
+) -> Iterator[tuple[str, float | None, float | None]]:
+    """A stretch of text as chunks, with the silence before and after those that a cut sentence is made of."""
+    found = sentences(run)
+    gap: float | None = None
+    if first < budget:
+        head, found, cut = opening(found, first, seconds)
+        if cut:
+            gap = WORD if head[-1].isalnum() else COMMA
+        yield from ((chunk, None, gap and gap / 2) for chunk in pack([head], budget, seconds))
+    for chunk in pack(found, budget, seconds):
+        yield chunk, gap and gap / 2, None
+        gap = None
 
 
 class Phrase(NamedTuple):

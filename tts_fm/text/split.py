@@ -2,11 +2,13 @@
 
 `sentences` cuts at sentence ends (not after "Dr.", "e.g.", "U.S.", initials, "1.") and at line breaks; `pack` joins
 whole sentences while they fit, and cuts a sentence that alone is too long: at clause punctuation, then between words,
-then between characters. No word is lost. This module does not know how long text takes to say: the caller gives `cost`.
+then between characters; `opening` cuts off what is spoken first. No word is lost. This module does not know how long
+text takes to say: the caller gives `cost`.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import unicodedata
@@ -38,6 +40,13 @@ _STARTERS = frozenset(
         "When While Where What Who Why How His Her Its Our Your My Their Not No Yes All Some Many Most However "
         "Although Because Since "
         "Today Now"
+    ).split()
+)
+# Words that begin a phrase: a voice may rest before them, but not behind them.
+_LINKS = frozenset(
+    (
+        "and or but nor so yet that which who whom whose because when while where if as than though although to in on "
+        "at of with from for by into onto over under through after before between until without like about against"
     ).split()
 )
 _CLAUSE = re.compile(r"[,;:—–、，；：][\"'”’»)\]]{0,4}\s|[、，；：]|\s[-–—]{1,3}\s")
@@ -95,6 +104,45 @@ def _full_stop(word: str, after: str, at_start: bool, before: str) -> bool:
 def _word_before(line: str, start: int, stop: int) -> str:
     words = line[max(start, stop - 60) : stop].split()
     return words[-2] if len(words) > 1 else ""
+
+
+def opening(sentences: Sequence[str], budget: float, cost: Callable[[str], float]) -> tuple[str, list[str], bool]:
+    """What is spoken first, the sentences that are left, and whether one of them was cut; blank ones vanish.
+
+    The first part is whole sentences of `cost` <= budget; or one sentence of up to twice the budget, for each cut costs
+    time and melody; or the beginning of one that is longer: up to the last , ; : or dash within the budget, or within
+    twice the budget, else up to the last word before a preposition or conjunction, else a few words. No part of a cut
+    sentence costs less than half the budget; a sentence that has no such place stays whole.
+    """
+    found = [sentence.strip() for sentence in sentences if sentence.strip()]
+    if not found:
+        return "", [], False
+    if cost(found[0]) <= budget:
+        count = _how_many([_Part(" ", sentence) for sentence in found], 0, budget, cost)
+        return " ".join(found[:count]), found[count:], False
+    at = _early_cut(found[0], budget, cost) if cost(found[0]) > 2 * budget else 0
+    if not at:
+        return found[0], found[1:], False
+    return found[0][:at].strip(), [found[0][at:].strip(), *found[1:]], True
+
+
+def _early_cut(text: str, budget: float, cost: Callable[[str], float]) -> int:
+    """See `opening`; 0 = nowhere."""
+
+    def fit(pattern: str | re.Pattern[str], most: float) -> list[int]:
+        near = itertools.takewhile(
+            lambda at: cost(text[:at].strip()) <= most, (match.end() for match in re.finditer(pattern, text))
+        )
+        return [at for at in near if min(cost(text[:at].strip()), cost(text[at:].strip())) >= budget / 2]
+
+    clauses, spaces = fit(_CLAUSE, budget) or fit(_CLAUSE, 2 * budget), fit(r"\s+", budget)
+    around = [(at, text[:at].rsplit(maxsplit=1)[-1], text[at:].split(maxsplit=1)[0]) for at in spaces]
+    links = [at for at, before, behind in around if _is_link(behind) and not _is_link(before)]
+    return next((places[-1] for places in (clauses, links, spaces) if places), 0)
+
+
+def _is_link(word: str) -> bool:
+    return word.strip(_OPENING + _CLOSING).lower() in _LINKS
 
 
 class _Part(NamedTuple):
