@@ -313,6 +313,10 @@ class Settings:
         """What items must share to be solved in one batch; keys can be sorted."""
         return tuple(map(repr, self.solver().values()))
 
+    def going_on(self) -> Settings:
+        """The same for a text behind another, for whose first chunk nobody waits."""
+        return replace(self, first_seconds=self.chunk_seconds)
+
     @property
     def adaptive(self) -> bool:
         """Whether the solver chooses its steps by what it solves, so that only an item alone is reproducible."""

@@ -302,7 +302,7 @@ class TTS:
         order, count = InOrder(), 0
         for text, pause in phrases(pieces):
             if count:  # a first chunk has been heard
-                request = replace(request, settings=replace(settings, first_seconds=settings.chunk_seconds))
+                request = replace(request, settings=settings.going_on())
             for job in counted_on(self.plan(replace(request, text=text)), count, pause):
                 count += 1
                 (chunk,) = self.speak([job], on_progress, on_step)

@@ -21,6 +21,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tts_fm.engines.jobs import Chunk, InOrder, Job, alike, counted_on
@@ -172,7 +173,10 @@ class Scheduler:
                 self._expire(ticket)
                 continue
             try:
-                jobs = self.tts.plan(ticket.request, watch=self._limit(ticket))
+                request = ticket.request
+                if ticket.first:
+                    request = replace(request, settings=request.settings.going_on())
+                jobs = self.tts.plan(request, watch=self._limit(ticket))
                 ticket.jobs = counted_on(jobs, ticket.first, ticket.pause) if ticket.first else jobs
                 self._check_length(longest(ticket.jobs))
             except _Abandoned:
