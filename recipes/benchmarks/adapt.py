@@ -143,6 +143,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    from device import parsed
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("recordings", type=Path, help="what adapt_recordings.py wrote")
     parser.add_argument("out", type=Path)
@@ -154,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sentences", type=int, default=24)
     parser.add_argument("--minutes", type=float, help="of training (default: by the amount of sound)")
     parser.add_argument("--updates", type=int)
-    args = parser.parse_args(argv)
+    args = parsed(parser, argv)
     args.out.mkdir(parents=True, exist_ok=True)
     journal = args.out / "results.jsonl"
     rows = [json.loads(line) for line in journal.read_text("utf-8").splitlines()] if journal.is_file() else []

@@ -225,6 +225,8 @@ class Show:
 
 
 def main() -> int:
+    from device import parsed
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lines", type=int, default=200)
     parser.add_argument("--steps", type=int, default=2)
@@ -232,7 +234,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="of the moments of killing (default: drawn)")
     parser.add_argument("--keep", metavar="DIR", help="keep lists and folders here (must not exist)")
     parser.add_argument("--model")
-    args = parser.parse_args()
+    args = parsed(parser)
     if args.lines < 10:
         parser.error("--lines must be 10 or more")
     seed = random.SystemRandom().randrange(1_000_000) if args.seed is None else args.seed

@@ -133,6 +133,8 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def main() -> int:
+    from device import parsed
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="model folder (default: the built-in one)")
     parser.add_argument("--voice", help="voice name or recording (default: the first)")
@@ -145,7 +147,7 @@ def main() -> int:
     )
     parser.add_argument("--steps", type=int, help="of the solver (default: the model's)")
     parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
+    args = parsed(parser)
     try:
         with tempfile.TemporaryDirectory() as folder:
             report = measure(args, Path(folder))

@@ -193,6 +193,8 @@ def bare(text: str) -> str:
 
 def main() -> None:
     """Read the arguments and run one part."""
+    from device import use, with_device
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = parser.add_subparsers(dest="part", required=True)
     for name, work in (("speed", speed), ("kill", kill), ("words", words)):
@@ -201,6 +203,7 @@ def main() -> None:
         part.add_argument("file")
         part.add_argument("-o", "--out", default=f"/tmp/book-{name}.m4b" if name == "speed" else f"/tmp/book-{name}")
         part.add_argument("--seed", type=int, default=0)
+        with_device(part)
         if name == "kill":
             part.add_argument("--times", type=int, default=20)
             part.add_argument("--kind", default="m4b")
@@ -208,6 +211,7 @@ def main() -> None:
             part.add_argument("--count", type=int, default=20)
             part.add_argument("--asr")
     args, rest = parser.parse_known_args()
+    use(args.device)
     args.work(args, rest)
 
 

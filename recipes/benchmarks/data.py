@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
+    from device import parsed
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--parts", nargs="+")
     parser.add_argument("--batches", type=int, default=40)
     parser.add_argument("--batch-frames", type=int, default=8000)
     parser.add_argument("--workers", type=int, default=2)
-    args = parser.parse_args()
+    args = parsed(parser)
     import torch
 
     from data_prep.libritts import prepare_libritts
@@ -62,7 +64,7 @@ def main() -> None:
                 f"load: {frames / (time.perf_counter() - begin):.0f} mel frames a second of the clock with "
                 f"{args.workers} workers"
             )
-        used, spent = training(items, found, Path(folder))
+        used, spent = training(items, found, Path(folder), args.device)
         print(f"train: {used / spent:.0f} mel frames a second of processor time (recipe tiny)")
         print(f"loading feeds {made / took / (used / spent):.1f} times what training takes")
 
@@ -74,14 +76,16 @@ def measured(batches: Iterator[Batch]) -> tuple[int, float]:
     return frames, time.process_time() - begin
 
 
-def training(items: ManifestItems, found: list[Utterance], folder: Path, updates: int = 10) -> tuple[int, float]:
+def training(
+    items: ManifestItems, found: list[Utterance], folder: Path, device: str | None, updates: int = 10
+) -> tuple[int, float]:
     """The same for updates of the recipe tiny on batches that are ready: no loading in it."""
     from recipes.libritts.recipes import get
     from recipes.libritts.train import build, settle
     from tts_fm.train.trainer import Trainer
 
     recipe, vocab = settle(get("tiny"), found, folder / "run")
-    trainer = Trainer(build(recipe, vocab), items, None, recipe.train, folder / "run")
+    trainer = Trainer(build(recipe, vocab), items, None, recipe.train, folder / "run", device=device)
     ready = [trainer.loader[number] for number in range(updates + 1)]
     trainer.batches = iter(ready)
     trainer.update()

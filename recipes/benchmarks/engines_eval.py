@@ -21,6 +21,8 @@ MEASURES = ("wer", "sim", "dnsmos", "rtf")
 
 
 def main() -> int:
+    from device import parsed
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("list", type=Path, help="JSONL of sentences and prompts, as for tts-fm eval")
     parser.add_argument("--asr", help="a Whisper for CTranslate2, or a size")
@@ -28,7 +30,7 @@ def main() -> int:
     parser.add_argument("--steps", default="8,4,", help="numbers of steps; nothing = the model's (default: 8,4,)")
     parser.add_argument("--measures", default="wer,sim,dnsmos")
     parser.add_argument("-o", "--output", type=Path, help="also write the reports as JSON")
-    args = parser.parse_args()
+    args = parsed(parser)
     lines = [line for line in args.list.read_text("utf-8").splitlines() if line.strip()][: args.first]
     reports: dict[str, Any] = {}
     print(f"| | {' | '.join(MEASURES)} |\n|---|---|---|---|---|")

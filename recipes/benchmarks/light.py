@@ -38,13 +38,15 @@ PATHS: dict[str, tuple[str, str | None, int | None, bool]] = {
 
 
 def main() -> int:
+    from device import parsed
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7, help="of every figure (default: 7)")
     parser.add_argument("--install", action="store_true", help="also an empty clone to the first wave")
     parser.add_argument("--f5", nargs="?", const="base", choices=("base", "small"), help="also F5-TTS's sizes")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = parsed(parser)
     if args.child:
         print(json.dumps(CHILDREN[args.child](**json.loads(sys.stdin.read()))))
         return 0

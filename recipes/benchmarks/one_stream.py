@@ -172,11 +172,13 @@ def compare(tts: TTS, count: int, steps: int) -> Iterator[dict[str, Any]]:
 
 
 def main() -> int:
+    from device import parsed
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--texts", type=int, default=20)
     parser.add_argument("--model", help="default: the built-in one")
-    args = parser.parse_args()
+    args = parsed(parser)
     faults = 0
     for number, row in enumerate(compare(TTS.load(args.model), args.texts, args.steps), 1):
         headers = ", ".join(f"{name}: {what}" for name, what in row["headers"].items())

@@ -138,7 +138,9 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
     """
     import torch
 
-    config = network_config(args.size, vocab=2545)
+    from tts_fm import devices
+
+    config, device = network_config(args.size, vocab=2545), devices.pick()
     steps, cfg = args.steps if args.steps is not None else 8, args.cfg if args.cfg is not None else 2.0
     prompt, new = round(3 * FRAMES_PER_SECOND), round(args.seconds * FRAMES_PER_SECOND)
     frames, seed = prompt + new, 0
@@ -149,6 +151,8 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
     noise = torch.randn(frames, N_MELS, generator=torch.Generator().manual_seed(seed))
     model = random_model(config)
     published = published_sampler(model, config)
+    published = None if published is None else published.to(device)
+    model, cond, ids = model.to(device), cond.to(device), ids.to(device)
     report: dict[str, Any] = {
         "size": args.size, "parameters_m": round(sum(p.numel() for p in model.parameters()) / 1e6, 1), "steps": steps,
         "cfg": cfg,
@@ -159,7 +163,7 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
 
     def run(name: str, work: Callable[[int, int], torch.Tensor]) -> None:
         work(max(prompt, ids.shape[1]) + 1, 1)  # warm-up: one step, as short as the package allows
-        mel, seconds = timed(lambda: work(frames, steps), args.repeats)
+        mel, seconds = timed(lambda: work(frames, steps).cpu(), args.repeats)
         mels[name] = mel.detach().float()[:, prompt:frames]
         report[name] = {"seconds": round(seconds, 2), "rtf": round(seconds / args.seconds, 3)}
 
@@ -196,6 +200,8 @@ def _errors(mel: torch.Tensor, truth: torch.Tensor, spread: float) -> dict[str, 
 
 
 def main() -> int:
+    from device import parsed
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=("builtin", *SIZES), default="builtin")
     parser.add_argument("--model", type=Path, help="a model folder instead of the built-in one")
@@ -206,7 +212,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10.0, help="speech to generate, f5 sizes only")
     parser.add_argument("--repeats", type=int, help="the median of so many runs counts (default 5; 1 for the f5 sizes)")
     parser.add_argument("--out", type=Path, help="write the figures here as JSON")
-    args = parser.parse_args()
+    args = parsed(parser)
     import torch
 
     torch.set_num_threads(args.threads)

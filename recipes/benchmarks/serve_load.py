@@ -177,6 +177,8 @@ def quantile(values: list[float], q: float) -> float | None:
 
 
 def main() -> int:
+    from device import parsed
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="default: the built-in one")
     parser.add_argument("--voice", default="default")
@@ -193,7 +195,7 @@ def main() -> int:
     parser.add_argument(
         "--tolerance", type=int, default=8, help="largest difference from a single answer, in steps of 16 bit"
     )
-    args = parser.parse_args()
+    args = parsed(parser)
     command = [sys.executable, "-m", "tts_fm", "serve", "--port", "0", *(["--model", args.model] if args.model else [])]
     command += ["--max-queue", str(args.max_queue)] if args.max_queue is not None else []
     with subprocess.Popen(

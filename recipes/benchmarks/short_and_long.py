@@ -31,10 +31,12 @@ def longest_quiet(wave: np.ndarray) -> float:
 
 
 def main() -> None:
+    from device import parsed
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompt", action="append", help="voice or recording for the passage")
     parser.add_argument("--passage", type=Path, default=Path(__file__).with_name("passage.txt"))
-    args = parser.parse_args()
+    args = parsed(parser)
     tts, encoder, asr = TTS.load(), metrics.SpeakerEncoder(), metrics.Whisper(metrics.WHISPER_FOLDER)
     for text in SHORT:
         speech = tts.say(text)

@@ -46,6 +46,8 @@ def misheard(
 
 
 def main() -> None:
+    from device import parsed
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--voices", nargs="+", help="names or recordings (default: the first five built-in voices)")
     parser.add_argument("--steps", type=int, help="of the solver (default: the model's)")
@@ -53,7 +55,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="readings of each text in each voice")
     parser.add_argument("--asr", default=metrics.WHISPER_FOLDER, help="Whisper: a folder or a size")
     parser.add_argument("-m", "--model", help="another model (default: the built-in one)")
-    args = parser.parse_args()
+    args = parsed(parser)
     tts, hear = TTS.load(args.model) if args.model else TTS.load(), metrics.Whisper(args.asr)
     settings = {k: v for k, v in {"steps": args.steps, "match": args.match}.items() if v is not None}
 

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Train a recipe on several nodes of a Slurm cluster; the same line goes on where it was stopped, on any number of nodes.
+#
+#   sbatch --nodes 8 recipes/libritts/slurm.sh f5_base s3://bucket/libritts/manifest.jsonl runs/f5_base [--set train.FIELD=VALUE ...]
+#
+# Asks for 8 GPUs a node; `sbatch --gpus-per-node 4` changes that. The run folder lies on a disk that all nodes see.
+# Before a preemption every process gets SIGTERM, saves, and the job is queued again.
+#SBATCH --job-name=tts-fm
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node=8
+#SBATCH --cpus-per-task=96
+#SBATCH --signal=TERM@180
+#SBATCH --requeue
+#SBATCH --open-mode=append
+set -euo pipefail
+[ $# -ge 3 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 2; }
+recipe=$1 manifest=$2 run=$3
+shift 3
+nodes=${SLURM_JOB_NUM_NODES:?this is for sbatch} gpus=${SLURM_GPUS_ON_NODE:-8}
+head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+python=${PYTHON:-python3}
+export OMP_NUM_THREADS=1
+sharing=()
+# one copy of the weights in every node, every node its own share of the shards, every process its part of a checkpoint
+[ "$nodes" -eq 1 ] || sharing=(--set train.shard=true --set "train.replicas=$nodes" --set train.sharded_checkpoints=true)
+exec srun "$python" -m torch.distributed.run --nnodes "$nodes" --nproc-per-node "$gpus" --rdzv-backend c10d \
+  --rdzv-id "$SLURM_JOB_ID" --rdzv-endpoint "$head:29500" \
+  -m recipes.libritts.train "$recipe" "$manifest" "$run" --device cuda ${sharing[@]:+"${sharing[@]}"} "$@"
