@@ -30,6 +30,7 @@ from tts_fm.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from tts_fm.cli.play import Heard
     from tts_fm.engines.jobs import Chunk
     from tts_fm.settings import Settings
     from tts_fm.synthesis import TTS, Speech
@@ -42,6 +43,7 @@ PATIENCE = 2.0  # seconds of silence before a progress bar appears
 EXAMPLES = """examples:
   tts-fm say "The birch canoe slid on the smooth planks." -o canoe.wav
   tts-fm say "Hello!" --ref-audio me.wav --steps 16 --seed 3 -o hello.mp3
+  tts-fm say "Hello!" --play
   echo "From a pipe." | tts-fm say - -o - | aplay
   slow_writer | tts-fm say - -o - | aplay            (each sentence is heard as soon as it has ended)
 """
@@ -58,8 +60,9 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("-f", "--file", metavar="FILE", help="read the text from a UTF-8 file (- for standard input)")
     parser.add_argument(
-        "-o", "--output", "--out", default="out.wav", metavar="FILE", help="- for standard output (default: out.wav)"
+        "-o", "--output", "--out", metavar="FILE", help="- for standard output (default: out.wav; with --play, no file)"
     )
+    parser.add_argument("--play", action="store_true", help="hear it while it is spoken")
     parser.add_argument(
         "--format", choices=OUTPUT_FORMATS, help="default: by the suffix of the output, wav for standard output"
     )
@@ -83,15 +86,15 @@ def run(args: argparse.Namespace) -> int:
     """Check everything that can be checked without the model, then load it and speak."""
     from tts_fm.voices.stored import get_voice
 
-    text = text_from(args, args.output == "-" and not args.dry_run)
+    text = text_from(args, (args.output == "-" or args.play) and not args.dry_run)
     overrides = settings_from(args)
     parts = parts_of(text) if isinstance(text, str) else text
     if isinstance(parts, list) and len(parts) > 1 and "duration" in overrides:
         raise ValueError("--duration is for texts of up to 100,000 characters; leave it out, or give --speed")
-    output = Output(args.output, args.format, f".{args.subtitles}" if args.subtitles else None)
-    if args.json and output.path is None:
+    if args.json and args.output == "-":
         raise ValueError("--json and -o - both want standard output; give -o a file name")
     voice = get_voice(voice_from(args), args.ref_text)
+    output = output_from(args)
     tts = load_tts(args)
     if args.dry_run:
         show_plan(tts, text if isinstance(text, str) else "".join(text), voice, overrides, args.json)
@@ -109,6 +112,22 @@ def run(args: argparse.Namespace) -> int:
     if not args.quiet:
         tell(speech, output)
     return 0
+
+
+def output_from(args: argparse.Namespace) -> Output | Heard:
+    """Where the audio goes. ValueError for a place that cannot be written, MissingDependency where nothing plays."""
+    if not args.play or args.output is not None:
+        output = Output(args.output or "out.wav", args.format, f".{args.subtitles}" if args.subtitles else None)
+    elif args.subtitles or args.format:
+        option = "--subtitles" if args.subtitles else "--format"
+        raise ValueError(f"{option} is about a file, and with --play alone there is none; give -o a file name too")
+    else:
+        output = None
+    if output is not None and (args.dry_run or not args.play):
+        return output
+    from tts_fm.cli.play import Heard
+
+    return Heard(output)
 
 
 def show_plan(tts: TTS, text: str, voice: Voice, overrides: dict[str, Any], as_json: bool) -> None:
@@ -131,7 +150,12 @@ def show_plan(tts: TTS, text: str, voice: Voice, overrides: dict[str, Any], as_j
 
 
 def speak(
-    tts: TTS, text: list[str] | Iterator[str], voice: Voice, overrides: dict[str, Any], output: Output, bar: ProgressBar
+    tts: TTS,
+    text: list[str] | Iterator[str],
+    voice: Voice,
+    overrides: dict[str, Any],
+    output: Output | Heard,
+    bar: ProgressBar,
 ) -> Speech:
     """Speak into the output, chunk by chunk: what is heard of a pipe is heard at once, and a long text takes no more
     memory than a short one. Returns the speech without its samples.
@@ -325,11 +349,11 @@ def unknown_symbols(speech: Any) -> dict[str, int]:
     return counts
 
 
-def facts(speech: Any, output: Output) -> dict[str, Any]:
+def facts(speech: Any, output: Output | Heard) -> dict[str, Any]:
     """What --json prints."""
     s = speech.settings
     return {
-        "file": str(output.path),
+        "file": None if output.path is None else str(output.path),
         "subtitles": None if output.extra is None else str(output.extra),
         "seconds": round(speech.seconds, 4),
         "rate": speech.rate,
@@ -345,7 +369,7 @@ def facts(speech: Any, output: Output) -> dict[str, Any]:
     }
 
 
-def tell(speech: Any, output: Output) -> None:
+def tell(speech: Any, output: Output | Heard) -> None:
     """The summary on stderr: length, speed, seed; every warning; every symbol that was left out."""
     rtf = speech.compute_seconds / max(speech.seconds, 1e-9)
     s = speech.settings
