@@ -344,6 +344,10 @@ def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None
     except ValueError as error:
         log.error("error: %s", error)
         return 2
+    except OSError as error:  # a full disk, a folder that cannot be written
+        where = f"{error.filename}: " if error.filename is not None else ""
+        log.error("error: %s%s", where, error.strerror or error)
+        return 2
     except KeyboardInterrupt:
         return 130
     return 0

@@ -8,6 +8,7 @@ by the next attempt. One writer at a time for each file: where there may be more
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -61,6 +62,21 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, says that a disk takes no more: what a next try meets as well."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def copy(source: Place, path: Place) -> None:
+    """A file like that at `source`."""
+    with writing(path) as part:
+        shutil.copyfile(source, part)
+
+
 def write_bytes(path: Place, data: bytes, sync: bool = False) -> None:
     """A file of these bytes."""
     with writing(path, sync) as part, open(part, "xb") as file:
@@ -91,7 +107,10 @@ def write_state(path: Place, state: Any) -> None:
 
     with writing(path, sync=True) as part:
         with open(part, "xb") as file:  # given a name, torch hides the system's error
-            torch.save(state, file)
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:  # that torch could not end the file; the system's error stands behind it
+                raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
         with contextlib.suppress(FileNotFoundError):
             os.replace(path, before_of(path))
 
@@ -158,22 +177,32 @@ def writing_together(folder: Place) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def making_folder(path: Place) -> Iterator[Path]:
+def making_folder(path: Place, replace: bool = False) -> Iterator[Path]:
     """A new folder to fill; when the block ends well it becomes `path`, else it is removed with all that is in it.
 
-    FileExistsError when there is something at `path` already.
+    replace: in place of the folder that is there, which stays until then. FileExistsError when there is something at
+    `path` that is not to be replaced; other OSErrors as in `writing`.
     """
     path, part = Path(path), part_of(path)
-    if path.exists():
+    old = path.with_name(f".{path.name}.old{PART}")
+    if path.exists() and not replace:
         raise FileExistsError(17, "there is something of that name already", str(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
         yield part
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            os.replace(path, old)
         os.replace(part, path)
+    except OSError as error:
+        if error.errno is None or not (error.filename is None or str(error.filename).startswith(str(part))):
+            raise
+        raise type(error)(error.errno, error.strerror, str(path)) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def replace_folder(part: Place, path: Place) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -159,3 +160,17 @@ def _answers(url: str) -> bool:
         return httpx.get(f"{url}/health").status_code == 200
     except httpx.HTTPError:
         return False
+
+
+@pytest.mark.parametrize("form", ["mp3", "opus", "flac", "wav"])
+def test_a_full_disk_is_told_in_openai_s_form_or_not_needed(tts, form) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Running(tts) as server:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+        try:
+            answer = httpx.post(server.url + SPEECH, json={"input": "Hello.", "response_format": form, "voice": "anna"})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert answer.status_code == 200 or "message" in answer.json()["error"]
+        again = httpx.post(server.url + SPEECH, json={"input": "Hello.", "response_format": form, "voice": "anna"})
+        assert again.status_code == 200

@@ -161,6 +161,12 @@ class AudioStream:
         if self.part is not None:
             self.part.unlink(missing_ok=True)
 
+    @property
+    def _name(self) -> str:
+        """Where it goes, for a message."""
+        name = getattr(self._target, "name", None) if self.path is None else str(self.path)
+        return "standard output" if name == "<stdout>" else name if isinstance(name, str) else "the audio stream"
+
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:
         """Errors of the file system say which file it was; a pipe that nobody reads stays a BrokenPipeError."""
@@ -171,7 +177,7 @@ class AudioStream:
         except OSError as error:
             if error.errno is None:
                 raise
-            raise OSError(error.errno, error.strerror, str(self.path or "the audio stream")) from error
+            raise OSError(error.errno, error.strerror, self._name) from error
 
 
 def write_all(file: Any, data: bytes) -> None:

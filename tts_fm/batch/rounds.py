@@ -37,6 +37,15 @@ class BatchStopped(TtsFmError):
     exit_code = 3
 
 
+class CannotWrite(BatchStopped):
+    """A file cannot be written: a full disk, a folder that is write-protected. Made of the reason, with its path."""
+
+    exit_code = 2
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}; what is done is kept, run again to go on"
+
+
 @dataclass(frozen=True)
 class Options:
     """How a batch runs. Only format, subtitles and verify change what is written."""
@@ -123,6 +132,8 @@ class Worker:
             except (TtsFmError, KeyboardInterrupt):
                 raise
             except Exception as error:
+                if files.is_full(error):  # the next item would fail as well, and none of them should be told failed
+                    raise CannotWrite(_place(error)) from error
                 record["error"] = _one_line(error)
                 log.info("%s: %s failed", item.where, item.id, exc_info=error)
             yield record
@@ -263,7 +274,7 @@ class Worker:
             if self.options.words:
                 files.write_json(self.out / f"{item.id}.words.json", word_record(speech), indent=None)
         except OSError as error:
-            raise BatchStopped(f"{_one_line(error)}; what is done is kept, run again to go on") from error
+            raise CannotWrite(_place(error)) from error
         return path
 
 
@@ -297,6 +308,12 @@ def joined(parts: Sequence[Speech]) -> Speech:
         compute_seconds=sum(part.compute_seconds for part in parts),
         forwards=sum(part.forwards for part in parts),
     )
+
+
+def _place(error: Exception) -> str:
+    """An error of the file system as the command line tells it: the path, then the reason."""
+    named = isinstance(error, OSError) and error.filename is not None
+    return f"{error.filename}: {error.strerror}" if named else _one_line(error)  # type: ignore[attr-defined]
 
 
 def _one_line(error: Exception) -> str:

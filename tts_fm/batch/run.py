@@ -25,7 +25,7 @@ from tts_fm import files
 from tts_fm.batch.journal import Record, Results
 from tts_fm.batch.lists import Item
 from tts_fm.batch.plan import cost, item_digest, rounds, state, voice_digests
-from tts_fm.batch.rounds import FORMATS, BatchStopped, Check, Options, Worker
+from tts_fm.batch.rounds import FORMATS, BatchStopped, CannotWrite, Check, Options, Worker
 from tts_fm.devices import usable_cores
 from tts_fm.errors import MissingDependency
 from tts_fm.text.subtitles import KINDS
@@ -173,9 +173,7 @@ def _append(results: Results, record: Record) -> None:
     try:
         results.append(record)
     except OSError as error:
-        raise BatchStopped(
-            f"cannot write {results.path}: {error.strerror}; what is done is kept, run again to go on"
-        ) from error
+        raise CannotWrite(f"cannot write {results.path}: {error.strerror}") from error
 
 
 def _sweep(out: Path, ids: Iterable[str], options: Options) -> None:
@@ -290,9 +288,11 @@ def _processes(todo: Todo, spec: WorkerSpec, stop: threading.Event) -> Iterator[
                 yield from future.result()
     except KeyboardInterrupt:  # the second Ctrl-C
         for process in set(active_children()) - before:
-            process.terminate()
+            process.kill()
         raise
     except BrokenProcessPool as error:
+        if stop.is_set():  # a signal to all that met a worker before it could listen
+            return
         raise BatchStopped(
             "a worker process died (out of memory?); what is done is kept, run again to go on, with fewer --workers"
         ) from error
@@ -304,14 +304,15 @@ _speaker: Worker | None = None  # of this worker process
 
 
 def _start_worker(spec: WorkerSpec) -> None:
-    """In a new process: end when the parent does (even by kill -9), leave Ctrl-C to it, share the cores, load the
+    """In a new process: end when the parent does (even by kill -9), leave signals to it, share the cores, load the
     model.
     """
     import multiprocessing
     import signal
 
     global _speaker  # noqa: PLW0603 - a worker process has one
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):  # systemd and Slurm tell the whole group; the parent decides
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     share = max(1, usable_cores() // spec.options.workers)
     os.environ["OMP_NUM_THREADS"] = str(share)

@@ -61,6 +61,16 @@ def write_epub(
     ready: Ready | None = None,
 ) -> Written:
     """The book as an EPUB with overlays; a text, Markdown or HTML becomes an EPUB first."""
+    try:
+        return _write(plan, book, work, out, source, narrator, on_chapter)
+    finally:
+        for path in work.glob(f"{PREFIX}-*.mp3"):
+            path.unlink(missing_ok=True)
+
+
+def _write(
+    plan: BookPlan, book: Book, work: Path, out: Path, source: Path, narrator: str, on_chapter: OnChapter | None
+) -> Written:
     made = Written([out])
     modified = datetime.fromtimestamp(int(source.stat().st_mtime), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     base = source
@@ -87,8 +97,6 @@ def write_epub(
     package = open_epub(base)
     with package.zip:
         _assemble(package, overlay, out, narrator, modified)
-    for _, path, _ in overlay.audio:
-        path.unlink(missing_ok=True)
     return made
 
 

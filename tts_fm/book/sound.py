@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -73,6 +74,7 @@ class SoundFile:
         self.written = 0  # samples at 24 kHz
         self._place = writing(path)
         self.marks: list[Mark] = []
+        self.tags: Tags | None = None
 
     def __enter__(self) -> SoundFile:
         av = need_av()
@@ -113,13 +115,23 @@ class SoundFile:
     ) -> None:
         try:
             if kind is None:
-                self._encode(self.resampler.resample(None))
-                self._encode([None])
-                if self.codec.container == "ipod" and self.marks:
-                    self.container.set_chapters(_av_chapters(self.marks))
-            self.container.close()
-        finally:
-            self._place.__exit__(kind, error, trace)
+                self._complete()
+            else:
+                with suppress(Exception):  # it is taken away
+                    self.container.close()
+        except Exception as fault:
+            self._place.__exit__(type(fault), fault, fault.__traceback__)
+            raise
+        self._place.__exit__(kind, error, trace)
+
+    def _complete(self) -> None:
+        self._encode(self.resampler.resample(None))
+        self._encode([None])
+        if self.codec.container == "ipod" and self.marks:
+            self.container.set_chapters(_av_chapters(self.marks))
+        self.container.close()
+        if self.tags is not None:
+            write_tags(self.part, self.codec.container, self.tags, self.marks)
 
 
 def _av_chapters(marks: Sequence[Mark]) -> list[Any]:
@@ -132,15 +144,17 @@ def _av_chapters(marks: Sequence[Mark]) -> list[Any]:
     ]  # fmt: skip
 
 
-def write_tags(path: Path, kind: str, tags: Tags, marks: Sequence[Mark] = ()) -> None:
+def write_tags(path: Path, container: str, tags: Tags, marks: Sequence[Mark] = ()) -> None:
     """Put title, author, cover and chapters into a finished file; m4b has its chapters already."""
     try:
         import mutagen
     except ImportError as error:
         raise MissingDependency(f'tags need mutagen ({error}): pip install "tts-fm[book]"') from None
     try:
-        {"ipod": _tag_mp4, "mp3": _tag_mp3, "ogg": _tag_opus}[CODECS[kind].container](path, tags, marks)
+        {"ipod": _tag_mp4, "mp3": _tag_mp3, "ogg": _tag_opus}[container](path, tags, marks)
     except mutagen.MutagenError as error:
+        if isinstance(cause := error.__context__, OSError):
+            raise OSError(cause.errno, cause.strerror, str(path)) from error
         raise OSError(f"cannot write the tags of {path}: {error}") from error
 
 

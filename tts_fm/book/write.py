@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tts_fm.book.document import Book
 from tts_fm.book.plan import BookPlan, Unit
-from tts_fm.book.sound import Mark, SoundFile, Tags, write_tags
+from tts_fm.book.sound import Mark, SoundFile, Tags
 from tts_fm.book.timeline import ChapterSound
 from tts_fm.files import write_text
 from tts_fm.text.subtitles import subtitles
@@ -95,7 +95,7 @@ def write_single(
             for mark, following in zip(made.marks, [*made.marks[1:], None], strict=True)
         ]
         file.marks, made.seconds = made.marks, file.seconds
-    write_tags(out, kind, tags_of(book, narrator), made.marks)
+        file.tags = tags_of(book, narrator)
     if kind_of_subtitles:
         made.files.append(out.with_suffix(f".{kind_of_subtitles}"))
         write_text(made.files[-1], subtitles(cues, kind_of_subtitles))
@@ -120,10 +120,9 @@ def write_folder(
     for number, chapter in enumerate(sounds(plan, work, ready, ROOM if acx else None)):
         path = out / f"{names[number]}.mp3"
         with SoundFile(path, "acx" if acx else "mp3") as file:
+            file.tags = tags_of(book, narrator, chapter.title, (number + 1, len(plan.chapters)))
             for block in _levelled(chapter) if acx else chapter.blocks():
                 file.write(block)
-        tags = tags_of(book, narrator, chapter.title, (number + 1, len(plan.chapters)))
-        write_tags(path, "mp3", tags)
         write_text(path.with_suffix(f".{kind_of_subtitles}"), subtitles(cues_of(chapter, 0.0), kind_of_subtitles))
         made.files += [path, path.with_suffix(f".{kind_of_subtitles}")]
         made.marks.append(Mark(chapter.title, made.seconds, made.seconds + chapter.seconds))

@@ -141,10 +141,13 @@ def timed(utterances: Sequence[Utterance], folder: Path, args: argparse.Namespac
 def one(utterance: Utterance, folder: str, lang: str | None, aligner: str | None, device: str = "cpu") -> Done:
     """One utterance with its times, or what is wrong with it."""
     from tts_fm.edit.align import align_utterance
+    from tts_fm.files import is_full
 
     try:
         return align_utterance(_aligner(aligner, device), utterance, folder, lang), ""
     except (ValueError, OSError) as error:
+        if is_full(error):
+            raise
         return None, " ".join(str(error).split())
 
 

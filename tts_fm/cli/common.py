@@ -31,18 +31,31 @@ OUTPUT_FORMATS = ("wav", "flac", "mp3", "opus", "ogg", "pcm")
 
 def note(line: str) -> None:
     """A message for the user: stderr."""
-    print(line, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # who cannot hear it is none the less served
+        print(line, file=sys.stderr, flush=True)
 
 
 def result(line: str) -> None:
     """What the command was called for: stdout."""
-    print(line)
+    with stdout_named():
+        print(line)
+
+
+@contextlib.contextmanager
+def stdout_named() -> Iterator[None]:
+    """Errors of writing to stdout say so; a pipe that nobody reads stays a BrokenPipeError."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from error
 
 
 def result_json(value: Any) -> None:
     """The result as JSON on stdout, in letters that stdout can say; NaN is an error."""
     ascii_only = (getattr(sys.stdout, "encoding", None) or "utf-8").lower() != "utf-8"
-    print(json.dumps(value, ensure_ascii=ascii_only, allow_nan=False, default=str))
+    result(json.dumps(value, ensure_ascii=ascii_only, allow_nan=False, default=str))
 
 
 class Parser(argparse.ArgumentParser):
@@ -227,12 +240,18 @@ class Output:
         with tempfile.TemporaryDirectory(prefix="tts-fm-") as folder:
             speech.save(Path(folder) / "speech", self.format)
             data = (Path(folder) / "speech").read_bytes()
+        from tts_fm.audio.stream import write_all
+
         if self.path is None:
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
-        else:
+            with stdout_named():
+                write_all(sys.stdout.buffer, data)
+                sys.stdout.buffer.flush()
+            return
+        try:
             with open(self.path, "wb") as device:
                 device.write(data)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
     @contextlib.contextmanager
     def stream(self, metadata: dict[str, str], samples: int | None = None) -> Iterator[AudioStream]:
@@ -244,7 +263,7 @@ class Output:
             if self.path is None:
                 target = sys.stdout.buffer
             elif self.is_stream:
-                target = stack.enter_context(open(self.path, "wb"))
+                target = stack.enter_context(open(self.path, "wb", buffering=0))
             else:
                 target = self.path.resolve()  # so that a link stays and its target is replaced
             yield stack.enter_context(AudioStream(target, self.format, metadata, samples))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def dub(args: argparse.Namespace, book: Book, form: str) -> int:
     """Speak the cues and write one file."""
     from tts_fm.book.dubbing import blocks, fit, misfits
-    from tts_fm.book.sound import SoundFile, need_av, write_tags
+    from tts_fm.book.sound import SoundFile, need_av
     from tts_fm.book.speak import claim, work_folder
     from tts_fm.book.write import tags_of
     from tts_fm.cli.book_plan import default_voice, make_plan
@@ -40,11 +40,12 @@ def dub(args: argparse.Namespace, book: Book, form: str) -> int:
     work = work_folder(out)
     claim(work, book)
     placed = fit(plan.units, settings, work, partial(_speak, args, settings, work))
+    if placed and not any(cue.seconds for cue in placed):
+        raise ValueError(f"none of the {len(placed)} cues could be spoken; {work}/results.jsonl has the reasons")
     with SoundFile(out, form) as file:
         for block in blocks(placed, work):
             file.write(block)
-        seconds = file.seconds
-    write_tags(out, form, tags_of(book, args.narrator or voices.voice or default_voice()))
+        seconds, file.tags = file.seconds, tags_of(book, args.narrator or voices.voice or default_voice())
     late = misfits(placed, note if not args.quiet else lambda line: None)
     failed = sum(cue.seconds == 0 for cue in placed)
     fastest = max((cue.speed / settings.speed for cue in placed), default=1.0)

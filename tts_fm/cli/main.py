@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from tts_fm import __version__
-from tts_fm.cli.common import Parser, note
+from tts_fm.cli.common import Parser, note, stdout_named
 from tts_fm.devices import be_quiet
 from tts_fm.errors import TtsFmError
 
@@ -69,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         verbose = getattr(args, "verbose", 0)
         _set_up(verbose)
         code = args.run(args) or 0
-        sys.stdout.flush()
+        with stdout_named():
+            sys.stdout.flush()
         return int(code)
     except SystemExit as stop:  # argparse: after help, or a usage error that it has told
         return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 2

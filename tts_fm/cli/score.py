@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from tts_fm.data.waves import read_wave
     from tts_fm.edit.align import Aligner
     from tts_fm.edit.score import score
-    from tts_fm.files import write_text
+    from tts_fm.files import is_full, write_text
 
     model, aligner = torch_model(args), Aligner.load()
     rows, faults = [], 0
@@ -60,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
             found = score(model, aligner, read_wave(u.place(source.parent)), u.text, args.lang or u.lang, args.steps,
                           seed=args.seed)  # fmt: skip
         except (ValueError, OSError) as error:
+            if is_full(error):
+                raise
             faults += 1
             note(f"left out: {u.id}: {' '.join(str(error).split())}")
             continue

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import shutil
 import warnings
 from importlib.metadata import version
 from pathlib import Path
@@ -110,7 +109,7 @@ def _export_aligner(source: Path, folder: Path) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     if not source.samefile(folder):
         for name in (CONFIG, WEIGHTS[0]):
-            shutil.copyfile(source / name, folder / name)
+            files.copy(source / name, folder / name)
     manifest = _begun(folder, {name: value for name, value in model.config.items() if name != "vocab"})
     graph = phones_graph(model)
     made, manifest["places"][PHONES] = _linked(_traced(graph), _stored(folder))
@@ -182,14 +181,14 @@ def _as_folder(source: Path, folder: Path, vocoder: str | Path | None, how: dict
             for name in ("config.json", "vocab.txt", *WEIGHTS, "duration/config.json", "vocoder/vocoder.json"):
                 if (source / name).is_file():
                     (folder / name).parent.mkdir(exist_ok=True)
-                    shutil.copyfile(source / name, folder / name)
+                    files.copy(source / name, folder / name)
         else:
             flow = load_flow_model(source, **how)
             save_flow_model(folder, flow, extra={"variant": flow.settings["variant"]})
     if vocoder is not None:
         (folder / "vocoder").mkdir(exist_ok=True)
         for name in ("vocoder.safetensors", "vocoder.json"):
-            shutil.copyfile(Path(vocoder) / name, folder / "vocoder" / name)
+            files.copy(Path(vocoder) / name, folder / "vocoder" / name)
     if not (folder / "vocoder").is_dir():
         raise ValueError(
             "this model has no vocoder of its own, and Griffin-Lim has no graph; give a vocoder folder with --vocoder "

@@ -8,12 +8,14 @@ numbers, dates or markup: normalise first. phonemizer and espeak-ng are GPL-3.0 
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import errno
 import logging
 import os
 import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -179,6 +181,16 @@ def _language(lang: str) -> str:
     )
 
 
+@contextlib.contextmanager
+def _room_told() -> Iterator[None]:
+    """Every backend works with a copy of espeak-ng's library, and where there is no place for one, that is told."""
+    try:
+        yield
+    except OSError as error:
+        what = f"no place for a copy of espeak-ng ({error.strerror or error}); set TMPDIR to a folder with 5 MB of room"
+        raise OSError(error.errno or errno.ENOSPC, what, os.environ.get("TMPDIR", "/tmp")) from error
+
+
 def _backend(lang: str) -> Any:
     """The calling thread's own espeak backend for `lang`. Built under a lock, since loading the library is not
     thread-safe either.
@@ -186,7 +198,7 @@ def _backend(lang: str) -> Any:
     mine: dict[str, Any] = _local.__dict__.setdefault("backends", {})
     if lang in mine:
         return mine[lang]
-    with _setup_lock:
+    with _setup_lock, _room_told():
         code = _language(lang)
         if code not in mine:
             quiet = logging.getLogger(f"{__name__}.espeak")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from types import TracebackType
@@ -30,7 +31,8 @@ class RunLog:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self.file is not None:
-            self.file.close()
+            with contextlib.suppress(OSError):  # what it could not take has been told
+                self.file.close()
         if self._writer is not None:
             self._writer.close()
 
@@ -39,8 +41,11 @@ class RunLog:
         if self.file is None:
             return
         rounded = {k: round(v, 6) if isinstance(v, float) else v for k, v in figures.items()}
-        self.file.write(json.dumps({"step": step} | rounded) + "\n")
-        self.file.flush()
+        try:
+            self.file.write(json.dumps({"step": step} | rounded) + "\n")
+            self.file.flush()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.folder / "log.jsonl")) from error
         if self.tensorboard:
             for name, value in figures.items():
                 self.board(step).add_scalar(name, value, step)

@@ -177,7 +177,7 @@ def _key(found: Sequence[Recording], base: Path, options: AdaptOptions) -> str:
 
 def _keep(work: Path, key: str, prepared: Prepared) -> None:
     """Write what was prepared; the index last, so that half of it counts for nothing."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     for old in work.iterdir():
         if old.name != LOCK:
@@ -189,7 +189,7 @@ def _keep(work: Path, key: str, prepared: Prepared) -> None:
         arrays |= {f"{number}.mel": clip.item.mel.astype(np.float16), f"{number}.ids": clip.item.ids.astype(np.int64)}
         arrays |= {f"{number}.durations": clip.item.durations.astype(np.float64), f"{number}.wave": clip.piece.wave}
         rows.append({"id": clip.piece.id, "text": clip.piece.text, "score": clip.score})
-    save_file(arrays, work / "clips.safetensors")
+    files.write_bytes(work / "clips.safetensors", save(arrays))
     index: dict[str, Any] = {"key": key, "lang": prepared.lang, "notes": prepared.notes, "clips": rows}
     index |= {"kept": prepared.table.kept, "dropped": prepared.table.dropped}
     files.write_json(work / "index.json", index, indent=None)

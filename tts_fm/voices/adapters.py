@@ -19,7 +19,6 @@ import io
 import json
 import math
 import os
-import shutil
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -293,13 +292,7 @@ def install(
     if prompted is not None:
         info = info | {"prompted": prompted}
         found[INFO] = (json.dumps(info, indent=1, ensure_ascii=False) + "\n").encode()
-    place = Path(target)
-    old = place.with_name(f".{place.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if place.exists():
-        files.keep(place, old)
-    with files.making_folder(place) as fresh:
+    with files.making_folder(target, replace=True) as fresh:
         for name, data in found.items():
             (fresh / name).write_bytes(data)
-    shutil.rmtree(old, ignore_errors=True)
     return info

@@ -168,7 +168,7 @@ def add_adapted(name: str, source: str | os.PathLike[str], prompted: bool | None
     folder.mkdir(parents=True, exist_ok=True)
     info = install(source, folder / name, prompted)
     found = read_voice(folder / name)
-    shutil.copyfile(folder / name / PROMPT, folder / f"{name}.flac")
+    files.copy(folder / name / PROMPT, folder / f"{name}.flac")
     index = folder / "voices.json"
     entries = read_index(index.parent)
     about = f"adapted to {info.get('minutes', 0):g} minutes of recordings"
