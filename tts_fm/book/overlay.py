@@ -62,15 +62,13 @@ def write_epub(
 ) -> Written:
     """The book as an EPUB with overlays; a text, Markdown or HTML becomes an EPUB first."""
     try:
-        return _write(plan, book, work, out, source, narrator, on_chapter)
+        return _write(plan, book, work, out, source, narrator, ready)
     finally:
         for path in work.glob(f"{PREFIX}-*.mp3"):
             path.unlink(missing_ok=True)
 
 
-def _write(
-    plan: BookPlan, book: Book, work: Path, out: Path, source: Path, narrator: str, on_chapter: OnChapter | None
-) -> Written:
+def _write(plan: BookPlan, book: Book, work: Path, out: Path, source: Path, narrator: str, ready: Ready) -> Written:
     made = Written([out])
     modified = datetime.fromtimestamp(int(source.stat().st_mtime), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     base = source
