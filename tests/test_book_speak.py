@@ -19,10 +19,10 @@ from tts_fm.batch.rounds import Worker
 from tts_fm.book.plan import plan_book, read_pauses, spoken_tokens, unit_id
 from tts_fm.book.read import read_book
 from tts_fm.book.scripts import quotations
-from tts_fm.book.timeline import written_times
 from tts_fm.book.write import file_names, form_of, safe_name
 from tts_fm.cli.main import main
 from tts_fm.settings import Settings
+from tts_fm.text.word_times import written_times
 
 av = pytest.importorskip("av")
 mutagen = pytest.importorskip("mutagen")

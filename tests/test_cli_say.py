@@ -133,7 +133,7 @@ def test_quiet_says_nothing_but_the_path(fake, capsys) -> None:
 
 
 def test_subtitles_lie_beside_the_audio(fake, tmp_path) -> None:
-    assert cli.main(["say", "x", "--voice", "amy", "-o", "a.wav", "--subtitles", "srt"]) == 0
+    assert cli.main(["say", "Hello, world.", "--voice", "amy", "-o", "a.wav", "--subtitles", "srt"]) == 0
     text = (tmp_path / "a.srt").read_text()
     assert "00:00:00,100 --> 00:00:00,900" in text and "Hello, world." in text
     assert leftovers(tmp_path) == ["a.srt", "a.wav"]

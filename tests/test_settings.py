@@ -25,6 +25,7 @@ OTHER = {
     "steps": 7, "cfg": 1.25, "temperature": 0.6, "match": 0.5, "method": "heun", "sway": -0.5, "seed": 5, "speed": 1.5,
     "duration": 2.5, "lang": "en-gb", "loudness": -20.0, "chunk_seconds": 6.0, "cfg_interval": (0.25, 0.75),
     "cfg_rescale": 0.5, "cfg_audio": 0.75, "grid": (0.0, 0.125, 1.0), "normalise": "off", "first_seconds": 2.5,
+    "subtitles_text": "spoken",
 }  # fmt: skip
 
 
@@ -93,6 +94,7 @@ def test_the_command_line_offers_the_table() -> None:
             assert options[setting.option].default is None, "what is not given is not passed on"
     assert {s.name for s in offered("cli")} - {s.name for s in offered("edit")} == {
         "duration", "loudness", "match", "chunk_seconds", "first_seconds", "normalise",
+        "subtitles_text",
     }  # fmt: skip
 
 

@@ -220,6 +220,11 @@ class Settings:
         label="Write out numbers", choices={"on": "on", "off": "off: the text is spoken as it is"}, edits=False,
         metavar="on|off",
     )  # fmt: skip
+    subtitles_text: str = entry(
+        "written", "what subtitles hold", label="Subtitles hold",
+        choices={"written": "the words as written", "spoken": "the words as spoken"}, edits=False,
+        metavar="written|spoken",
+    )  # fmt: skip
     item: str = entry("", "an id that is mixed into the seed, so that the items of a list differ", places=())
 
     def __post_init__(self) -> None:

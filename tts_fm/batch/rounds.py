@@ -18,7 +18,7 @@ from tts_fm.batch.ids import check_id
 from tts_fm.batch.journal import Record
 from tts_fm.batch.lists import Item
 from tts_fm.errors import TtsFmError
-from tts_fm.text.subtitles import KINDS, subtitles
+from tts_fm.text.subtitles import KINDS, shown_text, subtitles
 
 if TYPE_CHECKING:
     from tts_fm.synthesis import TTS, Request, Speech
@@ -268,8 +268,10 @@ class Worker:
                 raise ValueError(f"{path} is a folder; remove it")
             speech.save(path, self.options.format)
             if self.options.subtitles is not None:
+                text = shown_text("\n\n".join(part.text for part in item.parts), item.settings.subtitles_text)
                 files.write_text(
-                    self.out / f"{item.id}.{self.options.subtitles}", subtitles(speech.chunks, self.options.subtitles)
+                    self.out / f"{item.id}.{self.options.subtitles}",
+                    subtitles(speech.chunks, self.options.subtitles, text),
                 )
             if self.options.words:
                 files.write_json(self.out / f"{item.id}.words.json", word_record(speech), indent=None)

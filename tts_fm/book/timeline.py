@@ -6,16 +6,15 @@ notes, on the way, when every word begins and ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from difflib import SequenceMatcher
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tts_fm.audio.mel import SAMPLE_RATE
 from tts_fm.book.plan import BookPlan, Unit, spoken_tokens
 from tts_fm.book.speak import SpokenUnit, chapter_units
-from tts_fm.text.normalise import normalise
+from tts_fm.text.word_times import written_times
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,50 +95,3 @@ class ChapterSound:
     def first_word(self) -> float:
         """When the title's first word is heard, in seconds; where the chapter's mark is set."""
         return self.words[0].start if self.words else 0.0
-
-
-def written_times(
-    written: Sequence[str], spoken: Sequence[tuple[str, float, float]], seconds: float
-) -> list[tuple[float, float]]:
-    """(start, end) of each written word, from the times of the words as they are spoken ("1865" is four of them).
-
-    Both are matched word by word; what does not match takes its share of the time between its neighbours.
-    """
-    parts = [_spoken_form(word) for word in written]
-    flat = [(k, word) for k, words in enumerate(parts) for word in words]
-    heard = [_bare(word) for word, _, _ in spoken]
-    owner: list[list[int]] = [[] for _ in written]
-    matcher = SequenceMatcher(None, [word for _, word in flat], heard, autojunk=False)
-    for kind, a, b, c, d in matcher.get_opcodes():
-        for n in range(a, b):
-            if kind == "equal":
-                owner[flat[n][0]].append(c + n - a)
-            elif kind == "replace":
-                owner[flat[n][0]].append(c + (n - a) * (d - c) // (b - a))
-    times: list[tuple[float, float] | None] = [
-        (min(spoken[n][1] for n in own), max(spoken[n][2] for n in own)) if own else None for own in owner
-    ]
-    return _filled(times, seconds)
-
-
-def _filled(times: list[tuple[float, float] | None], seconds: float) -> list[tuple[float, float]]:
-    """Times for the words that have none, between their neighbours'; none runs backwards."""
-    done: list[tuple[float, float]] = []
-    for k, time in enumerate(times):
-        last = done[-1][1] if done else 0.0
-        if time is None:
-            ahead = next((n for n in range(k, len(times)) if times[n] is not None), len(times))
-            following = times[ahead] if ahead < len(times) else None
-            limit = max(last, following[0] if following is not None else seconds)
-            time = (last, last + (limit - last) / (ahead - k + 1))
-        start = max(time[0], done[-1][0] if done else 0.0)
-        done.append((start, max(start, time[1])))
-    return done
-
-
-def _spoken_form(word: str) -> list[str]:
-    return [bare for part in normalise(word).split() if (bare := _bare(part))] or [_bare(word)]
-
-
-def _bare(word: str) -> str:
-    return "".join(char for char in word.lower() if char.isalnum())

@@ -99,12 +99,16 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         show_plan(tts, text if isinstance(text, str) else "".join(text), voice, overrides, args.json)
         return 0
+    pieces = [text] if isinstance(text, str) else []  # what is spoken, as it is written
+    if not isinstance(parts, list):
+        parts = _noted(parts, pieces)
     with ProgressBar(args.quiet) as bar:
         speech = speak(tts, parts, voice, overrides, output, bar)
     if output.extra is not None:
-        from tts_fm.text.subtitles import subtitles
+        from tts_fm.text.subtitles import shown_text, subtitles
 
-        output.write_extra(subtitles(speech.chunks, args.subtitles))
+        written = shown_text("".join(pieces), speech.settings.subtitles_text)
+        output.write_extra(subtitles(speech.chunks, args.subtitles, written))
     if args.json:
         result_json(facts(speech, output))
     elif output.path is not None:
@@ -128,6 +132,13 @@ def output_from(args: argparse.Namespace) -> Output | Heard:
     from tts_fm.cli.play import Heard
 
     return Heard(output)
+
+
+def _noted(text: Iterator[str], pieces: list[str]) -> Iterator[str]:
+    """The pieces of a text that is still arriving, which are kept in `pieces`."""
+    for piece in text:
+        pieces.append(piece)
+        yield piece
 
 
 def show_plan(tts: TTS, text: str, voice: Voice, overrides: dict[str, Any], as_json: bool) -> None:

@@ -26,7 +26,7 @@ from tts_fm.demo.widgets import (
     wire,
 )
 from tts_fm.settings import offered
-from tts_fm.text.subtitles import subtitles
+from tts_fm.text.subtitles import shown_text, subtitles
 
 FORMATS = ("wav", "flac", "mp3", "opus", "ogg")
 
@@ -115,7 +115,8 @@ def write(folder: Path, name: str, text: str, speech: Any, kind: str) -> dict[st
     """
     file = f"{name}.{kind}"
     speech.save(folder / file, kind)
-    (folder / f"{name}.srt").write_text(subtitles(speech.chunks, "srt"), "utf-8")
+    cues = subtitles(speech.chunks, "srt", shown_text(text, speech.settings.subtitles_text))
+    (folder / f"{name}.srt").write_text(cues, "utf-8")
     return {
         "id": name,
         "file": file,

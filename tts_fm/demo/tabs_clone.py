@@ -26,6 +26,7 @@ from tts_fm.demo.widgets import (
     who,
     wire,
 )
+from tts_fm.text.subtitles import shown_text
 from tts_fm.text.subtitles import subtitles as subtitle_text
 
 EXAMPLE = "The birch canoe slid on the smooth planks."
@@ -192,7 +193,8 @@ def show(service: Service, take: Take, command: str | None, note: str) -> tuple[
     folder = service.place()
     wave = folder / "speech.wav"
     speech.save(wave)
-    (folder / "speech.srt").write_text(subtitle_text(speech.chunks, "srt"), "utf-8")
+    written = shown_text(take.request.text, speech.settings.subtitles_text)
+    (folder / "speech.srt").write_text(subtitle_text(speech.chunks, "srt", written), "utf-8")
     mel = np.concatenate([chunk_mel(chunk) for chunk in speech.chunks])
     said = (
         f"{note}{speech.seconds:.1f} s of speech in {speech.compute_seconds:.1f} s; "

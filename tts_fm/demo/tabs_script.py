@@ -28,6 +28,7 @@ from tts_fm.demo.widgets import (
 )
 from tts_fm.engines.jobs import moved
 from tts_fm.synthesis import Speech
+from tts_fm.text.subtitles import shown_text
 from tts_fm.text.subtitles import subtitles as subtitle_text
 from tts_fm.voices.stored import Voice
 
@@ -176,7 +177,9 @@ def show(service: Service, turns: list[Turn], done: dict[int, Speech], pause: fl
         np.concatenate(waves[:-1]), "script", f"a script of {len(done)} turns, seed {done[min(done)].settings.seed}"
     )
     subtitles = service.place() / "script.srt"
-    subtitles.write_text(subtitle_text(chunks, "srt"), "utf-8")
+    text = "\n\n".join(turns[number].text for number in sorted(done))
+    written = shown_text(text, done[min(done)].settings.subtitles_text)
+    subtitles.write_text(subtitle_text(chunks, "srt", written), "utf-8")
     said = f"{at - pause:.1f} s of speech, {len(done)} of {len(turns)} turns." + (
         f" Note: {'; '.join(sorted(notes))}." if notes else ""
     )

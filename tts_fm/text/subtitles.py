@@ -8,9 +8,14 @@ know audio.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from difflib import SequenceMatcher
+from typing import NamedTuple, Protocol
 
-from tts_fm.text.word_times import Word
+from tts_fm.text.markup import parse_markup, plain_text
+from tts_fm.text.plain import read_plain
+from tts_fm.text.split import sentences
+from tts_fm.text.unmark import unmark
+from tts_fm.text.word_times import Word, bare, spoken_form, written_times
 
 KINDS = ("srt", "vtt")
 LINE, LINES = 42, 2  # characters in a line and lines in a cue, the usual limits for subtitles
@@ -31,49 +36,123 @@ class Timed(Protocol):
     def seconds(self) -> float: ...
 
 
-def subtitles(chunks: Iterable[Timed], kind: str) -> str:
-    """The text of a .srt or .vtt file. ValueError for another kind."""
+class Shown(NamedTuple):
+    """A word in a cue."""
+
+    word: Word
+    ends: bool  # whether a sentence, a heading or a paragraph ends behind it
+
+
+def subtitles(chunks: Iterable[Timed], kind: str, written: str | None = None) -> str:
+    """The text of a .srt or .vtt file. written: the text that the chunks speak, whose words are shown as they stand in
+    it ("Dr. Li paid $5"); None: the words as they are spoken. ValueError for another kind.
+    """
     if kind not in KINDS:
         raise ValueError(f"subtitles are {' or '.join(KINDS)}, got {kind!r}")
-    cues = [cue for chunk in chunks for cue in cues_of(chunk)]
+    chunks = list(chunks)
+    shown = _as_spoken(chunks) if written is None else _as_written(chunks, written)
+    cues = [cue for words in shown for cue in cues_of(words)]
     if kind == "srt":
         blocks = [f"{n}\n{_time(c[0].start, ',')} --> {_end(c, ',')}\n{_srt_text(c)}\n" for n, c in enumerate(cues, 1)]
         return "\n".join(blocks)
     return "\n".join(["WEBVTT\n", *(f"{_time(c[0].start, '.')} --> {_end(c, '.')}\n{_vtt_text(c)}\n" for c in cues)])
 
 
-def cues_of(chunk: Timed) -> list[list[Word]]:
-    """The words of a chunk, with the punctuation they were written with, in cues."""
-    words = _written(chunk)
-    cues: list[list[Word]] = []
-    for word in words:
-        if cues and not _is_full(cues[-1], word):
-            cues[-1].append(word)
+def cues_of(words: Iterable[Shown]) -> list[list[Word]]:
+    """The words of a chunk in cues; "Dr." stays with the name behind it."""
+    cues: list[list[Shown]] = []
+    for shown in words:
+        if not cues or cues[-1][-1].ends or _is_full([each.word for each in cues[-1]], shown.word):
+            before = cues[-1] if cues else []
+            bound = len(before) > 1 and not before[-1].ends and before[-1].word.text.endswith(".")
+            cues.append([before.pop(), shown] if bound else [shown])
         else:
-            cues.append([word])
-    return cues
+            cues[-1].append(shown)
+    return [[shown.word for shown in cue] for cue in cues]
 
 
-def _written(chunk: Timed) -> list[Word]:
+def _as_spoken(chunks: Iterable[Timed]) -> list[list[Shown]]:
     """Word times carry bare words; the chunk's text has them with their marks, in the same order."""
-    if not chunk.words:
-        return [Word(chunk.text, chunk.start, chunk.start + chunk.seconds)] if chunk.text.strip() else []
-    shown: list[str] = []
-    for token in chunk.text.split():
+    result: list[list[Shown]] = []
+    for chunk in chunks:
+        tokens = _tokens(chunk.text)
+        if not chunk.words:
+            whole = Word(chunk.text, chunk.start, chunk.start + chunk.seconds)
+            result.append([Shown(whole, True)] if chunk.text.strip() else [])
+        elif len(tokens) != len(chunk.words):
+            result.append([Shown(word, False) for word in chunk.words])
+        else:
+            pairs = zip(tokens, chunk.words, strict=True)
+            result.append([Shown(Word(text, word.start, word.end), ends) for (text, ends), word in pairs])
+    return result
+
+
+def _as_written(chunks: Sequence[Timed], written: str) -> list[list[Shown]]:
+    """For each chunk the words of the text that it speaks, as they are written, with the times of what is heard."""
+    blocks = read_plain(unmark(plain_text(parse_markup(written))))
+    tokens = [token for block in blocks if block.kind != "scene" for token in _tokens(block.text)]
+    result: list[list[Shown]] = []
+    at = 0
+    for number, chunk in enumerate(chunks):
+        heard = [(w.text, w.start - chunk.start, w.end - chunk.start) for w in chunk.words]
+        said = [text for text, _, _ in heard] or [text for text, _ in _tokens(chunk.text)]
+        rest = tokens[at:]
+        mine = rest if number == len(chunks) - 1 else rest[: _how_many([text for text, _ in rest], said)]
+        at += len(mine)
+        if mine and not chunk.words:
+            text = " ".join(text for text, _ in mine)
+            result.append([Shown(Word(text, chunk.start, chunk.start + chunk.seconds), True)])
+            continue
+        times = written_times([text for text, _ in mine], heard, chunk.seconds)
+        result.append(
+            [
+                Shown(Word(text, round(chunk.start + start, 3), round(chunk.start + end, 3)), ends)
+                for (text, ends), (start, end) in zip(mine, times, strict=True)
+            ]
+        )
+    return result
+
+
+def _how_many(tokens: Sequence[str], said: Sequence[str]) -> int:
+    """How many of the written words a chunk speaks that says so much: those up to the last one that both have, and what
+    is left over behind it.
+    """
+    owner: list[int] = []
+    flat: list[str] = []
+    for number, token in enumerate(tokens):
+        if len(flat) > len(said) + max(4, len(said) // 4):
+            break
+        forms = spoken_form(token)
+        flat += forms
+        owner += [number] * len(forms)
+    blocks = SequenceMatcher(None, flat, [bare(word) for word in said], autojunk=False).get_matching_blocks()
+    a, b = max(((block.a + block.size, block.b + block.size) for block in blocks if block.size), default=(0, 0))
+    last = min(len(flat), a + len(said) - b)
+    return owner[last - 1] + 1 if last else 0
+
+
+def _tokens(text: str) -> list[tuple[str, bool]]:
+    """The words of one block, each with the signs around it, and whether a sentence ends behind it."""
+    tokens: list[str] = []
+    for token in text.split():
         if any(char.isalnum() for char in token):
-            shown.append(token)
-        elif shown:
-            shown[-1] += f" {token}"  # a dash between words
-    if len(shown) != len(chunk.words):
-        return list(chunk.words)
-    return [Word(text, word.start, word.end) for text, word in zip(shown, chunk.words, strict=True)]
+            tokens.append(token)
+        elif tokens:
+            tokens[-1] += f" {token}"  # a dash between words
+    ends, size = {0}, 0
+    for sentence in sentences(" ".join(tokens)):
+        size += len("".join(sentence.split()))
+        ends.add(size)
+    result, at = [], 0
+    for number, token in enumerate(tokens):
+        at += len("".join(token.split()))
+        result.append((token, at in ends or number == len(tokens) - 1))
+    return result
 
 
 def _is_full(cue: Sequence[Word], word: Word) -> bool:
-    last = cue[-1]
     return (
-        last.text.rstrip("\"')”’").endswith((".", "!", "?", "…"))
-        or word.start - last.end > GAP
+        word.start - cue[-1].end > GAP
         or word.end - cue[0].start > LONGEST
         or len(_lines([w.text for w in [*cue, word]])) > LINES
     )
@@ -100,6 +179,11 @@ def _vtt_text(cue: Sequence[Word]) -> str:
     return " ".join(
         [safe[0], *(f"<{_time(word.start, '.')}>{text}" for word, text in zip(cue[1:], safe[1:], strict=True))]
     )
+
+
+def shown_text(written: str, choice: str) -> str | None:
+    """What `subtitles` is given for the setting subtitles_text."""
+    return written if choice == "written" else None
 
 
 def _end(cue: Sequence[Word], point: str) -> str:
