@@ -3,8 +3,8 @@
 A verb lives in its own module, as `add_parser(subparsers)`: it makes a parser (options.new_verb) whose default `run` is
 a function of the parsed arguments that returns an exit code (None = 0). Only the module of the verb that is called is
 imported, so the help is instant. Exit codes: 0 done; 1 a bug of ours; 2 wrong usage or input; 3 some items failed; 4 a
-model or data file; 5 a missing package; 130 interrupted. stdout holds the result alone (audio, a path, JSON);
-everything else goes to stderr.
+model or data file; 5 a missing package; 130 interrupted; 143 ended by SIGTERM. stdout holds the result alone (audio,
+a path, JSON); everything else goes to stderr.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ import importlib
 import io
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 
 from tts_fm import __version__
@@ -61,9 +63,34 @@ def present_verbs() -> dict[str, tuple[str, str]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (default: this process's) and return its exit code."""
-    verbose = 0
     be_quiet()
     _fill_streams()
+    with _ending_in_order():
+        return _run(argv)
+
+
+@contextlib.contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """While it lasts SIGTERM ends the work as an exception, so that what is half-written is taken away; a second one
+    ends it at once. Verbs that finish what they have begun take the signals themselves.
+    """
+
+    def end(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    verbose = 0
     try:
         args = parse(with_dashes(sys.argv[1:] if argv is None else argv))
         verbose = getattr(args, "verbose", 0)

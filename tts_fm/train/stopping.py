@@ -1,8 +1,9 @@
-"""Being asked to stop: SIGTERM, Ctrl-C, or a time that has come."""
+"""Being asked to stop: SIGTERM, Ctrl-C, the death of torchrun, or a time that has come."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 import time
@@ -12,23 +13,31 @@ from collections.abc import Iterator
 class StopRequest:
     """`asked` is the time at which somebody asked, 0 while nobody has."""
 
-    asked = 0.0
+    def __init__(self) -> None:
+        self._asked = 0.0
+        self._parent = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
+
+    @property
+    def asked(self) -> float:
+        if not self._asked and self._parent is not None and os.getppid() != self._parent:
+            self._asked = time.time()  # torchrun was killed: nobody else would end its processes
+        return self._asked
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """While it lasts SIGTERM and SIGINT ask for a stop; another SIGINT two seconds later interrupts at once. In
-        threads other than the main one there are no signals.
+        """While it lasts SIGTERM and SIGINT ask for a stop; another one, two seconds later or more, interrupts at once
+        (Slurm and torchrun may both pass on the first one). In threads other than the main one there are no signals.
         """
 
         def ask(number: int, _: object) -> None:
-            if number == signal.SIGINT and self.asked and time.time() > self.asked + 2:
+            if self._asked and time.time() > self._asked + 2:
                 raise KeyboardInterrupt
-            self.asked = self.asked or time.time()
+            self._asked = self._asked or time.time()
 
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        self.asked = 0.0
+        self._asked = 0.0
         before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield
