@@ -152,6 +152,10 @@ def test_an_aligner_without_a_graph_names_the_extra(tmp_path):
         Aligner.load(tmp_path / "a")
     with pytest.raises(ModelError, match="another kind of model"):
         Aligner.load(BUILTIN)
+    shutil.copytree(ALIGNER, tmp_path / "b")
+    written_over(tmp_path / "b" / "model.safetensors")
+    with pytest.raises(ModelError, match="not finite"):
+        Aligner.load(tmp_path / "b").align(load(DATA / "k0_01361.opus"), "Grace paid eighteen dollars for books.")
 
 
 @pytest.mark.skipif(find_spec("torch") is not None, reason="torch is installed here")
@@ -193,6 +197,13 @@ def test_a_copy_of_the_folder_speaks(folder):
     assert TTS.load(folder, engine="onnx").say("Yes.", steps=1).seconds > 0.2
 
 
+def written_over(path: Path) -> None:
+    """All numbers of a .safetensors file become NaN, which the size and the header of the file do not show."""
+    data = path.read_bytes()
+    head = 8 + int.from_bytes(data[:8], "little")
+    path.write_bytes(data[:head] + b"\xff" * (len(data) - head))
+
+
 FAULTS = {
     "another version": (lambda f: edited(f, format=99), "format 99"),
     "no manifest": (lambda f: (f / GRAPHS / MANIFEST).unlink(), "no graphs"),
@@ -200,6 +211,8 @@ FAULTS = {
     "a manifest of another kind": (lambda f: (f / GRAPHS / MANIFEST).write_text("[1]"), "cannot be read"),
     "a graph is missing": (lambda f: (f / GRAPHS / "vocoder.onnx").unlink(), "vocoder.onnx is missing"),
     "other weights": (lambda f: (f / "model.safetensors").write_bytes(b"\1" * 99), "not the file"),
+    "weights that are no numbers": (lambda f: written_over(f / "model.safetensors"), "not finite"),
+    "durations that are no numbers": (lambda f: written_over(f / "duration" / "model.safetensors"), "not finite"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "cannot be read"),
     "a damaged graph": (lambda f: (f / GRAPHS / "times.onnx").write_bytes(b"\0\1\2 nothing"), "cannot be opened"),
     "half a graph": (

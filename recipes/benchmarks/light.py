@@ -1,6 +1,7 @@
 """How soon, how fast and how large, without torch: every figure beside the same of the torch path, in one run.
 
-    python recipes/benchmarks/light.py                 cold start, real-time factor, first audio, a busy core, memory
+    python recipes/benchmarks/light.py                 cold start, real-time factor, first audio, a busy core, memory,
+      and what each part of speaking takes beside a step of the solver
     python recipes/benchmarks/light.py --install       and an empty clone to the first wave (`make say`): seconds, MB
     python recipes/benchmarks/light.py --f5            and F5-Base's sizes with random weights, 16 forwards: int8 and
       float32 graphs beside our torch in float32 and bfloat16 and the f5-tts package (about 10 minutes, 6 GB of disk)
@@ -28,6 +29,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 SENTENCE = "The birch canoe slid on the smooth planks, and the boy was there when the sun rose above the quiet lake."
 TEN_WORDS = "The old man walked slowly down to the grey sea."
+STEP = "one step of the solver"
 #: name -> engine, dtype, steps (None: the model's), whether threads spin
 PATHS: dict[str, tuple[str, str | None, int | None, bool]] = {
     "before": ("torch", None, 8, True),
@@ -57,6 +59,7 @@ def main() -> int:
         row["cold"] = cold(engine, dtype, steps, loud, max(3, args.repeats // 2))
         with busy_core():
             row["busy"] = child("speak", loud, **how)["rtf"]
+    report["parts"] = child("parts", False, repeats=args.repeats)
     if args.install:
         report["install"] = install()
     if args.f5:
@@ -87,6 +90,14 @@ def table(report: dict[str, Any]) -> Iterator[str]:
         f"{before['first'] / ours['first']:.1f} times sooner; with a core busy {ours['busy'] / ours['rtf']:.1f} times "
         f"its quiet RTF (before: {before['busy'] / before['rtf']:.1f})."
     )
+    yield "\n| part of speaking (int8) | ms, ten words | ms, a sentence |\n|---|---|---|"
+    for name, pair in report["parts"].items():
+        yield f"| {name} | {pair[0] * 1e3:.1f} | {pair[1] * 1e3:.1f} |"
+    slow = [
+        name for name, pair in report["parts"].items()
+        if name != STEP and any(took > step for took, step in zip(pair, report["parts"][STEP], strict=True))
+    ]  # fmt: skip
+    yield f"longer than {STEP}: {', '.join(slow) or 'nothing'}\n"
     if "install" in report:
         yield "an empty clone to the first wave: {seconds:.0f} s, {megabytes:.0f} MB (wanted: 30 s, 400 MB)".format(
             **report["install"]
@@ -179,6 +190,48 @@ def speak(engine: str, dtype: str | None, steps: int | None, repeats: int) -> di
     }  # fmt: skip
 
 
+def parts(repeats: int) -> dict[str, list[float]]:
+    """Seconds that each part of speaking takes, for both texts: medians of calls, the graphs by their names."""
+    from tts_fm import TTS, synthesis
+    from tts_fm.text import chunks
+
+    took: dict[str, list[float]] = {}
+
+    def watched(name: str, work: Any) -> Any:
+        def timed(*args: Any, **how: Any) -> Any:
+            began = time.perf_counter()
+            found = work(*args, **how)
+            took.setdefault(name, []).append(time.perf_counter() - began)
+            return found
+
+        return timed
+
+    tts = TTS.load(engine="onnx")
+    run, called = tts.engine.run, {"velocity": STEP}  # type: ignore[attr-defined]
+
+    def graph(name: str, **inputs: Any) -> Any:
+        return watched(called.get(name, f"graph {name}"), run)(name, **inputs)
+
+    tts.say(TEN_WORDS)  # opens the sessions
+    tts.engine.run = graph  # type: ignore[attr-defined]
+    tts.engine.decode = watched("vocoder and inverse STFT", tts.engine.decode)  # type: ignore[method-assign]
+    # the names that synthesis and chunks call them by
+    for module, name, part in (
+        (chunks, "spoken_units", "phonemes"), (synthesis, "matched", "match"), (synthesis, "lifted", "level"),
+        (synthesis, "limit", "limiter"), (synthesis, "word_times", "word times"),
+    ):  # fmt: skip
+        setattr(module, name, watched(part, getattr(module, name)))
+    tts.plan = watched("all before the flow", tts.plan)  # type: ignore[method-assign]
+    columns = []
+    for text in (TEN_WORDS, SENTENCE):
+        tts.say(text)
+        took.clear()
+        for _ in range(repeats):
+            tts.say(text)
+        columns.append({name: statistics.median(times) for name, times in took.items()})
+    return {name: [column[name] for column in columns] for name in columns[0]}
+
+
 def f5(size: str) -> dict[str, Any]:
     """Seconds of 16 forwards over 3 s of prompt and 5 s of speech, with F5-TTS's sizes and random weights."""
     import numpy as np
@@ -245,7 +298,7 @@ def f5(size: str) -> dict[str, Any]:
     return result
 
 
-CHILDREN: dict[str, Any] = {"speak": speak, "f5": f5}
+CHILDREN: dict[str, Any] = {"speak": speak, "parts": parts, "f5": f5}
 
 if __name__ == "__main__":
     sys.exit(main())

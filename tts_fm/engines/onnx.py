@@ -182,8 +182,11 @@ class OnnxEngine:
     # ---- how
 
     def run(self, graph: str, **inputs: Any) -> list[np.ndarray]:
-        """Run one graph of this engine's kind."""
-        return self._session(graph).run(None, inputs)
+        """Run one graph of this engine's kind. ModelError where its numbers are not finite: the weights are damaged."""
+        found = self._session(graph).run(None, inputs)
+        if not all(np.isfinite(array).all() for array in found):
+            raise ModelError(f"the graph {graph} of {self.folder} gives numbers that are not finite: damaged weights")
+        return found
 
     def _session(self, graph: str) -> Any:
         with self._lock:

@@ -34,7 +34,7 @@ class OnnxRecogniser:
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
         """threads: None = all cores that this process may use. Raises ModelError, MissingDependency."""
-        manifest, config = read_manifest(folder), read_config(folder / CONFIG)
+        self.folder, manifest, config = folder, read_manifest(folder), read_config(folder / CONFIG)
         if GRAPH not in manifest["graphs"]:
             raise ModelError(f"{folder} holds graphs of another kind of model, not those of an aligner; {AGAIN}")
         try:
@@ -49,6 +49,8 @@ class OnnxRecogniser:
         normal = ((mel - self.mean) / self.std).astype(np.float32)
         padded = np.pad(normal, ((0, frames % 2), (0, 0)))  # the network takes pairs
         logits = self._session.run(None, {"mel": padded[None]})[0][0, :frames]
+        if not np.isfinite(logits).all():
+            raise ModelError(f"the aligner in {self.folder} gives numbers that are not finite: its weights are damaged")
         logits -= logits.max(1, keepdims=True)
         return logits - np.log(np.exp(logits).sum(1, keepdims=True))
 
