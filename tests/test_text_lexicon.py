@@ -110,3 +110,25 @@ def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_million_words_are_no_trouble(lexicon: Lexicon) -> None:
     assert lexicon.apply("a gryphon " * 20_000).count("/ɡɹˈɪfən/") == 20_000
+
+
+def test_neighbours_are_said_as_before() -> None:
+    """Espeak says "the" and "to" by what follows, and stress by the whole sentence: given phones change one word."""
+    from tts_fm.synthesis import BUILTIN
+    from tts_fm.text.chunks import plan_chunks
+    from tts_fm.text.tokens import PhonemeTokenizer, load_vocab
+
+    tokenizer = PhonemeTokenizer(load_vocab(BUILTIN / "vocab.txt"), "en-us")
+
+    def words(text: str) -> list[str]:
+        return " ".join("".join(chunk.units) for chunk in plan_chunks(text, tokenizer, "en-us")).split(" ")
+
+    for text in (
+        "Turning to Alice, she saw the Alice who was poor.", "Poor Alice! The Mock Turtle said to Alice, ‘Why?’",
+        "There they are with their Alice; Alice's hat was at Alice.",
+    ):  # fmt: skip
+        marked = Lexicon([Entry("Alice", "æliːs", True), Entry("Mock Turtle", "mæk tuːl", True)]).apply(text)
+        before, after = words(text), words(marked)
+        changed = [(a, b) for a, b in zip(before, after, strict=True) if a != b]
+        assert len(changed) == text.count("Alice") + 2 * text.count("Mock Turtle"), changed
+        assert all(b.strip(",.!?;")[:4] in ("æliː", "mæk", "tuːl") for _, b in changed), changed

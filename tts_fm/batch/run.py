@@ -115,6 +115,8 @@ def run_batch(
         todo = [(r, {item.id for item in r if states[item.id] == "todo"}) for r in mine]
         todo = [(r, wanted) for r, wanted in todo if wanted]
         costs = {item.id: cost(item) for r, wanted in todo for item in r if item.id in wanted}
+        if options.threads:  # each alone, in the order of the list
+            todo = [([item], {item.id}) for item in reversed(items) if item.id in costs]
         progress.cost, progress.todo = sum(costs.values()), frozenset(costs)
         stop = stop or threading.Event()
         if on_progress is not None:
@@ -218,7 +220,7 @@ def _threads(todo: Todo, spec: WorkerSpec, stop: threading.Event) -> Iterator[Re
     first, over, hand = spec.worker(), threading.Event(), threading.Lock()
     if first.transcribe is not None:
         first.transcribe = one_at_a_time(first.transcribe)
-    waiting = ((item, {item.id}) for items, wanted in reversed(todo) for item in reversed(items) if item.id in wanted)
+    waiting = reversed(todo)
     made: SimpleQueue[Record | BaseException | None] = SimpleQueue()  # None: a thread has ended
 
     def work(worker: Worker) -> None:
@@ -228,14 +230,14 @@ def _threads(todo: Todo, spec: WorkerSpec, stop: threading.Event) -> Iterator[Re
                     following = next(waiting, None)
                 if following is None:
                     return
-                for record in worker.round([following[0]], following[1]):
+                for record in worker.round(*following):
                     made.put(record)
         except BaseException as error:  # handed to the caller's thread
             made.put(error)
         finally:
             made.put(None)
 
-    count = min(spec.options.workers, sum(len(wanted) for _, wanted in todo))
+    count = min(spec.options.workers, len(todo))
     threads = [threading.Thread(target=work, args=(first.again(),), daemon=True) for _ in range(count)]
     try:
         for thread in threads:

@@ -68,7 +68,9 @@ def write_epub(
             path.unlink(missing_ok=True)
 
 
-def _write(plan: BookPlan, book: Book, work: Path, out: Path, source: Path, narrator: str, ready: Ready) -> Written:
+def _write(
+    plan: BookPlan, book: Book, work: Path, out: Path, source: Path, narrator: str, ready: Ready | None
+) -> Written:
     made = Written([out])
     modified = datetime.fromtimestamp(int(source.stat().st_mtime), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     base = source

@@ -19,6 +19,8 @@ from tts_fm.text.word_times import written_times
 if TYPE_CHECKING:
     import numpy as np
 
+EARLY = 0.02  # seconds; a "ch" begins before its loudness does
+
 
 @dataclass(frozen=True)
 class HeardWord:
@@ -93,5 +95,5 @@ class ChapterSound:
         self.words, self.chunks = [], []
 
     def first_word(self) -> float:
-        """When the title's first word is heard, in seconds; where the chapter's mark is set."""
-        return self.words[0].start if self.words else 0.0
+        """Just before the title's first word is heard, in seconds; where the chapter's mark is set."""
+        return max(0.0, self.words[0].start - EARLY) if self.words else 0.0

@@ -17,8 +17,9 @@ from typing import NamedTuple
 from tts_fm.text.foreign import Foreign
 from tts_fm.text.markup import Break, Ipa, Text, parse_markup
 from tts_fm.text.normalise import normalise_line, said_line, stopped
+from tts_fm.text.phonemes import ipa_units
 from tts_fm.text.plain import Block, pause_between, read_plain
-from tts_fm.text.pronounce import spoken_units
+from tts_fm.text.pronounce import exchanged_words, spoken_units
 from tts_fm.text.split import opening, pack, sentences
 from tts_fm.text.tokens import PhonemeTokenizer, Tokenizer
 from tts_fm.text.unmark import unmark
@@ -253,7 +254,12 @@ def _plan(chunk: str, marks: Sequence[Ipa | Break], tokenizer: Tokenizer, pause:
     unknown: Counter[str] = Counter()
     foreign: list[Foreign] = []
     known = frozenset(tokenizer.vocab) if len(tokenizer.vocab) > 1 else None
-    for part in _parts(chunk, marks):
+    parts = _parts(chunk, marks)
+    whole = _in_sentence(parts, shown, tokenizer, known) if len(parts) > 1 else None
+    if whole is not None:
+        encoded = tokenizer.encode_units(whole[0])
+        return ChunkPlan(shown, encoded.ids, encoded.tokens, pause, encoded.unknown, tuple(dict.fromkeys(whole[1])))
+    for part in parts:
         if isinstance(part, str) and not part.strip():
             encoded = tokenizer.encode_units([" "] if units else [])
         elif isinstance(part, str):
@@ -265,6 +271,24 @@ def _plan(chunk: str, marks: Sequence[Ipa | Break], tokenizer: Tokenizer, pause:
             encoded = tokenizer.encode_ipa(part.ipa)
         ids, units, unknown = ids + encoded.ids, units + encoded.tokens, unknown + encoded.unknown
     return ChunkPlan(shown, ids, units, pause, unknown, tuple(dict.fromkeys(foreign))) if ids else None
+
+
+def _in_sentence(
+    parts: Sequence[str | Ipa], shown: str, tokenizer: PhonemeTokenizer, known: frozenset[str] | None
+) -> tuple[list[str], list[Foreign]] | None:
+    """Units of a chunk that is read as a whole, the given phones put in afterwards; None where that cannot be done."""
+    given, at = [], 0
+    for part in parts:
+        if isinstance(part, Ipa):
+            given.append((at, part.word, ipa_units(part.ipa, tokenizer.lang)))
+        at += len(part if isinstance(part, str) else part.word)
+    if not shown.strip() or any(not said for _, _, said in given):
+        return None
+    units, foreign = spoken_units(shown, tokenizer.lang, known)
+    if any(stranger.word in word or word in stranger.word for stranger in foreign for _, word, _ in given):
+        return None
+    done = exchanged_words(units, shown, given, tokenizer.lang)
+    return None if done is None else (done, foreign)
 
 
 def _parts(chunk: str, marks: Sequence[Ipa | Break]) -> list[str | Ipa]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Sequence
+from difflib import SequenceMatcher
 from functools import lru_cache
 
 from tts_fm.text.foreign import Foreign, nearest_units, split_foreign, transliterated
@@ -17,6 +18,7 @@ from tts_fm.text.heteronyms import SAID_AS, readings
 from tts_fm.text.phonemes import phoneme_units
 from tts_fm.text.symbols import is_pause, is_stress
 
+_SPOKEN = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _LETTER_A = re.compile(
     r"(?<![\w'-])A(?='s\b| [A-Z](?![\w])(?:'s)?| and [A-Z]\b(?!\w))|(?<=\b[A-Z] )A(?![\w])|(?<=\b[A-Z] and )A(?![\w])"
 )
@@ -74,6 +76,48 @@ def _with_readings(units: list[str], text: str, lang: str) -> list[str]:
         if reading:
             groups[place] = _exchanged(groups[place], _reading(word, reading, lang))
     return [unit for k, group in enumerate(groups) for unit in ([" "] * (k > 0) + group)]
+
+
+def exchanged_words(
+    units: Sequence[str], text: str, given: Sequence[tuple[int, str, Sequence[str]]], lang: str
+) -> list[str] | None:
+    """The units of `text` with those of some of its words exchanged, so that their neighbours are said as before ("the"
+    before a vowel). given: where each begins, the word or words, its units. None where a word is not found for sure.
+    """
+    runs: list[tuple[int, int]] = []  # where each word of `units` stands
+    for k, unit in enumerate(units):
+        if unit == " " or (is_pause(unit) and not is_stress(unit)):
+            continue
+        if runs and runs[-1][1] == k:
+            runs[-1] = (runs[-1][0], k + 1)
+        else:
+            runs.append((k, k + 1))
+    heard = [_bare(units[start:end]) for start, end in runs]
+    written = [(m.start(), m.group()) for m in _SPOKEN.finditer(text)]
+    matched = SequenceMatcher(None, [_alone(word, lang) for _, word in written], heard, autojunk=False)
+    place_of = {
+        written[a + n][0]: c + n
+        for kind, a, b, c, d in matched.get_opcodes()
+        if kind == "equal" or (kind == "replace" and b - a == d - c)
+        for n in range(b - a)
+    }
+    places: list[tuple[int, int, Sequence[str]]] = []
+    for start, phrase, said in given:
+        words = [(start + m.start(), m.group()) for m in _SPOKEN.finditer(phrase)]
+        found = [place_of.get(at, -1) for at, _ in words]
+        sure = all(k >= 0 and heard[k] in _options(word, lang) for k, (_, word) in zip(found, words, strict=True))
+        if not found or not sure or found != list(range(found[0], found[0] + len(found))):
+            return None
+        places.append((runs[found[0]][0], runs[found[-1]][1], said))
+    done = list(units)
+    for first, last, said in sorted(places, reverse=True, key=lambda place: place[0]):
+        done[first:last] = said
+    return done
+
+
+@lru_cache(maxsize=4000)
+def _alone(word: str, lang: str) -> tuple[str, ...]:
+    return _bare(phoneme_units(word, lang))
 
 
 def _groups(units: Sequence[str]) -> list[list[str]]:
