@@ -8,7 +8,7 @@ MODEL_ID = "tts-fm"
 #: OpenAI's speech models, all of which are this server's one model
 ALIASES = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts", "gpt-4o-mini-tts-2025-12-15", "tts-1-1106", "tts-1-hd-1106")
 DEFAULT_VOICE = "default"  # stands for the first stored voice
-#: OpenAI's voice -> the built-in one that speaks for it, of the same pitch where there is one; nova has its own name
+#: OpenAI's voice -> the built-in one that speaks for it: women for women, men for men, British where theirs sound so
 OPENAI_VOICES = {
     "alloy": "heart",
     "ash": "michael",
