@@ -21,6 +21,7 @@ from tts_fm.flow.times import time_grid
 from tts_fm.model import layers
 from tts_fm.model.aligner import AlignerModel
 from tts_fm.model.duration import DurationModel
+from tts_fm.model.replay import Forward
 from tts_fm.model.vocoder import Vocoder
 from tts_fm.train.guard import Guard
 from tts_fm.train.optimiser import adamw, follow, step_if
@@ -155,3 +156,18 @@ def test_the_vocoder_under_autocast(compute: str) -> None:
     vocoder.head.forward = end  # type: ignore[method-assign]
     vocoder.decode(torch.empty(2, 30, 100))  # a mel from the CPU comes along
     assert seen[0].device == CUDA and seen[0].dtype == torch.float32 and vocoder.device == CUDA
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_a_graph_would_record_stays_on_its_device(name: str) -> None:
+    """And looks at no number, which a recording could not: fake tensors have none."""
+    flow = made(lambda: tiny_flow(**NETWORKS[name]).to(torch.bfloat16)).eval()
+    b = batch().to(CUDA)
+    c = flow.inference_condition(flow.normalise(b.mel), b.mask, b.ids, b.mask, b.durations, b.drop_text)
+    x, t = torch.empty(2, 64, 100, device=CUDA), torch.empty(2, device=CUDA)
+    with torch.no_grad():
+        modulations = flow.net.modulations(t)
+        forward = Forward(flow.step, x, t, c, modulations, record=False)
+        assert forward(x, t, c, modulations).device == CUDA
+        held = [forward.x, forward.t, *forward.modulations, forward.condition.text, forward.condition.mask]
+    assert {tensor.device for tensor in held} == {CUDA}

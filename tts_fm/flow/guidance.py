@@ -193,8 +193,8 @@ def _as(weight: Any, v: Any) -> Any:
 
 
 def _cast(x: Any, v: Any) -> Any:
-    """x in v's dtype."""
-    return x.astype(v.dtype) if isinstance(v, np.ndarray) else x.to(v.dtype)
+    """x in v's dtype, and on its device."""
+    return x.astype(v.dtype) if isinstance(v, np.ndarray) else x.to(v.device, v.dtype)
 
 
 def _where(condition: Any, x: Any, y: Any) -> Any:

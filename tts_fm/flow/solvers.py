@@ -97,6 +97,8 @@ class Settled:
         if x0.ndim < 1 or not (x0.dtype.kind == "f" if array else x0.is_floating_point()):
             raise ValueError(f"x0 must be of floating point (B, T, D), got {x0.dtype} of shape {tuple(x0.shape)}")
         self.velocity, self.x0, self.state_dtype = velocity, x0, _at_least_float32(x0)
+        # one that is marked so looks at t, which must not wait for a GPU
+        self.clock = "cpu" if getattr(velocity, "host_times", False) else None
 
     def state(self, x: Any) -> Any:
         """As the solver keeps it."""
@@ -107,12 +109,12 @@ class Settled:
         return x.astype(self.x0.dtype, copy=False) if isinstance(x, np.ndarray) else x.to(self.x0.dtype)
 
     def times(self, t: float) -> Any:
-        """t for every item, (B,) float32."""
+        """t for every item, (B,) float32, on x0's device; on the CPU for a velocity that is marked `host_times`."""
         if isinstance(self.x0, np.ndarray):
             return np.full(len(self.x0), t, np.float32)
         import torch
 
-        return torch.full((len(self.x0),), t, dtype=torch.float32, device=self.x0.device)
+        return torch.full((len(self.x0),), t, dtype=torch.float32, device=self.clock or self.x0.device)
 
     def __call__(self, x: Any, t: float) -> Any:
         v = self.velocity(self.shown(x), self.times(t))

@@ -25,6 +25,7 @@ from tts_fm.flow.path import make_path
 from tts_fm.model.condition import Condition, Text
 from tts_fm.model.dit import DiT, position_mask
 from tts_fm.model.layers import masked
+from tts_fm.model.replay import Recordings
 from tts_fm.model.unett import UNetT
 from tts_fm.text.tokens import Tokenizer, make_tokenizer
 
@@ -47,6 +48,7 @@ class FlowModel(nn.Module):
         self.tokenizer_settings = {"name": "char"} if tokenizer is None else tokenizer
         self.solvers: dict[int, FittedSolver] = {}  # fitted to these weights, by number of evaluations
         self.settings: dict[str, Any] = {}  # what the checkpoint's config.json held
+        self.recordings = Recordings()  # forwards as they run on GPUs
         self.net: DiT | UNetT = NETWORKS[config.backbone](config)
 
     @property
@@ -172,6 +174,10 @@ class FlowModel(nn.Module):
         """One forward in the network's dtype: (B, T, 100), in x's dtype and device."""
         v = self.field(x.to(self.device), t, c, modulations)
         return v.to(x.device, x.dtype)
+
+    def recorded(self, x: Tensor, t: Tensor, c: Condition, modulations: list[Tensor]) -> Tensor:
+        """`step`, recorded and replayed on a GPU (replay.py)."""
+        return self.recordings(self.step, next(self.net.parameters()), x, t, c, modulations)
 
     def field(self, x: Tensor, t: Tensor, c: Condition, modulations: list[Tensor] | None = None) -> Tensor:
         """The network between the sizes of its path: (B, T, 100) on its device -> velocity; gradients pass."""

@@ -9,6 +9,7 @@ rotary angles and time embeddings are float32 whatever the dtype of the model.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any, cast
 
 import torch
@@ -61,7 +62,21 @@ class SpanEmbedding(nn.Module):
 
 
 def rotary_angles(length: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """cos and sin of the rotary angles (Su 2021, arXiv 2104.09864), theta 10,000: two float32 tensors (P, 32)."""
+    """cos and sin of the rotary angles (Su 2021, arXiv 2104.09864), theta 10,000: two float32 tensors (P, 32), made
+    once for a length and device. What traces, counts or fakes operators gets tables of its own.
+    """
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
+        return _angles(length, device)
+    return _kept_angles(length, device)
+
+
+@lru_cache(maxsize=64)
+def _kept_angles(length: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(False):  # training may read them too
+        return _angles(length, device)
+
+
+def _angles(length: int, device: torch.device) -> tuple[Tensor, Tensor]:
     rate = 10_000.0 ** (-torch.arange(0, HEAD_DIM, 2, device=device, dtype=torch.float32) / HEAD_DIM)
     angle = torch.arange(length, device=device, dtype=torch.float32)[:, None] * rate
     return angle.cos(), angle.sin()

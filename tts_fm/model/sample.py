@@ -20,6 +20,7 @@ from tts_fm.flow.solvers import asked_times, solve
 from tts_fm.flow.tables import FITTED
 from tts_fm.flow.times import f5_grid
 from tts_fm.model.condition import Condition, Sampled, Text
+from tts_fm.model.replay import recordable
 
 Frames = int | Sequence[int] | Tensor
 # (step, time, the speech it points to as log-mel (B, T, 100)); may raise to cancel
@@ -107,7 +108,7 @@ def sample(
 
     def report(i: int, x: Tensor, t: Tensor, v: Tensor) -> None:
         if on_step is not None:
-            on_step(i, float(t[0]), finish(model.path.to_x1(v, x, t)))
+            on_step(i, float(t[0]), finish(model.path.to_x1(v, x, t.to(x.device))))
 
     if isinstance(cfg, tuple) and len(cfg) == 3:
         field = guided_joint(branches.four, *cfg, cfg_interval)
@@ -115,6 +116,7 @@ def sample(
         field = guided_split(branches.three, cfg[0], cfg[1], cfg_interval, audio_interval)
     else:
         field = guided(branches.two, cfg, cfg_interval, cfg_rescale, mask)
+    field.host_times = True  # type: ignore[attr-defined]
     on = report if on_step is not None else None
     return finish(fitted.solve(field, x0, on) if fitted else solve(field, x0, times, method, on, mask=mask))
 
@@ -174,7 +176,9 @@ class Branches:
 
     def __call__(self, x: Tensor, t: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
         c = self._part(names)
-        v = self.model.step(x.repeat(len(names), 1, 1), t.repeat(len(names)), c, self.schedule.at(float(t[0])))
+        modulations = self.schedule.at(float(t[0]))  # t is on the CPU: no GPU is waited for
+        step = self.model.recorded if recordable(x.device) else self.model.step
+        v = step(x.repeat(len(names), 1, 1), t.repeat(len(names)).to(x.device), c, modulations)
         return dict(zip(names, v.split(self.batch), strict=True))
 
     def _part(self, names: tuple[str, ...]) -> Condition:
