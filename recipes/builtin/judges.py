@@ -17,12 +17,18 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
 WINDOWS, PERIODS = (512, 1024, 2048), (2, 3, 5, 7, 11)
+SLOPE = 0.1  # of the leaky ReLUs
 QUIET = 1e-5  # magnitudes are compressed down to here
 
 
 def _layer(given: int, out: int, kernel: tuple[int, int], stride: tuple[int, int]) -> nn.Module:
-    padding = (kernel[0] // 2, kernel[1] // 2)
-    return weight_norm(nn.Conv2d(given, out, kernel, stride, padding))
+    """A convolution that keeps the size of what it is given: the usual first weights shrink it in every layer, and a
+    discriminator that hears next to nothing learns slowly.
+    """
+    layer = nn.Conv2d(given, out, kernel, stride, (kernel[0] // 2, kernel[1] // 2))
+    nn.init.kaiming_normal_(layer.weight, a=SLOPE)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return weight_norm(layer)
 
 
 class _Stack(nn.Module):
@@ -35,7 +41,7 @@ class _Stack(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         features = []
         for layer in self.layers[:-1]:
-            x = functional.leaky_relu(layer(x), 0.1)
+            x = functional.leaky_relu(layer(x), SLOPE)
             features.append(x)
         return self.layers[-1](x), features
 
@@ -102,8 +108,10 @@ class Judges(nn.Module):
 
     def forward(self, fake: Tensor, real: Tensor, sitting: Sequence[int] | None = None) -> Verdict:
         """(B, S), (B, S); sitting: which of the discriminators judge (all). `own` reaches `fake` as well: give a
-        detached one.
+        detached one. Both are brought to the level at which speech is 1.
         """
+        level = real.square().mean(1, keepdim=True).sqrt() + 1e-3
+        fake, real = fake / level, real / level
         own, fool, match = (fake.new_zeros(()) for _ in range(3))
         for number in range(len(self.parts)) if sitting is None else sitting:
             part = self.parts[number]
