@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -153,7 +154,7 @@ def test_page_numbers_in_the_middle_of_sentences(tmp_path: Path) -> None:
     assert book.account()["page numbers"] == 8
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1", "cp1252"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "latin-1", "cp1252"])
 def test_encodings_are_found_and_named(tmp_path: Path, encoding: str) -> None:
     text = "Die Straße führt über die Brücke zum Café. " * 20 + (
         "“Schön,” sagte er. " * 5 if encoding == "cp1252" else ""
@@ -247,6 +248,37 @@ def test_an_epub_2(tmp_path: Path) -> None:
     ncx += point("Last", "three-b.xhtml", point("A section", "three-b.xhtml#s"))
     book = whole(read_book(epub(tmp_path / "b.epub", DOCUMENTS, ncx=ncx)))
     assert body(book)[:2] == ["Part One: One", "Part One: Two"] and "A section" not in body(book)
+
+
+def test_parts_that_are_only_named(tmp_path: Path) -> None:
+    pages = {f"{k}.xhtml": f"<h2>Chapter {k}</h2><p>{LAMP}</p>" for k in (1, 2, 3)}
+    links = [f'<li><a href="{k}.xhtml">Chapter {k}</a></li>' for k in (1, 2, 3)]
+    parts = (
+        f"<li><span>Part One</span><ol>{links[0]}{links[1]}</ol></li><li><span>Part Two</span><ol>{links[2]}</ol></li>"
+    )
+    book = read_book(epub(tmp_path / "a.epub", pages, nav=f"<ol>{parts}</ol>"))
+    assert [c.full_title for c in book.chapters] == [
+        "Part One: Chapter 1", "Part One: Chapter 2", "Part Two: Chapter 3",
+    ]  # fmt: skip
+    assert sum(book.account().values()) == book.words == 3 * (2 + len(LAMP.split()))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_table_of_contents_loses_a_word(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    places = [f"{k}.xhtml{anchor}" for k in range(4) for anchor in ("", "#a", "#b", "#no")] + ["no.xhtml", "", "%"]
+
+    def level(depth: int) -> str:
+        items = []
+        for _ in range(chance.randint(1, 3)):
+            href = chance.choice(places)
+            label = f'<a href="{href}">T {chance.randint(1, 9)}</a>' if chance.random() < 0.8 else "<span>Part</span>"
+            items.append(f"<li>{label}{level(depth + 1) if depth < 3 and chance.random() < 0.4 else ''}</li>")
+        return f"<ol>{''.join(items)}</ol>"
+
+    body = f'<h1 id="a">One</h1><p>{END}</p><p id="b">{BOAT}</p>'
+    book = read_book(epub(tmp_path / "a.epub", {f"{k}.xhtml": body for k in range(4)}, nav=level(0)))
+    assert sum(book.account().values()) == book.words == 4 * len(f"One {END} {BOAT}".split())
 
 
 def test_a_nav_that_leads_nowhere(tmp_path: Path) -> None:

@@ -116,13 +116,16 @@ def chapters_by_contents(paragraphs: list[Paragraph], points: list[Point], packa
         first.setdefault(paragraph.document, i)
         for name in paragraph.ids:
             anchors.setdefault((paragraph.document, name), i)
-    placed = []
+    placed: list[tuple[int, Point]] = []
     lost = [p for p in points if p.path and p.path not in first]
-    for point in points:
+    for point in reversed(points):
         at = anchors.get((point.path, point.anchor)) if point.anchor else None
         at = first.get(point.path) if at is None else at
+        if at is None and not point.path and point.children and placed and placed[-1][1].depth > point.depth:
+            at = placed[-1][0]  # a part that is only named, <span>Part One</span>, begins with its first chapter
         if at is not None:
             placed.append((at, point))
+    placed.reverse()
     if lost:
         package.notes.append(
             f"{len(lost)} of {len(points)} entries of the contents lead nowhere, such as {lost[0].title[:40]!r}"
@@ -131,6 +134,8 @@ def chapters_by_contents(paragraphs: list[Paragraph], points: list[Point], packa
         return []
     starts = _chapter_points(sorted(placed, key=lambda pair: pair[0]), paragraphs)
     bounds = sorted(starts)
+    if not bounds:
+        return []
     chapters = []
     if bounds[0] > 0:
         chapters += _untitled(paragraphs[: bounds[0]], "front")
@@ -152,7 +157,7 @@ def _chapter_points(placed: list[tuple[int, Point]], paragraphs: list[Paragraph]
         if part and point.depth > depth_of_part + 1:
             continue
         following = next((i for i, _ in placed[k + 1 :] if i > at), len(paragraphs))
-        own = sum(p.words for p in paragraphs[at:following] if p.skip is None)
+        own = sum(p.words for p in paragraphs[at:following] if p.skip is None) if point.path else 0
         head = head_of(point.title)
         if point.children and (own < 60 or (head is not None and head.kind == "part" and own < 400)):
             part, depth_of_part = point.title, point.depth
