@@ -44,6 +44,7 @@ test-light: $(LIGHT)/.installed
 
 abuse: $(VENV)/.installed-dev
 	TTS_FM_ABUSE=1 $(VENV)/bin/python -m pytest -q tests/abuse
+	$(VENV)/bin/python tests/abuse/surroundings.py $(SURROUNDINGS)
 	$(VENV)/bin/python tests/abuse/server.py $(ARGS)
 
 lint: $(VENV)/.installed-dev

@@ -9,9 +9,11 @@ one line an item: it then differs from another run's only in rtf, which is a mea
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,9 @@ class Results:
             raise ValueError(
                 f"cannot write {self.path}: {error.strerror}; give a folder that can be written (-o)"
             ) from None
+        if not stat.S_ISREG(os.fstat(self._file).st_mode):
+            os.close(self._file)
+            raise ValueError(f"{self.path} is no regular file; remove it, or give another folder (-o)")
         try:
             _lock(self._file)
         except BlockingIOError:
@@ -52,17 +57,24 @@ class Results:
     def _read(self) -> dict[str, Record]:
         """The last record of every id; other shards' first, ours last."""
         records: dict[str, Record] = {}
+        damaged: list[bytes] = []
         others = sorted(p for p in self.out.glob("results*.jsonl") if p != self.path and p.is_file())
         for path in [*others, self.path]:
             for line in path.read_bytes().split(b"\n"):
-                try:
-                    record = json.loads(line)
-                except ValueError:
-                    continue
-                if isinstance(record, dict) and isinstance(record.get("id"), str):
+                record = _record(line)
+                if record is None:
+                    damaged += [line] if line.strip() and path == self.path else []
+                else:
                     records[record["id"]] = record
                     if path == self.path:
                         self.own.add(record["id"])
+        if damaged:
+            aside = self.out / "results.damaged.txt"
+            with contextlib.suppress(OSError), open(aside, "ab") as file:
+                file.write(b"\n".join([*damaged, b""]))
+            log.warning(
+                "%s: %d damaged lines are kept in %s; their items are done again", self.path, len(damaged), aside
+            )
         return records
 
     def append(self, record: Record) -> None:
@@ -84,6 +96,16 @@ class Results:
             log.warning("cannot put %s in order: %s", self.path, error.strerror)
         finally:
             os.close(self._file)
+
+
+def _record(line: bytes) -> Record | None:
+    """What a line says; None for one that is damaged, holds what cannot be written again, or was cut short."""
+    try:
+        record = json.loads(line)
+        _line(record)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("id"), str) else None
 
 
 def _line(record: Record) -> bytes:

@@ -195,9 +195,14 @@ def _set_up(verbose: int) -> None:
         warnings.simplefilter("ignore")
 
 
+def _shortened(line: str) -> str:
+    """A line that quotes what is endless, without its middle."""
+    return line if len(line) <= 1000 else f"{line[:500]} ... {line[-200:]}"
+
+
 def exit_code(error: Exception) -> int:
     """Tell an error in one line (a list with many faults: one line each) and return its exit code."""
-    text = str(error).strip()
+    text = "\n".join(map(_shortened, str(error).strip().split("\n")))
     if isinstance(error, TtsFmError):
         note(f"error: {text}")
         return error.exit_code

@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import math
 import os
 import re
 from collections import Counter
@@ -123,7 +122,7 @@ REQUIRED = [
 
 
 def _number(name: str, value: Any, above: bool = False) -> None:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
     if not good or value < 0 or (above and value == 0):
         raise ValueError(f"{name} is {value!r}; it must be a number {'above 0' if above else 'that is not negative'}")
 
