@@ -168,6 +168,8 @@ def test_an_aligner_without_a_graph_names_the_extra(tmp_path):
         ["say", "Hello.", "--model", "weights.safetensors", "--variant", "e2"],
         ["export", "onnx", "a", "b"],
         ["align", "m.jsonl", "--device", "cuda"],
+        ["score", "m.jsonl"],
+        ["convert", "weights.safetensors", "other.safetensors"],
     ],
     ids=" ".join,
 )

@@ -207,21 +207,21 @@ def parts(repeats: int) -> dict[str, list[float]]:
         return timed
 
     tts = TTS.load(engine="onnx")
-    run, called = tts.engine.run, {"velocity": STEP}  # type: ignore[attr-defined]
+    run, called = tts.engine.run, {"velocity": STEP}
 
     def graph(name: str, **inputs: Any) -> Any:
         return watched(called.get(name, f"graph {name}"), run)(name, **inputs)
 
     tts.say(TEN_WORDS)  # opens the sessions
-    tts.engine.run = graph  # type: ignore[attr-defined]
-    tts.engine.decode = watched("vocoder and inverse STFT", tts.engine.decode)  # type: ignore[method-assign]
+    tts.engine.run = graph
+    tts.engine.decode = watched("vocoder and inverse STFT", tts.engine.decode)
     # the names that synthesis and chunks call them by
     for module, name, part in (
         (chunks, "spoken_units", "phonemes"), (synthesis, "matched", "match"), (synthesis, "lifted", "level"),
         (synthesis, "limit", "limiter"), (synthesis, "word_times", "word times"),
     ):  # fmt: skip
         setattr(module, name, watched(part, getattr(module, name)))
-    tts.plan = watched("all before the flow", tts.plan)  # type: ignore[method-assign]
+    tts.plan = watched("all before the flow", tts.plan)
     columns = []
     for text in (TEN_WORDS, SENTENCE):
         tts.say(text)

@@ -218,7 +218,7 @@ def exit_code(error: Exception) -> int:
         return 2
     first = (text.splitlines() or [""])[0]
     if isinstance(error, ImportError) and not (error.name or "").startswith("tts_fm"):
-        note(f"error: a package is missing or does not load: {first}; tts-fm doctor shows what is installed")
+        note(f"error: a package is missing or does not load: {first}; {advice(error)}")
         return 5
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         note("error: not enough memory; give a shorter text, or --device cpu")
@@ -228,6 +228,15 @@ def exit_code(error: Exception) -> int:
         "prints"
     )
     return 1
+
+
+def advice(error: ImportError) -> str:
+    """What to do about a package that is missing: install the extra that brings it."""
+    from tts_fm.cli.doctor import EXTRAS
+
+    package = (error.name or "").partition(".")[0].replace("_", "-")
+    extra = next((extra for extra, packages in EXTRAS.items() if package in packages), None)
+    return f'pip install "tts-fm[{extra}]"' if extra else "tts-fm doctor shows what is installed"
 
 
 if __name__ == "__main__":
