@@ -22,7 +22,7 @@ from tts_fm.cli.serve import config_from  # noqa: E402
 from tts_fm.serve.config import ServeConfig  # noqa: E402
 from tts_fm.serve.names import OPENAI_VOICES, other_names, own_path, stored_voice  # noqa: E402
 from tts_fm.serve.run import create_app  # noqa: E402
-from tts_fm.voices import BUILTIN, read_index  # noqa: E402
+from tts_fm.voices.stored import BUILTIN, read_index  # noqa: E402
 
 OPENAI = "alloy ash ballad coral echo fable onyx nova sage shimmer verse marin cedar".split()
 MANY = {"input": "The birch canoe slid. Glue the sheet to it.", "chunk_seconds": 2}  # more than one chunk

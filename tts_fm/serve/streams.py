@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 BLOCK = 1 << 15  # bytes in one piece of a stream
+PART = 12_000  # samples that are encoded at once
 SEND_SECONDS = 60.0  # in which a client must take one piece
 
 
@@ -168,9 +169,10 @@ async def pieces(
     stream = AudioStream(pipe, format, metadata)  # type: ignore[arg-type]
     with stream:
         async for chunk in chunks:
-            await asyncio.to_thread(stream.write, chunk.speech, chunk.pause)
-            for block in pipe.taken():
-                yield block
+            for at in range(0, len(chunk.speech), PART):  # so that its beginning is sent before all is encoded
+                await asyncio.to_thread(stream.write, chunk.speech[at : at + PART], chunk.pause if at == 0 else 0)
+                for block in pipe.taken():
+                    yield block
     for block in pipe.taken():
         yield block
     done(stream.samples / SAMPLE_RATE)
