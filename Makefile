@@ -17,12 +17,13 @@ export SAY_TEXT := $(value TEXT)
 unexport TEXT
 
 .DEFAULT_GOAL := help
-.PHONY: help say test test-light abuse lint eval train-builtin docs release clean
+.PHONY: help say test test-light test-compile abuse lint eval train-builtin docs release clean
 
 help:
 	@echo 'make say TEXT="Hello there."   speak: writes out.wav'
 	@echo 'make test                      all tests'
 	@echo 'make test-light                those of speaking without torch, in an environment of their own'
+	@echo 'make test-compile              torch.compile on the CPU (minutes)'
 	@echo 'make abuse                     the slow tests of what attacks and faults do, with a table'
 	@echo 'make lint                      ruff and mypy'
 	@echo 'make eval LIST=dev.jsonl       WER, speaker similarity, DNSMOS and real-time factor of the built-in voice'
@@ -41,6 +42,10 @@ test: $(VENV)/.installed-dev
 # Without torch, and without what another environment may have on PYTHONPATH.
 test-light: $(LIGHT)/.installed
 	$(LIGHT)/bin/python -m pytest -q $(ARGS) $(LIGHT_TESTS)
+
+# What torch.compile makes of the blocks, on a CPU: minutes.
+test-compile: $(VENV)/.installed-dev
+	TTS_FM_COMPILE=1 $(VENV)/bin/python -m pytest -q $(ARGS) tests/test_train_types.py
 
 abuse: $(VENV)/.installed-dev
 	TTS_FM_ABUSE=1 $(VENV)/bin/python -m pytest -q tests/abuse

@@ -128,6 +128,19 @@ def test_attention_asks_for_the_kernel_without_masks(monkeypatch: pytest.MonkeyP
     assert calls == ["varlen"]
 
 
+def test_compiled_blocks_do_not_spell_attention_out_on_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """13 x 12 x 2812^2 scores a block would be out of memory."""
+    calls: list[str] = []
+    real = layers.F.scaled_dot_product_attention
+    monkeypatch.setattr(
+        layers.F, "scaled_dot_product_attention", lambda *a, **k: (calls.append("fused"), real(*a, **k))[1]
+    )
+    attention = made(lambda: layers.Attention(128, 2))
+    attention.explicit = True  # what compile_blocks sets
+    attention(torch.empty(3, 40, 128, device=CUDA), layers.rotary_angles(40, CUDA), None)
+    assert calls == ["fused"]
+
+
 def test_small_networks() -> None:
     ids, mel = torch.zeros(2, 8, dtype=torch.int64, device=CUDA), torch.empty(2, 50, 100, device=CUDA)
     lengths = torch.full((2,), 50, device=CUDA)

@@ -145,7 +145,7 @@ def measure(model: FlowModel, batches: Batches, grid: Tensor, counts: tuple[int,
     """Root mean square distance to the teacher's end over the speech, nepers of log-mel, for each number of steps."""
     model.eval()
     found: dict[str, list[float]] = {f"end_{n}": [] for n in counts}
-    with devices.autocast("cpu", torch.bfloat16):
+    with devices.autocast(model.device, torch.bfloat16):
         for edge, members in batches.of_edge.items():
             size = max(1, batches.frames // edge)
             for start in range(0, len(members) - size + 1, size):

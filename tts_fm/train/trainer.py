@@ -258,7 +258,7 @@ class Trainer:
 
     def take(self, good: Tensor) -> None:
         """The optimiser's step, where the guard has found it good."""
-        if self.config.fp16:  # with loss scaling the optimiser itself skips, and lowers the scale
+        if self.accelerator.scaler is not None:  # with loss scaling the optimiser itself skips, and lowers the scale
             self.optimiser.step()
         else:
             step_if(self.optimiser, good)
