@@ -27,7 +27,7 @@ VOICES = {  # our name -> the corpus's voice; the first is the default
     "george": "bm_george",
     "lewis": "bm_lewis",
 }
-DEFAULTS = {"steps": 8, "cfg": 0.0, "temperature": 0.6, "match": 1.0}  # measured: LOG.md
+DEFAULTS = {"steps": 4, "cfg": 0.0, "temperature": 0.5, "match": 1.0}  # measured: LOG.md
 
 
 def export_flow(run: Path, out: Path, weights: str = "average") -> None:
