@@ -97,7 +97,7 @@ def table(report: dict[str, Any]) -> Iterator[str]:
         name for name, pair in report["parts"].items()
         if name != STEP and any(took > step for took, step in zip(pair, report["parts"][STEP], strict=True))
     ]  # fmt: skip
-    yield f"longer than {STEP}: {', '.join(slow) or 'nothing'}\n"
+    yield f"\nlonger than {STEP}: {', '.join(slow) or 'nothing'}\n"
     if "install" in report:
         yield "an empty clone to the first wave: {seconds:.0f} s, {megabytes:.0f} MB (wanted: 30 s, 400 MB)".format(
             **report["install"]
