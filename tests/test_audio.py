@@ -72,7 +72,7 @@ def test_mel_says_what_it_takes():
 # --- files
 
 
-@pytest.mark.parametrize("format", sorted(audio.FORMATS))
+@pytest.mark.parametrize("format", sorted(set(audio.FORMATS) - {"aac"}))
 @pytest.mark.parametrize("rate", [24000, 22050])
 def test_round_trip(format: str, rate: int, tmp_path: Path):
     wave = tone(rate=rate)
@@ -102,6 +102,17 @@ def test_round_trip(format: str, rate: int, tmp_path: Path):
     audio.write_audio(memory, torch.from_numpy(wave), rate, format=format)
     again, _ = audio.read_audio(memory.getvalue())
     assert np.abs(again - audio.read_audio(path)[0]).max() < 1e-6
+
+
+@pytest.mark.parametrize("rate", [24000, 48000])
+def test_aac_is_read_back(rate: int, tmp_path: Path):
+    """An ADTS stream begins with the encoder's delay of 1024 samples, ends with a whole frame, and has no metadata."""
+    pytest.importorskip("av")
+    wave, path = tone(rate=rate), tmp_path / "a.aac"
+    audio.write_audio(path, wave, rate)
+    got, own = audio.read_audio(path)
+    assert own == rate and 1024 <= len(got) - len(wave) < 3 * 1024
+    assert np.corrcoef(got[1024 : 1024 + len(wave)], wave)[0, 1] > 0.99
 
 
 def test_streamed_wav_without_a_length_is_read(tmp_path: Path):
@@ -214,8 +225,8 @@ def test_writing_refuses_and_leaves_nothing(tmp_path: Path, monkeypatch):
     for wave in (np.zeros(0), np.zeros((2, 10)), np.array([0.0, np.nan]), np.array([np.inf])):
         with pytest.raises(ValueError, match="wave"):
             audio.write_audio(path, wave, RATE)
-    with pytest.raises(ValueError, match="aac.*wav"):
-        audio.write_audio(path, tone(), RATE, format="aac")
+    with pytest.raises(ValueError, match="xyz.*wav"):
+        audio.write_audio(path, tone(), RATE, format="xyz")
     with pytest.raises(ValueError, match="xyz.*wav"):
         audio.write_audio(tmp_path / "a.xyz", tone(), RATE)
     with pytest.raises(ValueError, match="mood.*title"):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 DTYPES = ("int8", "float32", "bfloat16", "float16")
 ENGINES = ("auto", "onnx", "torch")
-OUTPUT_FORMATS = ("wav", "flac", "mp3", "opus", "ogg", "pcm")
+OUTPUT_FORMATS = ("wav", "flac", "mp3", "opus", "ogg", "pcm", "aac")
 
 
 def note(line: str) -> None:

@@ -15,6 +15,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -198,9 +199,10 @@ def formats() -> str:
 
     from tts_fm.audio.files import write_audio
 
-    for form in OUTPUT_FORMATS:
+    present = [form for form in OUTPUT_FORMATS if form != "aac" or find_spec("av")]
+    for form in present:
         write_audio(io.BytesIO(), np.zeros(2400, np.float32), 24_000, form)
-    return " ".join(OUTPUT_FORMATS)
+    return " ".join(present)
 
 
 def model() -> str:
