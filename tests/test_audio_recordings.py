@@ -17,6 +17,9 @@ from tts_fm.audio.levels import ACTIVE_LEVEL, active_level, lifted
 from tts_fm.audio.match import bands_within, matched
 from tts_fm.audio.mel import log_mel
 from tts_fm.audio.prompt import check_reference
+from tts_fm.engines import phones
+from tts_fm.engines.phones import NO_SPEECH, heard
+from tts_fm.voices.stored import Voice, get_voice
 
 RATE = 24_000
 
@@ -121,3 +124,60 @@ def test_the_clearest_stretch_of_a_long_recording_is_used():
     assert any("clearest" in w for w in prepared.warnings)
     quiet = np.percentile(np.abs(prepared.wave), 10)
     assert quiet < 0.01 and prepared.seconds <= 8.2
+
+
+def music(seed: int, seconds: float = 5.0) -> np.ndarray:
+    """Chords of decaying harmonic tones."""
+    rng, out, at = np.random.default_rng(seed), np.zeros(int(seconds * RATE), np.float32), 0
+    while at < len(out) - RATE // 2:
+        length, root = int(rng.integers(RATE // 6, RATE // 2)), 220 * 2 ** (rng.integers(0, 24) / 12)
+        t = np.arange(length) / RATE
+        for pitch in (root, 1.25 * root, 1.5 * root):
+            tone = sum(np.sin(2 * np.pi * pitch * k * t) / k**1.5 for k in range(1, 9))
+            out[at : at + length] += 0.1 * tone * np.exp(-4 * t)
+        at += length // 2
+    return out
+
+
+def pulses(seconds: float = 5.0) -> np.ndarray:
+    t = np.arange(int(seconds * RATE)) / RATE
+    return (0.1 * np.random.default_rng(0).standard_normal(len(t)) * (np.sin(10 * t) > 0)).astype(np.float32)
+
+
+def recorded(wave: np.ndarray) -> Voice:
+    return Voice("x", wave, warnings=("another",), recorded=True)
+
+
+@pytest.mark.parametrize("wave", [music(1), music(2), pulses(), voice(5.0)], ids=["music", "music", "noise", "tone"])
+def test_music_and_noise_alone_are_named(wave):
+    voice = heard(recorded(wave))
+    assert voice.warnings == (NO_SPEECH, "another") and not voice.recorded
+
+
+@pytest.mark.parametrize("name", ["heart", "george", "lewis"])
+def test_speech_is_speech_also_with_noise_and_on_the_telephone(name):
+    wave = get_voice(name).wave
+    noise = wave.std() * 10**-0.5 * np.random.default_rng(0).standard_normal(len(wave))
+    narrow = soxr.resample(soxr.resample(wave, RATE, 8000), 8000, RATE)
+    for spoken in (wave, wave + noise, narrow):
+        assert heard(recorded(spoken.astype(np.float32))).warnings == ("another",)
+
+
+def test_stored_voices_are_not_judged_and_a_missing_aligner_judges_nothing(monkeypatch, tmp_path):
+    assert heard(Voice("x", music(1))).warnings == ()
+    monkeypatch.setattr(phones, "ALIGNER", tmp_path)
+    monkeypatch.setattr(phones, "_judged", {})
+    phones._aligner.cache_clear()
+    assert heard(recorded(music(1))).warnings == ("another",)
+    phones._aligner.cache_clear()
+
+
+def test_a_loud_room_before_and_after_a_voice_is_cut_off_and_a_full_band_is_not_called_narrow():
+    rng = np.random.default_rng(3)
+    speech = voice(4.0)
+    level = 0.18 * np.sqrt(np.mean(speech**2))  # 15 dB below
+    room = (level * rng.standard_normal(14 * RATE)).astype(np.float32)
+    found = check_reference(np.concatenate([room[: 9 * RATE], speech + room[: len(speech)], room[: 2 * RATE]]))
+    assert 3.5 < found.seconds < 4.6 and not any("are used" in warning for warning in found.warnings)
+    upsampled = soxr.resample(speech, RATE, 44_100)
+    assert not any("holds nothing above" in w for w in check_reference(upsampled, rate=44_100).warnings)

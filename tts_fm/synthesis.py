@@ -49,6 +49,7 @@ from tts_fm.engines.jobs import (
     speech_edges,
 )
 from tts_fm.engines.load import load_engine
+from tts_fm.engines.phones import heard
 from tts_fm.settings import Settings
 from tts_fm.text.chunks import ChunkPlan, Watch, each_chunk, phrases
 from tts_fm.text.foreign import Foreign, foreign_notes
@@ -140,7 +141,7 @@ class TTS:
 
     def voice(self, spec: str | Path | Voice | None = None, text: str | None = None) -> Voice:
         """A stored voice by name, or a recording; see voices.get_voice."""
-        return get_voice(spec, text)
+        return heard(get_voice(spec, text))
 
     # ---- what users call
 

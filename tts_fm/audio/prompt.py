@@ -23,6 +23,7 @@ MIN_SECONDS, SHORT_SECONDS = 0.5, 2.0  # refused below the first, warned about b
 CHARS_PER_SECOND = (3.0, 35.0)  # what a transcript may have; people speak at 8 to 25
 # all prompts are brought to this loudness: the median of the built-in voice's corpus (RMS near 0.085; F5 uses 0.1)
 TARGET_LUFS = -20.5
+NARROW = 9_500.0  # Hz; a recording that ends below is named, as it gives a duller voice
 EDGE = 0.1  # seconds of silence kept before and after the speech
 STEP = SAMPLE_RATE // 100  # samples between the 10 ms frames in which levels are measured
 
@@ -59,18 +60,36 @@ def speech_bounds(wave: np.ndarray) -> tuple[int, int]:
 
 def clear_bounds(wave: np.ndarray) -> tuple[int, int]:
     """First and last sample of the speech in a recording whose room is heard before or after it, with EDGE around: what
-    is at least 8 dB above the quietest 50 ms. The whole, where the level hardly changes.
+    is at least 8 dB above the quietest 50 ms. Where the level hardly changes, only a steady second or more at either
+    end that is far below the loud parts is cut off.
     """
     levels = levels_of(wave)
     if len(levels) < 50:
         return 0, len(wave)
     smooth = 10 * np.log10(np.convolve(10 ** (levels / 10), np.ones(5) / 5, "same"))
     floor, top = np.percentile(smooth, 5), np.percentile(smooth, 95)
-    if top - floor < 15:
-        return 0, len(wave)
-    voiced = np.flatnonzero(smooth > max(floor + 8, top - 40))
     edge = round(EDGE * SAMPLE_RATE)
-    return max(0, int(voiced[0]) * STEP - edge), min(len(wave), (int(voiced[-1]) + 1) * STEP + edge)
+    lead, tail = _steady(smooth, top), _steady(smooth[::-1], top)
+    if top - floor < 15:
+        first, last = lead, len(levels) - tail
+    else:
+        voiced = lead + np.flatnonzero(smooth[lead : len(smooth) - tail] > max(floor + 8, top - 40))
+        if not len(voiced):
+            return 0, len(wave)
+        first, last = int(voiced[0]), int(voiced[-1]) + 1
+    return max(0, first * STEP - edge), min(len(wave), last * STEP + edge) if last < len(levels) else len(wave)
+
+
+def _steady(levels: np.ndarray, top: float) -> int:
+    """How many frames at the beginning keep their level and are far below the speech, as the noise of a room does; 0
+    for less than a second.
+    """
+    level = float(np.median(levels[2:100]))
+    if len(levels) < 150 or level > top - 8:
+        return 0
+    away = np.flatnonzero(np.abs(levels[2:] - level) > 3)
+    run = 2 + int(away[0]) if len(away) else 0
+    return run if run >= 100 else 0
 
 
 def clearest(wave: np.ndarray, longest: int) -> int:
@@ -242,7 +261,7 @@ def check_reference(
             "the reference hardly changes in level: noise, music or a tone in it will be heard in the result"
         )
     edge = band_edge(wave)
-    if edge is not None:
+    if edge is not None and edge < NARROW:
         warnings.append(
             f"the reference holds nothing above {edge / 1000:.1f} kHz (a telephone, or a low bit rate): its colour is "
             "copied below that only; a recording at 24 kHz or more gives a clearer voice"

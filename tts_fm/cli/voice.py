@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,9 @@ def run_list(args: argparse.Namespace) -> int:
 
 def run_add(args: argparse.Namespace) -> int:
     """Store a voice and print its file."""
+    from tts_fm.engines.phones import heard
     from tts_fm.voices.adapters import is_voice
-    from tts_fm.voices.stored import BUILTIN, add_adapted, add_voice, catalogue, user_folder
+    from tts_fm.voices.stored import BUILTIN, add_adapted, add_voice, catalogue, get_voice, user_folder
 
     if (args.recording is None) == (args.ref_audio is None):
         raise ValueError("give one recording: tts-fm voice add NAME FILE")
@@ -108,6 +110,7 @@ def run_add(args: argparse.Namespace) -> int:
         add_adapted(args.name, args.recording, False if args.no_prompt else None)
     else:
         warnings = add_voice(args.name, args.recording, args.text, args.lang)
+        warnings = [*heard(replace(get_voice(args.name), recorded=True)).warnings, *warnings]
     result(str(user_folder() / f"{args.name}.flac"))
     if not args.quiet:
         if there is not None and there[0] == BUILTIN:

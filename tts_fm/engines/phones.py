@@ -6,15 +6,21 @@ config.json and model.safetensors, and `onnx/` where `tts-fm export onnx` has ma
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from tts_fm.audio.mel import log_mel
 from tts_fm.devices import need_torch, usable_cores
 from tts_fm.engines.sessions import AGAIN, has_graphs, open_session, read_manifest
-from tts_fm.errors import ModelError
+from tts_fm.errors import MissingDependency, ModelError
 from tts_fm.model.folder import CONFIG, read_config
+from tts_fm.text.symbols import is_pause
+from tts_fm.voices.stored import Voice
 
 GRAPH = "phones"  # its name
 
@@ -66,3 +72,50 @@ def load_recogniser(folder: Path, engine: str = "auto", device: str = "cpu") -> 
     from tts_fm.engines.torch import TorchRecogniser
 
     return TorchRecogniser.load(folder, device)
+
+
+ALIGNER = Path(__file__).parents[1] / "assets" / "aligner"
+# what speech and other sounds differ in: how unsure the network is of the frames that it takes for phones, in nats.
+# Speech has 0.5 to 1.0, with noise or echo up to 1.36; music, drums and pulses of noise 1.44 and more
+UNSURE = 1.4
+LEAST = (5, 6)  # frames that must sound like phones, and kinds of them: a tone has one
+NO_SPEECH = (
+    "the reference hardly sounds like speech: music, noise or a tone makes no voice; give 3 to 12 s of one person "
+    "speaking"
+)
+_judged: dict[str, bool] = {}
+
+
+def unsureness(recogniser: Recogniser, wave: np.ndarray) -> float:
+    """How little (S,) sounds like speech, in nats: the mean entropy of the frames that are taken for phones, infinite
+    where there are hardly any. See UNSURE.
+    """
+    logs = recogniser.log_probabilities(log_mel(wave))  # (T, V)
+    pauses = [number for number, symbol in enumerate(recogniser.vocab) if is_pause(symbol)]
+    spoken = logs[np.logaddexp.reduce(logs[:, pauses], axis=1) < np.log(0.5)]
+    if len(spoken) < LEAST[0] or len(set(spoken.argmax(1).tolist())) < LEAST[1]:
+        return float("inf")
+    return float(-(np.exp(spoken) * spoken).sum(1).mean())
+
+
+def heard(voice: Voice) -> Voice:
+    """A voice as it is; one that is a recording with a warning where hardly any speech is heard in it. Where there is
+    no aligner, nothing is judged.
+    """
+    if not voice.recorded:
+        return voice
+    key = hashlib.sha256(voice.wave.tobytes()).hexdigest()
+    if key not in _judged:
+        if len(_judged) > 1000:
+            _judged.clear()
+        try:
+            _judged[key] = unsureness(_aligner(), voice.wave) <= UNSURE
+        except (ModelError, MissingDependency):
+            return voice
+    warnings = voice.warnings if _judged[key] else (NO_SPEECH, *voice.warnings)
+    return replace(voice, warnings=warnings, recorded=False)
+
+
+@lru_cache(maxsize=1)
+def _aligner() -> Recogniser:
+    return load_recogniser(ALIGNER)

@@ -43,6 +43,7 @@ class Voice:
     text: str | None = None  # its transcript, where known
     lang: str | None = None  # accent to phonemise with, "en-us" or "en-gb"; None = the model's
     warnings: tuple[str, ...] = field(default=())
+    recorded: bool = False  # a recording in which speech has not been looked for yet (engines/phones.py)
     adapter: Adapter | None = None  # what makes a model speak in this voice; None = its prompt alone
 
     @cached_property
@@ -123,7 +124,7 @@ def get_voice(spec: str | os.PathLike[str] | Voice | None, text: str | None = No
     if is_voice(name):
         return _adapted(Path(name), Path(name).stat().st_mtime_ns)
     reference = check_reference(name, text)
-    return Voice(Path(name).stem, reference.wave, reference.text, None, tuple(reference.warnings))
+    return Voice(Path(name).stem, reference.wave, reference.text, None, tuple(reference.warnings), recorded=True)
 
 
 @lru_cache(maxsize=KEPT)
@@ -137,7 +138,7 @@ def _adapted(place: Path, changed: int, name: str | None = None) -> Voice:
     """An adapted voice, read once as long as its folder does not change. name: None = its own."""
     found = read_voice(place)
     info = found.info
-    return Voice(name or info["name"], found.wave, info.get("text"), info.get("lang"), (), found.adapter)
+    return Voice(name or info["name"], found.wave, info.get("text"), info.get("lang"), (), adapter=found.adapter)
 
 
 def voice_digest(spec: str | None) -> str:
