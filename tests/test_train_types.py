@@ -76,3 +76,14 @@ def test_finetuning_starts_from_published_weights(tmp_path: Path):
     average, _ = read_average(tmp_path / "run")
     name = "net.proj_out.weight"
     assert torch.allclose(average[name], before.state_dict()[name], atol=1e-3)
+
+
+def test_full_memory_is_told_with_a_batch_that_would_fit(tmp_path: Path):
+    trainer = toy_trainer(tmp_path, batch_frames=500)
+
+    def update() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    trainer.update = update  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match=r"batches of 500 frames \(CUDA out of memory\): try train.batch_frames=250"):
+        trainer.run()

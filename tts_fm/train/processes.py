@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -23,6 +25,19 @@ def dealt(items: Items, config: TrainConfig, rank: int, world: int) -> tuple[tup
             f"train.by_node needs the same number of processes on every node, not {world} with {local} here"
         )
     return (rank % local, local), Share(items, rank // local, world // local)
+
+
+@contextlib.contextmanager
+def memory_told(config: TrainConfig) -> Iterator[None]:
+    """Inside, a GPU whose memory is full is a ValueError that says which settings would fit."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        half = config.batch_frames // 2
+        raise ValueError(
+            f"not enough memory for batches of {config.batch_frames} frames ({str(error).split('. ')[0]}): try "
+            f"train.batch_frames={half} with twice as many batches an update, or train.checkpointing=true"
+        ) from None
 
 
 def accelerator(config: TrainConfig, device: str | None) -> Any:

@@ -34,7 +34,7 @@ from tts_fm.train.guard import Guard
 from tts_fm.train.log import RunLog
 from tts_fm.train.lora import add_low_rank, merged_state
 from tts_fm.train.optimiser import adamw, follow, learning_rate, step_if
-from tts_fm.train.processes import accelerator, dealt
+from tts_fm.train.processes import accelerator, dealt, memory_told
 from tts_fm.train.state import (
     PARTS,
     WHOLE,
@@ -157,6 +157,7 @@ class Trainer:
         bar = tqdm(total=config.steps, initial=self.step, disable=not main, unit="step", smoothing=0.02)
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.alone())
+            stack.enter_context(memory_told(config))
             self.log = stack.enter_context(RunLog(self.folder, main, config.tensorboard, self.step))
             for part in (self.stop.listening(), bar, self.workers_end(), devices.precision(self.device, tf32=True)):
                 stack.enter_context(part)
