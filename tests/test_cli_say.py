@@ -169,7 +169,7 @@ BAD = [
     (["x", "-o", "n" * 300 + ".wav"], "too long"),
     (["x", "-o", "-", "--json"], "standard output"),
     (["x", "-o", "-", "--subtitles", "srt"], "-o a file name"),
-    (["x", "--format", "aac"], "invalid choice"),
+    (["x", "--format", "wma"], "invalid choice"),
     (["x", "--voice", "amy", "--ref-audio", "ref.wav"], "not both"),
     (["x", "--ref-text", "hm"], "--ref-audio"),
     (["x", "--ref-audio", "none.wav"], "no recording none.wav"),
