@@ -4,6 +4,7 @@ EPUB that reads itself aloud comes back. The work folder is the state, so a relo
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ NOBODY = "the same voice"
 def build(service: Service) -> None:
     """Lay out the page and wire it."""
     shelf = Shelf(service.root / "books")
+    live = shutil.which("ffmpeg") is not None  # Gradio's stream of sound is encoded by that program
     gr.Markdown(
         "A novel, an article or a script: .txt, .md, .html or .epub. Untick what you do not want to hear, press Read "
         "aloud, and listen while it is made. What is spoken is kept for a day: a reload, or the same file again, goes "
@@ -54,7 +56,11 @@ def build(service: Service) -> None:
             line = status("book-status")
         with gr.Column(min_width=300):
             audio = gr.Audio(
-                label="Listen while it is made", streaming=True, autoplay=True, interactive=False, elem_id="book-audio"
+                label="Listen while it is made" if live else "Listen while it is made (needs ffmpeg on this machine)",
+                streaming=live,
+                autoplay=True,
+                interactive=False,
+                elem_id="book-audio",
             )
             result = gr.File(label="The book", interactive=False, elem_id="book-result")
             rows = gr.HTML(elem_id="book-rows")
@@ -63,10 +69,23 @@ def build(service: Service) -> None:
     upload.upload(opened, upload, outputs, queue=False, api_visibility="private", show_progress="hidden")
     page = gr.context.Context.root_block
     if page is not None:
-        page.load(opening, key, outputs, queue=False, api_visibility="private", show_progress="hidden")
+        # the browser tells its key when the tab is first shown, which may be after the page has been loaded
+        told_key: Any = [page.load, key.change]
+        for event in told_key:
+            event(opening, [key, rows], outputs, queue=False, api_visibility="private", show_progress="hidden")
     inputs = [key, chapters, choice, recording, transcript, quotes, kind, *settings]
     told = "Speak the chapters of a book that was put up before; returns the file."
-    wire(service, "book", [go.click], stop, handler(service, shelf), inputs, [line, audio, result, rows], result, told)
+    wire(
+        service,
+        "book",
+        [go.click],
+        stop,
+        handler(service, shelf, live),
+        inputs,
+        [line, audio, result, rows],
+        result,
+        told,
+    )
 
 
 def openers(shelf: Shelf) -> tuple[Any, Any]:
@@ -86,7 +105,9 @@ def openers(shelf: Shelf) -> tuple[Any, Any]:
             return bad(str(error)), gr.skip(), gr.skip(), gr.skip()
         return show(book, f"{book.book.title}: {len(book.chapters())} chapters can be read aloud.")
 
-    def opening(key: str | None) -> tuple[Any, ...]:
+    def opening(key: str | None, shown: str = "") -> tuple[Any, ...]:
+        if shown:  # this book has just been put up
+            return (gr.skip(),) * 4
         try:
             book = shelf.open(key or "")
         except (ValueError, TtsFmError):
@@ -106,8 +127,8 @@ def listing(book: OpenBook) -> str:
     return table(book.book.title, ("No.", "Chapter", "Words", "Spoken"), rows)
 
 
-def handler(service: Service, shelf: Shelf) -> Any:
-    """The page's function, free of its layout."""
+def handler(service: Service, shelf: Shelf, live: bool = True) -> Any:
+    """The page's function, free of its layout. live: whether sound is sent to the player while it is made."""
 
     def speak(
         key: str | None,
@@ -138,7 +159,7 @@ def handler(service: Service, shelf: Shelf) -> Any:
                     for take, _ in service.speak(asked, run):
                         said = good(f"Paragraph {number} of {len(left)}: {plan.chapters[unit.chapter].title} …")
                         for sound in pcm_of(take.chunks[-1:], unit.pause if len(take.chunks) == 1 else 0.0):
-                            yield said, sound, gr.skip(), gr.skip()
+                            yield said, sound if live else gr.skip(), gr.skip(), gr.skip()
                     if take is not None:
                         book.keep(unit, service.finish(take))
             except Cancelled:
