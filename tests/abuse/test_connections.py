@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -174,3 +175,16 @@ def test_a_full_disk_is_told_in_openai_s_form_or_not_needed(tts, form) -> None:
         assert answer.status_code == 200 or "message" in answer.json()["error"]
         again = httpx.post(server.url + SPEECH, json={"input": "Hello.", "response_format": form, "voice": "anna"})
         assert again.status_code == 200
+
+
+def test_a_long_pause_is_sent_in_parts_that_nobody_has_to_hold(tts) -> None:
+    """Half an hour of silence in one chunk, of which the reader takes a first piece."""
+    body = {"input": "Hi. " + "<break 10s> " * 170 + "There.", "response_format": "pcm", "voice": "anna", "steps": 1}
+    with Running(tts) as server, connect(server) as sock:
+        tracemalloc.start()
+        sock.sendall(asked(json.dumps(body).encode()))
+        assert sock.recv(1 << 16)
+        time.sleep(1.0)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 20e6

@@ -5,12 +5,14 @@ when there is room again.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import resource
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import world as worlds
 from corpora import ROOT  # puts the checkout on the path
@@ -18,6 +20,7 @@ from train_worker import toy_trainer
 
 from data_prep import shared
 from tts_fm import files
+from tts_fm.audio.stream import AudioStream
 from tts_fm.cli import main as cli
 from tts_fm.text.phonemes import phoneme_units
 from tts_fm.train.log import RunLog
@@ -142,3 +145,23 @@ def test_folders_are_replaced_whole_or_not_at_all(tmp_path) -> None:
     with files.making_folder(tmp_path / "a", replace=True) as fresh:
         (fresh / "new").write_text("2")
     assert worlds.state(tmp_path) == {"a/new": b"2"}
+
+
+def test_a_pipe_that_takes_little_at_once_gets_all_of_it() -> None:
+    """As a file without a buffer may (PYTHONUNBUFFERED)."""
+
+    class Little(io.RawIOBase):
+        got = b""
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data) -> int:
+            self.got += bytes(data[:1000])
+            return min(len(data), 1000)
+
+    pipe, whole, wave = Little(), io.BytesIO(), np.linspace(-0.5, 0.5, 30_000, dtype=np.float32)
+    for target in (pipe, whole):
+        with AudioStream(target, "wav", samples=len(wave)) as stream:
+            stream.write(wave)
+    assert pipe.got == whole.getvalue() and len(pipe.got) > 60_000

@@ -20,7 +20,8 @@ from tiny_model import tiny_tts_folder
 
 from tts_fm.cli import main as cli
 from tts_fm.serve.config import read_key
-from tts_fm.synthesis import TTS
+from tts_fm.settings import Settings
+from tts_fm.synthesis import TTS, Request
 from tts_fm.voices import stored as voices
 from tts_fm.voices.stored import Voice, add_voice, catalogue, get_voice
 
@@ -169,3 +170,11 @@ def test_a_forked_child_is_told_to_load_itself(tts, voice) -> None:
     watch.cancel()
     os.close(writer)
     assert b"call TTS.load in the child" in os.read(reader, 1000)
+
+
+def test_many_words_of_ipa_are_each_said_as_written(tts, voice) -> None:
+    """More than there are places for in one range of letters that nobody writes."""
+    text = "\n".join(["[one](/wʌn/) [two](/tuː/) [three](/θɹiː/)."] * 2000 + ["[last](/zʊz/)."])
+    jobs = tts.plan(Request(text, voice, settings=Settings(steps=1)))
+    said = "".join("".join(job.plan.units) for job in jobs)
+    assert said.count("θ") == 2000 and said.count("zʊz") == 1 and "zʊz" in said[-10:]

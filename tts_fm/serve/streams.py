@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from starlette.responses import Response
 
 from tts_fm.audio.files import FORMATS
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 BLOCK = 1 << 15  # bytes in one piece of a stream
 PART = 12_000  # samples that are encoded at once
+SILENCE = 1 << 16  # samples of a pause that are sent at once
 SEND_SECONDS = 60.0  # in which a client must take one piece
 
 
@@ -169,13 +171,22 @@ async def pieces(
     stream = AudioStream(pipe, format, metadata)  # type: ignore[arg-type]
     with stream:
         async for chunk in chunks:
-            for at in range(0, len(chunk.speech), PART):  # so that its beginning is sent before all is encoded
-                await asyncio.to_thread(stream.write, chunk.speech[at : at + PART], chunk.pause if at == 0 else 0)
+            for speech, pause in portions(chunk):
+                await asyncio.to_thread(stream.write, speech, pause)
                 for block in pipe.taken():
                     yield block
     for block in pipe.taken():
         yield block
     done(stream.samples / SAMPLE_RATE)
+
+
+def portions(chunk: Chunk) -> Iterator[tuple[np.ndarray, int]]:
+    """A chunk as (speech, samples of silence before it), the silence in small parts: minutes of it are never in memory,
+    however slowly the other side reads; and its beginning is sent before all of it is encoded."""
+    for at in range(0, chunk.pause, SILENCE):
+        yield chunk.speech[:0], min(SILENCE, chunk.pause - at)
+    for at in range(0, len(chunk.speech), PART):
+        yield chunk.speech[at : at + PART], 0
 
 
 class _Pipe:

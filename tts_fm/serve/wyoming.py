@@ -35,7 +35,7 @@ from tts_fm.audio.stream import pcm16
 from tts_fm.serve.answers import Refusal
 from tts_fm.serve.phrases import SESSION_SECONDS, Arriving
 from tts_fm.serve.service import Service, address_of
-from tts_fm.serve.streams import BLOCK, SEND_SECONDS, Gone
+from tts_fm.serve.streams import BLOCK, SEND_SECONDS, Gone, portions
 from tts_fm.serve.tickets import QueueFull
 from tts_fm.settings import Settings
 from tts_fm.synthesis import Request
@@ -166,11 +166,12 @@ class Conversation:
                 async for _, chunk in chunks:
                     if not samples:
                         await self._write(AudioStart(**FORM, timestamp=0))
-                    data = bytes(2 * chunk.pause) + pcm16(chunk.speech)
-                    for at in range(0, len(data), BLOCK):
-                        time = round(1000 * (samples + at // 2) / SAMPLE_RATE)
-                        await self._write(AudioChunk(**FORM, audio=data[at : at + BLOCK], timestamp=time))
-                    samples += chunk.samples
+                    for speech, pause in portions(chunk):
+                        data = bytes(2 * pause) + pcm16(speech)
+                        for at in range(0, len(data), BLOCK):
+                            time = round(1000 * (samples + at // 2) / SAMPLE_RATE)
+                            await self._write(AudioChunk(**FORM, audio=data[at : at + BLOCK], timestamp=time))
+                        samples += len(data) // 2
             await self._write(AudioStop(timestamp=round(1000 * samples / SAMPLE_RATE)))
         except (Gone, OSError, TimeoutError):
             self.writer.close()
