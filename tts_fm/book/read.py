@@ -151,8 +151,8 @@ def decode(data: bytes, name: str) -> tuple[str, str]:
         "cp1254",
         "cp775",
     ):
-        high = [byte for byte in data if byte >= 0x80]
-        dos = sum(0x80 <= b <= 0xA5 for b in high) > 0.9 * len(high) and encoding in ("cp437", "cp850", "cp858")
+        above = [byte for byte in data if byte >= 0x80]
+        dos = sum(0x80 <= b <= 0xA5 for b in above) > 0.9 * len(above) and encoding in ("cp437", "cp850", "cp858")
         encoding = encoding if dos or encoding == "mac_roman" else "cp1252"
     return _decoded(data, encoding, name), encoding.replace("_", "-")
 
