@@ -122,8 +122,8 @@ def decode(data: bytes, name: str) -> tuple[str, str]:
     for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
         if data.startswith(mark):
             return _decoded(data, encoding, name), encoding.removesuffix("-sig")
-    for encoding, high in (("utf-16-le", data[1:4096:2]), ("utf-16-be", data[:4096:2])):  # without a mark
-        if len(data) % 2 == 0 and high.count(0) > 0.8 * len(high) and data[:4096].count(0) < 0.6 * len(data[:4096]):
+    for encoding, halves in (("utf-16-le", data[1:4096:2]), ("utf-16-be", data[:4096:2])):  # without a mark
+        if len(data) % 2 == 0 and halves.count(0) > 0.8 * len(halves) and data[:4096].count(0) < 0.6 * len(data[:4096]):
             return _decoded(data, encoding, name), encoding
     if b"\0" in data or sum(byte < 9 or 13 < byte < 27 for byte in data[:65536]) > 8:
         raise BookError(f"{name} is not text but binary; books are .txt, .md, .html, .epub, .srt or .vtt")
