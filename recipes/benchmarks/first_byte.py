@@ -72,12 +72,14 @@ def ask(client: httpx.Client, text: str, form: str, steps: int | None, seed: int
 
 
 def main() -> int:
+    from device import parsed
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--model", help="a model folder instead of the built-in voice")
     parser.add_argument("--steps", type=int, help="solver steps instead of the model's own")
     parser.add_argument("--url", help="a server that runs already")
-    args = parser.parse_args()
+    args = parsed(parser)
     slow = False
     with contextlib.ExitStack() as stack:
         url = args.url or stack.enter_context(server(args.model))

@@ -169,11 +169,13 @@ def row(tts: TTS, aligner: Aligner, data: bytes, text: str) -> tuple[str, str, s
 
 
 def main() -> None:
+    from device import parsed
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("clip", type=Path, nargs="?", default=CLIP, help="clean speech (default: a built-in voice's)")
     parser.add_argument("--text", default=TEXT, help="what is spoken with each recording as the prompt")
     parser.add_argument("--out", type=Path, help="where the table goes as well")
-    args = parser.parse_args()
+    args = parsed(parser)
     tts, aligner = TTS.load(), Aligner.load()
     lines = [
         "| recording | decoded by | before: level, score | after | what is told |",
