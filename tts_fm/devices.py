@@ -9,6 +9,7 @@ here knows networks.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import platform
 from collections.abc import Iterator
@@ -246,3 +247,11 @@ def sums_of_products_fit() -> bool:
     except OSError:
         return False
     return any(flag in flags for flag in ("avx512_vnni", "avx_vnni"))
+
+
+def return_memory() -> None:
+    """Give freed memory back to the system, where the C library is glibc: batches of ever other sizes leave holes that
+    it would keep.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -1,18 +1,16 @@
 """Text and a voice become speech: the whole inference path, in the order in which it happens.
 
-    text -> chunks (text/chunks.py) -> frames for every symbol (duration model, or F5's byte ratio) -> mel (flow, prompt
-      first) -> the prompt's spectrum (audio/match.py) -> wave (vocoder) -> loudness, limiter
+    text -> chunks (text/chunks.py) -> frames for every symbol (duration model, or F5's byte ratio) -> mel (flow)
+      -> the prompt's spectrum (audio/match.py) -> wave (vocoder) -> loudness, limiter
 
-    from tts_fm import TTS
-    TTS.load().say("Hello.", voice="ref.wav").save("hello.wav")
+    tts_fm.TTS.load().say("Hello.", voice="ref.wav").save("hello.wav")
 
 One generator, `TTS.spoken`, makes every chunk that anybody hears: of `say`, `stream` and `batch`, of the command line
 and of the demo; the server, whose batches change while it speaks, uses the two parts it is made of (`speak` and
 jobs.InOrder). A chunk is finished when it comes, loudness and limiter included, and no chunk depends on another: what
-is streamed is what is saved, sample for sample.
+is streamed is what is saved, sample for sample, and a request gives the same audio alone and in a batch.
 
-T mel frames, Tp of the prompt, S samples at 24 kHz. Nothing here is random but the noise, which comes from a generator
-for each chunk: a request gives the same audio alone, in a batch, or streamed.
+T mel frames, Tp of the prompt, S samples at 24 kHz. Nothing is random but the noise, from a generator for each chunk.
 """
 
 from __future__ import annotations
@@ -27,6 +25,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+import tts_fm
 from tts_fm import devices
 from tts_fm.audio.files import write_audio
 from tts_fm.audio.levels import lifted, limit, normalise_loudness
@@ -142,6 +141,12 @@ class TTS:
     def voice(self, spec: str | Path | Voice | None = None, text: str | None = None) -> Voice:
         """A stored voice by name, or a recording; see voices.get_voice."""
         return heard(get_voice(spec, text))
+
+    @staticmethod
+    def adapt(recordings: Any, out: str | Path, **how: Any) -> Voice:
+        """Learn a voice from a person's recordings, keep it in the folder `out`; see train.voice.adapt_voice."""
+        tts_fm.adapt_voice(recordings, out, **how)
+        return get_voice(out)
 
     # ---- what users call
 

@@ -17,6 +17,7 @@ import argparse
 import functools
 import http.server
 import io
+import math
 import posixpath
 import random
 import re
@@ -126,12 +127,15 @@ def wer(args: argparse.Namespace) -> bool:
 
 
 def words(args: argparse.Namespace) -> bool:
-    """Cut random words out of the sound of an EPUB with overlays and let Whisper say what they are: alone, and, where
-    that is not heard, by the times of its words in the four seconds around.
+    """Cut random words out of the sound of an EPUB with overlays and let Whisper say what they are: alone, or by the
+    times of its words in the four seconds around; else the aligner, which must find the word likelier in its clip
+    than any of the other words that were drawn.
     """
     import soundfile
 
-    listen, chance, right = whisper(args), random.Random(args.seed), 0
+    from tts_fm.edit.align import Aligner
+
+    listen, aligner, chance, right = whisper(args), Aligner.load(), random.Random(args.seed), 0
     with zipfile.ZipFile(args.file) as book:
         clips = all_clips(book)
         chosen = chance.sample([k for k, clip in enumerate(clips) if len(bare(clip[0])) > 3], args.count)
@@ -147,10 +151,26 @@ def words(args: argparse.Namespace) -> bool:
             if not how:
                 heard = heard_at(listen, around, rate, begin - first, end - first)
                 how = "in its sentence" if any(same(word, one) for one in heard) else f"no: {alone.strip()!r}, {heard}"
+            if how.startswith("no"):
+                clip = around[max(0, round((begin - 0.05 - first) * rate)) : round((end + 0.05 - first) * rate)]
+                likely = {one: likeness(aligner, clip, rate, one) for one in {clips[j][0] for j in chosen}}
+                best = max(likely, key=lambda one: likely[one])
+                how = f"by the aligner ({alone.strip()!r})" if best == word else f"{how}, aligner: {best}"
             right += not how.startswith("no")
             print(f"{word:20} {begin:9.2f} to {end:9.2f}  {how}")
     print(f"{right} of {len(chosen)} are heard as the word")
     return right == len(chosen)
+
+
+def likeness(aligner: Any, wave: np.ndarray, rate: int, word: str) -> float:
+    """Mean log-probability of a frame of the word in a wave; the lowest where the word cannot be in it."""
+    from tts_fm.audio.files import resample
+    from tts_fm.audio.mel import SAMPLE_RATE
+
+    try:
+        return float(aligner.align(resample(wave, rate, SAMPLE_RATE), word).score)
+    except ValueError:
+        return -math.inf
 
 
 def same(word: str, heard: str) -> bool:

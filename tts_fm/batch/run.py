@@ -26,7 +26,7 @@ from tts_fm.batch.journal import Record, Results
 from tts_fm.batch.lists import Item
 from tts_fm.batch.plan import cost, item_digest, rounds, state, voice_digests
 from tts_fm.batch.rounds import FORMATS, BatchStopped, CannotWrite, Check, Options, Worker
-from tts_fm.devices import usable_cores
+from tts_fm.devices import return_memory, usable_cores
 from tts_fm.errors import MissingDependency
 from tts_fm.text.subtitles import KINDS
 
@@ -232,6 +232,7 @@ def _threads(todo: Todo, spec: WorkerSpec, stop: threading.Event) -> Iterator[Re
                     return
                 for record in worker.round(*following):
                     made.put(record)
+                return_memory()
         except BaseException as error:  # handed to the caller's thread
             made.put(error)
         finally:

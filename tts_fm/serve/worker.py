@@ -13,8 +13,6 @@ thread.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import itertools
 import logging
 import threading
@@ -24,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from tts_fm.devices import return_memory
 from tts_fm.engines.jobs import Chunk, InOrder, Job, alike, counted_on
 from tts_fm.errors import TtsFmError
 from tts_fm.serve.metrics import Metrics
@@ -347,11 +346,3 @@ class Scheduler:
             ticket.emit("error", error)
         except Exception:
             log.debug("an error found nobody to hear it", exc_info=True)
-
-
-def return_memory() -> None:
-    """Give freed memory back to the system, where the C library is glibc: batches of ever other sizes leave holes that
-    it would keep.
-    """
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
