@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tts_fm import checkpoint as hub
+from tts_fm import devices
 from tts_fm.errors import MissingDependency, ModelError, TtsFmError
 from tts_fm.text.phonemes import TIE
 
@@ -106,10 +107,7 @@ def open_session(parts: Sequence[str | os.PathLike[str]], threads: int = 1) -> A
     """onnxruntime's session for a model file or the parts of one (paths or hf://). ModelError when it tells no
     durations.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingDependency(f"Kokoro runs on onnxruntime ({error}): pip install onnxruntime") from error
+    onnxruntime = devices.onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     data = b"".join(hub.resolve(os.fspath(part)).read_bytes() for part in parts)

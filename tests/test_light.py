@@ -40,7 +40,10 @@ def run(*command: str, code: str | None = None) -> subprocess.CompletedProcess:
     return subprocess.run([*start, *command], capture_output=True, text=True, cwd=ROOT, timeout=120)
 
 
-def test_a_sentence_loads_nothing_heavy(tmp_path):
+def test_a_sentence_loads_nothing_heavy_and_leaves_nothing(tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
     code = (
         "import sys; from tts_fm.cli.main import main; code = main(sys.argv[1:]); "
         f"print([m for m in {HEAVY!r} if m in sys.modules]); sys.exit(code)"
@@ -49,6 +52,7 @@ def test_a_sentence_loads_nothing_heavy(tmp_path):
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
     wave, rate = read_audio(tmp_path / "a.wav")
     assert rate == 24_000 and len(wave) > 8_000 and np.abs(wave).max() > 0.05
+    assert not list((tmp_path / "temporary").iterdir())  # onnxruntime's telemetry would keep its session's number here
 
 
 def test_the_built_in_voice_is_graphs_and_int8(tts):

@@ -13,9 +13,10 @@ import ctypes
 import os
 import platform
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tts_fm.errors import MissingDependency
 
@@ -219,6 +220,22 @@ def be_quiet() -> None:
     """Set the environment for this process, before numpy and torch are imported; what the user has set stays."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+
+
+def onnxruntime() -> Any:
+    """The package onnxruntime, with its telemetry off unless $ORT_DISABLE_TELEMETRY says otherwise: left alone, it
+    tells its makers about every session and leaves a file in the temporary folder. Raises MissingDependency.
+    """
+    be_unobserved()
+    try:
+        return import_module("onnxruntime")
+    except (ImportError, OSError) as error:
+        raise MissingDependency(f"onnxruntime does not load ({error}): pip install onnxruntime") from error
+
+
+def be_unobserved() -> None:
+    """Nothing is sent by packages that are imported after this."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def usable_cores() -> int:

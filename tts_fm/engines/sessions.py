@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from tts_fm import devices
 from tts_fm.devices import sums_of_products_fit
-from tts_fm.errors import MissingDependency, ModelError
+from tts_fm.errors import ModelError
 
 FORMAT = 1  # of graphs.json and of the graphs' inputs and outputs
 GRAPHS, MANIFEST = "onnx", "graphs.json"
@@ -128,10 +129,7 @@ def open_session(
     costs its share and no more. changes: tensors that take the place of stored ones. Raises MissingDependency,
     ModelError.
     """
-    try:
-        import onnxruntime
-    except (ImportError, OSError) as error:
-        raise MissingDependency(f"onnxruntime does not load ({error}): pip install onnxruntime") from error
+    onnxruntime = devices.onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 4  # errors come as exceptions

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tts_fm.audio.files import resample
-from tts_fm.devices import name_of
+from tts_fm.devices import be_unobserved, name_of
 from tts_fm.errors import MissingDependency, ModelError
 from tts_fm.text.normalise import normalise
 
@@ -36,6 +36,7 @@ WHISPER_FOLDER = Path.home() / ".cache" / "whisper-base-ct2"
 
 def need(module: str, package: str | None = None) -> Any:
     """Import an optional module, or MissingDependency naming the extra."""
+    be_unobserved()
     try:
         return importlib.import_module(module)
     except ImportError as error:
