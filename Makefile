@@ -35,9 +35,9 @@ help:
 say: $(VENV)/.installed
 	@$(VENV)/bin/tts-fm say -o out.wav -- "$$SAY_TEXT"
 
-# Two tests at a time, each on one thread that does not spin while it waits; those of one file stay together.
+# Three tests at a time, for some of them wait, each on one thread that does not spin while it waits; those of one file stay together.
 test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m pytest -q -n 3 --dist loadfile $(ARGS)
 
 # Without torch, and without what another environment may have on PYTHONPATH.
 test-light: $(LIGHT)/.installed

@@ -155,7 +155,7 @@ def words(args: argparse.Namespace) -> bool:
                 clip = around[max(0, round((begin - 0.05 - first) * rate)) : round((end + 0.05 - first) * rate)]
                 likely = {one: likeness(aligner, clip, rate, one) for one in {clips[j][0] for j in chosen}}
                 best = max(likely, key=lambda one: likely[one])
-                how = f"by the aligner ({alone.strip()!r})" if best == word else f"{how}, aligner: {best}"
+                how = f"by the aligner ({alone.strip()!r})" if bare(best) == bare(word) else f"{how}, aligner: {best}"
             right += not how.startswith("no")
             print(f"{word:20} {begin:9.2f} to {end:9.2f}  {how}")
     print(f"{right} of {len(chosen)} are heard as the word")
