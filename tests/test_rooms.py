@@ -217,7 +217,7 @@ def test_only_the_command_line_prints() -> None:
         # into a file
         if not any(k.arg == "file" and ast.unparse(k.value) not in ("sys.stdout", "sys.stderr") for k in node.keywords)
     ]
-    assert not talkers, "use logging, or options.note and options.result"
+    assert not talkers, "use logging, or terminal.note and terminal.result"
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(PACKAGE)))
@@ -241,3 +241,15 @@ def test_importing_and_helping_import_nothing_heavy(code: str) -> None:
     check = f"import sys; {code}; heavy = [m for m in {HEAVY!r} if m in sys.modules]; assert not heavy, heavy"
     run = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert run.returncode == 0, run.stderr
+
+
+def test_the_help_imports_little() -> None:
+    """What each run of `tts-fm --help` waits for: no room but the door, and none of the slower standard modules."""
+    slow = {"dataclasses", "difflib", "inspect", "json", "logging", "pathlib", "tempfile", "typing"}
+    code = (
+        "import sys; before = set(sys.modules); from tts_fm.cli.main import main; assert main(['--help']) == 0; "
+        f"print(*(m for m in set(sys.modules) - before if m.startswith('tts_fm') or m in {slow!r}), file=sys.stderr)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    rooms = {"tts_fm", "tts_fm.errors", "tts_fm.cli", "tts_fm.cli.main", "tts_fm.cli.terminal"}
+    assert run.returncode == 0 and set(run.stderr.split()) == rooms

@@ -15,7 +15,7 @@ import pytest
 from tts_fm.batch import forms
 from tts_fm.batch.lists import ListError, read_list
 from tts_fm.cli.common import add_speaking_options
-from tts_fm.cli.main import present_verbs
+from tts_fm.cli.main import VERBS
 from tts_fm.demo.commands import command_line, edit_line
 from tts_fm.errors import MissingDependency
 from tts_fm.settings import EVERYWHERE, METHODS, TABLE, Settings, as_text, offered
@@ -105,7 +105,7 @@ OTHER_MEANING |= {("words", "--lang"), ("score", "--lang"), ("score", "--seed"),
 
 def test_no_verb_types_a_setting_anew() -> None:
     speaking = set()
-    for verb, (module, _) in present_verbs().items():
+    for verb, (module, _) in VERBS.items():
         subparsers = argparse.ArgumentParser().add_subparsers()
         import_module(module).add_parser(subparsers)
         options = subparsers.choices[verb]._option_string_actions

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tts_fm.cli.common import new_verb, note, result, result_json
+from tts_fm.cli.terminal import new_verb, note, result, result_json
 from tts_fm.errors import MissingDependency
 
 EPILOG = """examples:

@@ -11,7 +11,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tts_fm.cli.common import check_writable, new_verb, note, result, result_json
+from tts_fm.cli.common import check_writable
+from tts_fm.cli.terminal import new_verb, note, result, result_json
 from tts_fm.devices import name_of
 
 if TYPE_CHECKING:

@@ -23,12 +23,9 @@ from tts_fm.cli.common import (
     engine_from,
     load_tts,
     model_from,
-    new_verb,
-    note,
-    result,
-    result_json,
     settings_from,
 )
+from tts_fm.cli.terminal import new_verb, note, result, result_json
 from tts_fm.text.subtitles import KINDS
 
 if TYPE_CHECKING:

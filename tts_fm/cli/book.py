@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tts_fm.cli import common
+from tts_fm.cli import common, terminal
 from tts_fm.cli.book_plan import default_voice, digest_of, make_plan
 from tts_fm.text.subtitles import KINDS
 
@@ -40,7 +40,7 @@ FULL_LIST = ("list", "json", "chapters", "chapter_pattern", "speak")
 
 def add_parser(subparsers: Any) -> None:
     """The parser of the verb."""
-    parser = common.new_verb(subparsers, "book", "turn a text file of any length into an audiobook", epilog=EXAMPLES)
+    parser = terminal.new_verb(subparsers, "book", "turn a text file of any length into an audiobook", epilog=EXAMPLES)
     parser.add_argument("file", metavar="FILE", help="the book: .txt, .md, .html, .epub, .srt or .vtt")
     parser.add_argument(
         "-o", "--output", "--out", metavar="OUT", help="a folder, or a file .m4b, .mp3, .opus or .epub: the suffix says"
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     form = check_output(args) if args.output is not None and not args.list else ""
     book = open_book(args)
     if args.list:
-        common.result_json(book.listing()) if args.json else show(book)
+        terminal.result_json(book.listing()) if args.json else show(book)
         return 0
     if book.kind in ("srt", "vtt"):
         from tts_fm.cli.dub import dub
@@ -165,16 +165,16 @@ def show(book: Book) -> None:
     from tts_fm.book.document import WORDS_A_MINUTE
 
     by = f" by {book.author}" if book.author else ""
-    common.result(f"{book.title}{by} ({book.kind}{', ' + book.encoding if book.encoding else ''})")
-    common.result(f"{'No.':>4}  {'Words':>7}  {'Minutes':>7}  Title")
+    terminal.result(f"{book.title}{by} ({book.kind}{', ' + book.encoding if book.encoding else ''})")
+    terminal.result(f"{'No.':>4}  {'Words':>7}  {'Minutes':>7}  Title")
     for chapter in book.chapters:
         number = "" if chapter.number is None else str(chapter.number)
         minutes = f"{chapter.spoken_words / WORDS_A_MINUTE:.1f}" if chapter.spoken else "-"
         why = "" if chapter.spoken else f"  (not spoken: {chapter.why})"
-        common.result(f"{number:>4}  {chapter.words:>7,}  {minutes:>7}  {chapter.full_title}{why}")
-    common.result(account_line(book))
+        terminal.result(f"{number:>4}  {chapter.words:>7,}  {minutes:>7}  {chapter.full_title}{why}")
+    terminal.result(account_line(book))
     for line in book.notes:
-        common.note(f"note: {line}")
+        terminal.note(f"note: {line}")
 
 
 def account_line(book: Book) -> str:
@@ -206,12 +206,12 @@ def speak(args: argparse.Namespace, book: Book, form: str) -> int:
         partial(speak_units, args, plan, settings, work), partial(write, args, plan, book, work, out, form, narrator)
     )
     if made is None:
-        common.note("interrupted; run the same line again to go on")
+        terminal.note("interrupted; run the same line again to go on")
         return 130
     failed = failed_units(plan, work)
     report(args, plan, book, made, len(failed), times, progress.seconds)
     for unit in failed[:5] if not args.quiet else ():
-        common.note(f"not spoken: {unit.text[:60]!r} (see {work}/results.jsonl)")
+        terminal.note(f"not spoken: {unit.text[:60]!r} (see {work}/results.jsonl)")
     return 3 if failed else 0
 
 
@@ -283,21 +283,21 @@ def report(
         "writing_seconds": round(times.after, 2), "new_seconds": round(new_seconds, 2),
         "cpu_seconds": {"all": round(time.process_time(), 2), "writing": round(times.writing, 2)},
     }  # fmt: skip
-    common.result_json(facts) if args.json else common.result(args.output)
+    terminal.result_json(facts) if args.json else terminal.result(args.output)
     if args.quiet:
         return
-    common.note(f"{made.seconds / 60:.1f} minutes in {len(plan.chapters)} chapters; {account_line(book)}")
+    terminal.note(f"{made.seconds / 60:.1f} minutes in {len(plan.chapters)} chapters; {account_line(book)}")
     if words != whole:
-        common.note(f"{whole - words:,} words of these chapters could not be spoken")
+        terminal.note(f"{whole - words:,} words of these chapters could not be spoken")
     elsewhere = account.get("spoken", 0) - whole
     if elsewhere:
-        common.note(f"{words:,} words in the chapters that were asked for, {elsewhere:,} in the others")
+        terminal.note(f"{words:,} words in the chapters that were asked for, {elsewhere:,} in the others")
     if new_seconds:
         faster = new_seconds / max(times.speaking + times.after, 1e-9)
         after = f"spoken in {times.speaking:.0f} s, written {times.after:.0f} s later"
-        common.note(f"{after}: {faster:.1f} times faster than listening")
+        terminal.note(f"{after}: {faster:.1f} times faster than listening")
     for line in [*made.figures, *(f"note: {line}" for line in book.notes)]:
-        common.note(line)
+        terminal.note(line)
 
 
 class BookDisplay:

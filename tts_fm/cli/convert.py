@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tts_fm.cli.common import check_writable, new_verb, note, result
+from tts_fm.cli.common import check_writable
+from tts_fm.cli.terminal import new_verb, note, result
 
 EXAMPLES = """examples:
   tts-fm convert model_1250000.pt f5.safetensors

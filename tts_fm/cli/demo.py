@@ -8,7 +8,8 @@ import signal
 import sys
 from typing import Any
 
-from tts_fm.cli.common import add_model_options, load_tts, model_from, new_verb, note
+from tts_fm.cli.common import add_model_options, load_tts, model_from
+from tts_fm.cli.terminal import new_verb, note
 
 
 def add_parser(subparsers: Any) -> None:

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tts_fm import __version__
-from tts_fm.cli.common import OUTPUT_FORMATS, new_verb, result, result_json
+from tts_fm.cli.common import OUTPUT_FORMATS
+from tts_fm.cli.terminal import new_verb, result, result_json
 
 CORE = (
     "numpy",

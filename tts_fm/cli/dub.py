@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tts_fm.cli.common import note, result, result_json, settings_from
+from tts_fm.cli.common import settings_from
+from tts_fm.cli.terminal import note, result, result_json
 
 if TYPE_CHECKING:
     from tts_fm.batch.lists import Item

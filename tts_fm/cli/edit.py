@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from tts_fm.cli import common
+from tts_fm.cli import common, terminal
 from tts_fm.cli.say import ProgressBar
 
 EXAMPLES = """examples:
@@ -16,7 +16,7 @@ EXAMPLES = """examples:
 
 def add_parser(subparsers: Any) -> None:
     """The parser of the verb."""
-    parser = common.new_verb(subparsers, "edit", "change words in a recording", epilog=EXAMPLES)
+    parser = terminal.new_verb(subparsers, "edit", "change words in a recording", epilog=EXAMPLES)
     parser.add_argument("recording", metavar="REC", help="up to 30 s of one person speaking. Ask its owner first")
     parser.add_argument("--text", required=True, metavar="OLD", help="exactly what is said in it")
     parser.add_argument(
@@ -64,14 +64,14 @@ def run(args: argparse.Namespace) -> int:
         )
     output.write(edited)
     if args.json:
-        common.result_json(facts(edited, output))
+        terminal.result_json(facts(edited, output))
     elif output.path is not None:
-        common.result(str(output.path))
+        terminal.result(str(output.path))
     if not args.quiet:
         for span in edited.spans:
-            common.note(f"{span.start:.2f} to {span.end:.2f} s: {span.old!r} is now {span.new!r}")
+            terminal.note(f"{span.start:.2f} to {span.end:.2f} s: {span.old!r} is now {span.new!r}")
         for warning in edited.warnings:
-            common.note(f"warning: {warning}")
+            terminal.note(f"warning: {warning}")
     return 0
 
 

@@ -7,17 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tts_fm.cli.common import (
-    add_model_options,
-    add_speaking_options,
-    check_writable,
-    load_tts,
-    new_verb,
-    note,
-    result,
-    result_json,
-    settings_from,
-)
+from tts_fm.cli.common import add_model_options, add_speaking_options, check_writable, load_tts, settings_from
+from tts_fm.cli.terminal import new_verb, note, result, result_json
 
 EXAMPLES = """A line of LIST is {"id": ..., "text": ..., "ref_audio": ..., "ref_text": ...}; paths relative to the list,
 ref_text optional.

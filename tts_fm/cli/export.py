@@ -6,7 +6,7 @@ import argparse
 from importlib.util import find_spec
 from typing import Any
 
-from tts_fm.cli.common import new_verb, note, result, result_json
+from tts_fm.cli.terminal import new_verb, note, result, result_json
 from tts_fm.errors import MissingDependency
 
 EXAMPLES = """examples:

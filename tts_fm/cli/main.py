@@ -1,35 +1,32 @@
 """The command `tts-fm`: a table of verbs, how their arguments are read, and what becomes of their errors.
 
-A verb lives in its own module, as `add_parser(subparsers)`: it makes a parser (options.new_verb) whose default `run` is
-a function of the parsed arguments that returns an exit code (None = 0). Only the module of the verb that is called is
-imported, so the help is instant. Exit codes: 0 done; 1 a bug of ours; 2 wrong usage or input; 3 some items failed; 4 a
-model or data file; 5 a missing package; 130 interrupted; 143 ended by SIGTERM. stdout holds the result alone (audio,
-a path, JSON); everything else goes to stderr.
+A verb lives in its own module, as `add_parser(subparsers)`: it makes a parser (terminal.new_verb) whose default `run`
+is a function of the parsed arguments that returns an exit code (None = 0). Only the module of the verb that is called
+is imported, and nothing that only verbs need, so the help is instant. Exit codes: 0 done; 1 a bug of ours; 2 wrong
+usage or input; 3 some items failed; 4 a model or data file; 5 a missing package; 130 interrupted; 143 ended by SIGTERM.
+stdout holds the result alone (audio, a path, JSON); everything else goes to stderr.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import importlib
 import io
-import logging
 import os
 import signal
 import sys
-import threading
-import traceback
-import warnings
-from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 
 from tts_fm import __version__
-from tts_fm.cli.common import Parser, note, stdout_named
-from tts_fm.devices import be_quiet
+from tts_fm.cli.terminal import Parser, note, stdout_named
 from tts_fm.errors import TtsFmError
 
-# verb -> (its module, one line of help). A verb whose module is not part of this install is not shown.
+TYPE_CHECKING = False  # as in terminal.py: what only some calls need is imported there
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import ModuleType
+
+# verb -> (its module, one line of help)
 VERBS: dict[str, tuple[str, str]] = {
     "say": ("tts_fm.cli.say", "speak a text"),
     "batch": ("tts_fm.cli.batch", "speak a list of texts into a folder"),
@@ -56,14 +53,8 @@ EPILOG = """tts-fm VERB --help explains a verb.
 """
 
 
-def present_verbs() -> dict[str, tuple[str, str]]:
-    """The part of VERBS whose modules are there; nothing is imported for it."""
-    return {verb: entry for verb, entry in VERBS.items() if find_spec(entry[0]) is not None}
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (default: this process's) and return its exit code."""
-    be_quiet()
     _fill_streams()
     with _ending_in_order():
         return _run(argv)
@@ -78,6 +69,8 @@ def _ending_in_order() -> Iterator[None]:
     def end(number: int, frame: object) -> None:
         signal.signal(number, signal.SIG_DFL)
         raise SystemExit(128 + number)
+
+    import threading
 
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
@@ -109,6 +102,8 @@ def _run(argv: Sequence[str] | None) -> int:
         return 141
     except Exception as error:
         if verbose:
+            import traceback
+
             traceback.print_exc()
         return exit_code(error)
 
@@ -133,21 +128,22 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser(prog="tts-fm", description="Text and a few seconds of a voice become speech.", epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"tts-fm {__version__}")
     subparsers = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb")
-    verbs = present_verbs()
     called = next((a for a in argv if not a.startswith("-")), None)
-    if called in verbs:
-        importlib.import_module(verbs[called][0]).add_parser(subparsers)
-    for verb, (_, line) in verbs.items():
+    if called in VERBS:
+        _module_of(called).add_parser(subparsers)
+    for verb, (_, line) in VERBS.items():
         if verb not in subparsers.choices:
             subparsers.add_parser(verb, help=line)
     if called is None and not set(argv) & {"-h", "--help", "--version"}:
         parser.print_help(sys.stderr)
         raise SystemExit(2)
     if called is not None and called not in subparsers.choices:
-        near = difflib.get_close_matches(called, verbs, n=1)
+        from difflib import get_close_matches
+
+        near = get_close_matches(called, VERBS, n=1)
         parser.error(
             f"there is no verb {called!r}; "
-            + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(verbs)}")
+            + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(VERBS)}")
         )
     args, left = parser.parse_known_args(argv)
     if left:
@@ -155,13 +151,23 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return args
 
 
+def _module_of(verb: str) -> ModuleType:
+    """The module of a verb, imported when the environment is set for what it may import."""
+    from tts_fm.devices import be_quiet
+
+    be_quiet()
+    return importlib.import_module(VERBS[verb][0])
+
+
 def _refuse(parser: argparse.ArgumentParser, left: list[str]) -> None:
     """Usage error for arguments that nothing took: the nearest option, or that a text needs quotes."""
+    from difflib import get_close_matches
+
     first = left[0]
     if not first.startswith("-"):
         parser.error(f"unexpected argument {first!r}; put a text with spaces in quotes")
     known = [s for s in parser._option_string_actions if s.startswith("--")]
-    near = difflib.get_close_matches(first.split("=")[0], known, n=1)
+    near = get_close_matches(first.split("=")[0], known, n=1)
     parser.error(f"there is no option {first.split('=')[0]}" + (f"; did you mean {near[0]}?" if near else ""))
 
 
@@ -183,6 +189,9 @@ def _set_up(verbose: int) -> None:
     """Log to stderr: warnings, with -v also what happens, with -vv everything; other packages' Python warnings only
     with -v.
     """
+    import logging
+    import warnings
+
     level = os.environ.get("TTS_FM_LOG", "").upper()
     if verbose or level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         level = ("WARNING", "INFO", "DEBUG")[min(verbose, 2)]

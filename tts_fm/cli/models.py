@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tts_fm import __version__
-from tts_fm.cli.common import new_verb, note, result, result_json
+from tts_fm.cli.terminal import new_verb, note, result, result_json
 
 ASSETS = Path(__file__).parents[1] / "assets"
 

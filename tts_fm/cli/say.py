@@ -21,13 +21,10 @@ from tts_fm.cli.common import (
     add_speaking_options,
     load_tts,
     must_be_file,
-    new_verb,
-    note,
-    result,
-    result_json,
     settings_facts,
     settings_from,
 )
+from tts_fm.cli.terminal import new_verb, note, result, result_json
 
 if TYPE_CHECKING:
     from tts_fm.cli.play import Heard

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tts_fm.cli.common import add_model_options, check_writable, load_tts, new_verb, note, result
+from tts_fm.cli.common import add_model_options, check_writable, load_tts
+from tts_fm.cli.terminal import new_verb, note, result
 
 if TYPE_CHECKING:
     from tts_fm.model.flow_model import FlowModel

@@ -7,7 +7,8 @@ import os
 from dataclasses import replace
 from typing import Any
 
-from tts_fm.cli.common import add_model_options, load_tts, new_verb, note
+from tts_fm.cli.common import add_model_options, load_tts
+from tts_fm.cli.terminal import new_verb, note
 from tts_fm.serve.config import LOCAL, ServeConfig, read_key
 
 EXAMPLES = """examples:

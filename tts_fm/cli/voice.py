@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tts_fm.cli.common import must_be_file, new_verb, note, result, result_json
+from tts_fm.cli.common import must_be_file
+from tts_fm.cli.terminal import new_verb, note, result, result_json
 
 
 def add_parser(subparsers: Any) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tts_fm.cli.common import new_verb, note, result, result_json
+from tts_fm.cli.terminal import new_verb, note, result, result_json
 
 EXAMPLES = """examples:
   tts-fm words novel.txt -o words.tsv      then correct the phones, take the # away, and
