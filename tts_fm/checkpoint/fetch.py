@@ -211,46 +211,37 @@ def resolve(spec: str | os.PathLike[str], sha256: str | None = None, progress: b
         if sha256 and path.is_file() and (got := _hash_file(path)) != sha256:
             raise ModelError(f"{path} has SHA-256 {got}, {sha256} was expected; fetch it again")
         return path
-    source = remote(spec)
-    target = source.target
-    if _is_good(target, sha256):
-        return target
-    if is_offline():
-        raise ModelError(
-            f"{source.shown} is not at {target} and TTS_FM_OFFLINE or HF_HUB_OFFLINE is set; unset it or put it there"
-        )
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(target.with_name(target.name + ".lock")):
-            if not _is_good(target, sha256):
-                _download(source, sha256, progress)
-    except OSError as error:
-        reason = error.strerror or error
-        raise ModelError(
-            f"cannot keep {source.shown} in {target.parent}: {reason}; set TTS_FM_CACHE to a folder with space"
-        ) from None
-    return target
+    absent = "{name} is not at {target} and {why}; unset it or put it there"
+    return _fetched(remote(spec), sha256, progress, absent, "; set TTS_FM_CACHE to a folder with space")
 
 
 def download(url: str, target: str | os.PathLike[str], sha256: str | None = None, progress: bool = True) -> Path:
     """Fetch one URL to `target` (a corpus, not the cache): checked, resumable and atomic as in `resolve`. ModelError,
     ValueError alike.
     """
-    place, sha256 = Path(target), _check_sum(sha256)
-    source = dataclasses.replace(remote(url), target=place)
-    if _is_good(place, sha256):
-        return place
+    sha256, source = _check_sum(sha256), dataclasses.replace(remote(url), target=Path(target))
+    return _fetched(source, sha256, progress, "{target} is not there and {why}; unset it or put {name} there")
+
+
+def _fetched(source: Remote, sha256: str | None, progress: bool, absent: str, hint: str = "") -> Path:
+    """Where a file is, fetched if it has to be. ModelError in these words: `absent` if it may not be fetched, ending in
+    `hint` if it cannot be kept.
+    """
+    target = source.target
+    if _is_good(target, sha256):
+        return target
     if is_offline():
-        raise ModelError(
-            f"{place} is not there and TTS_FM_OFFLINE or HF_HUB_OFFLINE is set; unset it or put {source.shown} there"
-        )
+        why = "TTS_FM_OFFLINE or HF_HUB_OFFLINE is set"
+        raise ModelError(absent.format(name=source.shown, target=target, why=why))
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(place.with_name(place.name + ".lock")):
-            _download(source, sha256, progress)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(target.with_name(target.name + ".lock")):
+            if not _is_good(target, sha256):  # another process may have fetched it meanwhile
+                _download(source, sha256, progress)
     except OSError as error:
-        raise ModelError(f"cannot keep {source.shown} in {place.parent}: {error.strerror or error}") from None
-    return place
+        reason = error.strerror or error
+        raise ModelError(f"cannot keep {source.shown} in {target.parent}: {reason}{hint}") from None
+    return target
 
 
 def _is_good(target: Path, sha256: str | None) -> bool:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tts_fm.audio.mel import SAMPLE_RATE
 from tts_fm.serve.streams import Gone, Line
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tts_fm.serve.worker import Scheduler
     from tts_fm.synthesis import Request
 
+T = TypeVar("T")
 WAITING = 4  # times the characters of one request: what may wait to be spoken
 SESSION_SECONDS = 3600.0  # that a connection may last
 
@@ -111,6 +112,50 @@ class Arriving:
                 line.close()
         if not count:
             raise ValueError("the text is empty; give at least one word")
+
+
+class Conversation:
+    """One connection over which texts arrive in pieces; of a protocol's own, how a text is spoken (`_speak`)."""
+
+    def __init__(self, scheduler: Scheduler, config: ServeConfig, client: str) -> None:
+        self.scheduler, self.config, self.client = scheduler, config, client
+        self.text: Arriving | None = None  # what is being spoken
+        self._speaking: asyncio.Task[None] | None = None
+
+    async def _speak(self, text: Arriving) -> None:
+        """Send the audio of one text, and what went wrong with it."""
+        raise NotImplementedError
+
+    @property
+    def _is_speaking(self) -> bool:
+        return self._speaking is not None and not self._speaking.done()
+
+    def _start(self, request: Request) -> Arriving:
+        """Speak a text whose pieces are to come."""
+        self.text = Arriving(self.scheduler, self.config, request, self.client)
+        self._speaking = asyncio.create_task(self._speak(self.text))
+        return self.text
+
+    async def _stop(self) -> None:
+        """Give up the text that is being spoken."""
+        text, speaking, self.text, self._speaking = self.text, self._speaking, None, None
+        if text is not None and speaking is not None:
+            text.cancel()
+            speaking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await speaking
+
+    async def _next_of(self, message: Awaitable[T]) -> T:
+        """What the client sends next; TimeoutError where nothing comes and nothing is being spoken."""
+        coming = asyncio.ensure_future(message)
+        try:
+            while not coming.done():
+                await asyncio.wait({coming}, timeout=self.config.timeout)
+                if not coming.done() and not self._is_speaking:
+                    raise TimeoutError
+            return coming.result()
+        finally:
+            coming.cancel()
 
 
 class Places:

@@ -30,7 +30,7 @@ from tts_fm.audio.stream import pcm16
 from tts_fm.serve import schema
 from tts_fm.serve.answers import Refusal, invalid_body
 from tts_fm.serve.middleware import error_body
-from tts_fm.serve.phrases import SESSION_SECONDS, Arriving
+from tts_fm.serve.phrases import SESSION_SECONDS, Arriving, Conversation
 from tts_fm.serve.service import Service, address, speaker
 from tts_fm.serve.streams import BLOCK, SEND_SECONDS, Gone
 from tts_fm.serve.tickets import QueueFull, RequestTimeout
@@ -49,20 +49,19 @@ async def converse(websocket: WebSocket, service: Service) -> None:
     try:
         with service.places.one(client):
             await websocket.accept()
-            await Conversation(websocket, service, client).run()
+            await WebSocketConversation(websocket, service, client).run()
     except QueueFull:
         service.metrics.count("rejected_total")
         await websocket.close(1013, "too many connections; try again later")
 
 
-class Conversation:
-    """One connection."""
+class WebSocketConversation(Conversation):
+    """One WebSocket."""
 
     def __init__(self, websocket: WebSocket, service: Service, client: str) -> None:
-        self.websocket, self.service, self.client = websocket, service, client
+        super().__init__(service.scheduler, service.config, client)
+        self.websocket, self.service = websocket, service
         self.request: Request | None = None  # how to speak
-        self.text: Arriving | None = None  # what is being spoken
-        self._speaking: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Listen until the client goes, is silent for too long, or does not read."""
@@ -78,16 +77,7 @@ class Conversation:
             await self._stop()
 
     async def _message(self) -> Any:
-        """The next message; TimeoutError where none comes and nothing is being spoken."""
-        coming = asyncio.ensure_future(self.websocket.receive())
-        try:
-            while not coming.done():
-                await asyncio.wait({coming}, timeout=self.service.config.timeout)
-                if not coming.done() and (self._speaking is None or self._speaking.done()):
-                    raise TimeoutError
-        finally:
-            coming.cancel()
-        message = coming.result()
+        message = await self._next_of(self.websocket.receive())
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message.get("code", 1005))
         return message
@@ -121,7 +111,7 @@ class Conversation:
             await self._fail(error_body(400, str(error), code="invalid_input"))
 
     async def _configure(self, fields: dict[str, Any]) -> None:
-        if self._speaking is not None and not self._speaking.done():
+        if self._is_speaking:
             raise ValueError("a text is being spoken; configure before it, or after session.done")
         body = schema.SpeechRequest.model_validate({"response_format": "pcm"} | fields | {"input": "-"})
         if body.response_format != "pcm":
@@ -135,13 +125,13 @@ class Conversation:
             raise ValueError("input.text needs its text, a string")
         if self.request is None:
             await self._configure({})
-        if self.text is not None and self.text.ended and self._speaking is not None and not self._speaking.done():
+        if self.text is not None and self.text.ended and self._is_speaking:
             raise ValueError("the last text is still being spoken; wait for session.done, or cancel it")
-        if self.text is None or self._speaking is None or self._speaking.done():
+        arriving = self.text
+        if arriving is None or not self._is_speaking:
             assert self.request is not None
-            self.text = Arriving(self.service.scheduler, self.service.config, self.request, self.client)
-            self._speaking = asyncio.create_task(self._speak(self.text))
-        self.text.add(text)
+            arriving = self._start(self.request)
+        arriving.add(text)
 
     async def _speak(self, text: Arriving) -> None:
         """Send the audio of one text as it is spoken."""
@@ -189,15 +179,6 @@ class Conversation:
     async def _send(self, content: dict[str, Any]) -> None:
         async with asyncio.timeout(SEND_SECONDS):
             await self.websocket.send({"type": "websocket.send"} | content)
-
-    async def _stop(self) -> None:
-        """Give up the text that is being spoken."""
-        text, speaking, self.text, self._speaking = self.text, self._speaking, None, None
-        if text is not None and speaking is not None:
-            text.cancel()
-            speaking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await speaking
 
     async def _close(self, code: int, reason: str) -> None:
         with contextlib.suppress(OSError, TimeoutError, RuntimeError, WebSocketDisconnect):

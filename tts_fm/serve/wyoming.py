@@ -33,7 +33,7 @@ from tts_fm import __version__
 from tts_fm.audio.mel import SAMPLE_RATE
 from tts_fm.audio.stream import pcm16
 from tts_fm.serve.answers import Refusal
-from tts_fm.serve.phrases import SESSION_SECONDS, Arriving
+from tts_fm.serve.phrases import SESSION_SECONDS, Arriving, Conversation
 from tts_fm.serve.service import Service, address_of
 from tts_fm.serve.streams import BLOCK, SEND_SECONDS, Gone, portions
 from tts_fm.serve.tickets import QueueFull
@@ -58,7 +58,7 @@ async def listening(service: Service, sock: socket.socket) -> AsyncIterator[None
         client = address_of((writer.get_extra_info("peername") or ("",))[0])
         try:
             with service.places.one(client):
-                await Conversation(service, reader, writer, client).run()
+                await WyomingConversation(service, reader, writer, client).run()
         except QueueFull as full:
             with contextlib.suppress(OSError):
                 await async_write_event(Error(str(full), "queue-full").event(), writer)
@@ -75,21 +75,20 @@ async def listening(service: Service, sock: socket.socket) -> AsyncIterator[None
             task.cancel()
 
 
-class Conversation:
-    """One connection."""
+class WyomingConversation(Conversation):
+    """One connection; `text` is the one that comes in pieces."""
 
     def __init__(
         self, service: Service, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: str
     ) -> None:
-        self.service, self.reader, self.writer, self.client = service, Bounded(reader), writer, client
-        self.text: Arriving | None = None  # the one in pieces
-        self._speaking: asyncio.Task[None] | None = None
+        super().__init__(service.scheduler, service.config, client)
+        self.service, self.reader, self.writer = service, Bounded(reader), writer
 
     async def run(self) -> None:
         """Answer events until the client goes, sends none for too long, or does not read."""
         try:
             async with asyncio.timeout(SESSION_SECONDS):
-                while (event := await self._event()) is not None:
+                while (event := await self._next_of(self._event())) is not None:
                     await self._hear(event)
         except (OSError, EOFError, TimeoutError):
             log.info("a Wyoming connection ended early")
@@ -99,16 +98,7 @@ class Conversation:
             await self._stop()
 
     async def _event(self) -> Event | None:
-        """The next event; TimeoutError where none comes and nothing is being spoken."""
-        coming = asyncio.ensure_future(async_read_event(self.reader))  # type: ignore[arg-type]
-        try:
-            while not coming.done():
-                await asyncio.wait({coming}, timeout=self.service.config.timeout)
-                if not coming.done() and (self._speaking is None or self._speaking.done()):
-                    raise TimeoutError
-            return coming.result()
-        finally:
-            coming.cancel()
+        return await async_read_event(self.reader)  # type: ignore[arg-type]
 
     async def _hear(self, event: Event) -> None:
         if Describe.is_type(event.type):
@@ -136,8 +126,7 @@ class Conversation:
         """Speak a text whose pieces are to come; an error is told to the client."""
         try:
             request = Request("", await self._voice(voice), None, Settings())
-            self.text = Arriving(self.service.scheduler, self.service.config, request, self.client)
-            self._speaking = asyncio.create_task(self._speak(self.text))
+            self._start(request)
         except Refusal as refusal:
             await self._write(Error(str(refusal), "voice-not-found"))
 
@@ -212,15 +201,6 @@ class Conversation:
     async def _write(self, event: Eventable) -> None:
         async with asyncio.timeout(SEND_SECONDS):
             await async_write_event(event.event(), self.writer)
-
-    async def _stop(self) -> None:
-        """Give up the text that is being spoken."""
-        text, speaking, self.text, self._speaking = self.text, self._speaking, None, None
-        if text is not None and speaking is not None:
-            text.cancel()
-            speaking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await speaking
 
 
 class Bounded:
