@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tts_fm.synthesis import BUILTIN
+from tts_fm.text.chunks import ChunkPlan, plan_chunks
 from tts_fm.text.lexicon import Entry, Lexicon, ending, find_lexicon, parse_lines, parse_pls, read_lexicon, to_ipa
 from tts_fm.text.markup import Ipa, parse_markup
+from tts_fm.text.tokens import PhonemeTokenizer, load_vocab
 
 LINES = ["# mine", "", "gryphon\t/ɡɹˈɪfən/\t55\tchapter 9", "Polish\t/pˈoʊlɪʃ/", "mock turtle\tmok turtul", "Dinah\t"]
 
@@ -32,7 +37,7 @@ def test_words_become_marks_and_nothing_else_changes(lexicon: Lexicon) -> None:
 def test_possessive_and_plural_follow(lexicon: Lexicon) -> None:
     heard = said(lexicon, "Gryphon’s gryphons GRYPHONS' gryphon's")
     assert heard == {
-        "Gryphon’s": "ɡɹˈɪfənz", "gryphons": "ɡɹˈɪfənz", "GRYPHONS'": "ɡɹˈɪfənz", "gryphon's": "ɡɹˈɪfənz",
+        "Gryphon’s": "ɡɹˈɪfənz", "gryphons": "ɡɹˈɪfənz", "GRYPHONS": "ɡɹˈɪfənz", "gryphon's": "ɡɹˈɪfənz",
     }  # fmt: skip
     assert [ending(ipa, "'s") for ipa in ("kæt", "dɒɡ", "bʊʃ", "siː")] == ["s", "z", "ɪz", "z"]
     assert ending("dʒeɪmz", "'") == ""
@@ -112,23 +117,66 @@ def test_a_million_words_are_no_trouble(lexicon: Lexicon) -> None:
     assert lexicon.apply("a gryphon " * 20_000).count("/ɡɹˈɪfən/") == 20_000
 
 
-def test_neighbours_are_said_as_before() -> None:
-    """Espeak says "the" and "to" by what follows, and stress by the whole sentence: given phones change one word."""
-    from tts_fm.synthesis import BUILTIN
-    from tts_fm.text.chunks import plan_chunks
-    from tts_fm.text.tokens import PhonemeTokenizer, load_vocab
+def test_short_forms_follow() -> None:
+    lexicon = Lexicon([Entry("Kat", "kæt", True), Entry("Bea", "biː", True)])
+    heard = said(lexicon, "Kat'll Bea’d Kat'd Bea've Bea're")
+    assert heard == {
+        "Kat'll": "kætəl", "Bea’d": "biːd", "Kat'd": "kætɪd", "Bea've": "biːəv", "Bea're": "biːɚ",
+    }  # fmt: skip
+    assert "/biːə/" in lexicon.apply("Bea're here.", "en-gb")
 
+
+def test_marks_around_a_word_are_not_the_words(lexicon: Lexicon) -> None:
+    g = "[gryphon](/ɡɹˈɪfən/)"
+    text = "‘gryphon’ _gryphon_ 'gryphon' x--gryphon gryphon-like o'gryphon my_gryphon_x"
+    assert lexicon.apply(text) == f"‘{g}’ _{g}_ '{g}' x--{g} {g}-like o'gryphon my_gryphon_x"
+
+
+@pytest.fixture(scope="module")
+def planned() -> Callable[[str], list[ChunkPlan]]:
     tokenizer = PhonemeTokenizer(load_vocab(BUILTIN / "vocab.txt"), "en-us")
+    return lambda text: plan_chunks(text, tokenizer, "en-us")
 
-    def words(text: str) -> list[str]:
-        return " ".join("".join(chunk.units) for chunk in plan_chunks(text, tokenizer, "en-us")).split(" ")
 
+def sounds(chunks: list[ChunkPlan]) -> list[str]:
+    return " ".join("".join(chunk.units) for chunk in chunks).split(" ")
+
+
+def test_neighbours_are_said_as_before(planned) -> None:
+    """Espeak says "the" and "to" by what follows, and stress by the whole sentence: given phones change one word."""
     for text in (
         "Turning to Alice, she saw the Alice who was poor.", "Poor Alice! The Mock Turtle said to Alice, ‘Why?’",
-        "There they are with their Alice; Alice's hat was at Alice.",
+        "There they are with their Alice; Alice's hat was at Alice.", "The Alice'll go to the Alice’d and Alice've it.",
+        "See the ‘Alice’ and the Alice-like Alice's-eye of the Mock Turtle'll.",
     ):  # fmt: skip
         marked = Lexicon([Entry("Alice", "æliːs", True), Entry("Mock Turtle", "mæk tuːl", True)]).apply(text)
-        before, after = words(text), words(marked)
+        before, after = sounds(planned(text)), sounds(planned(marked))
         changed = [(a, b) for a, b in zip(before, after, strict=True) if a != b]
-        assert len(changed) == text.count("Alice") + 2 * text.count("Mock Turtle"), changed
+        assert len(changed) == len(re.findall("Alice(?!'s-)", text)) + 2 * text.count("Mock Turtle") + text.count("'s-")
         assert all(b.strip(",.!?;")[:4] in ("æliː", "mæk", "tuːl") for _, b in changed), changed
+
+
+@pytest.mark.parametrize(
+    ("text", "heard"),
+    [
+        ("the [Bea](/zuː/)-like owl", "ðə zuːlˈa͡ɪk ˈa͡ʊl"),
+        ("the tea-[Bea](/zuː/) owl", "ðə tˈiːzuː ˈa͡ʊl"),
+        ("the [Pat](/zuː/)-[Bea](/zɒs/)'s owl", "ðə zuːzɒsɪz ˈa͡ʊl"),
+        ("the O'[Neill](/zuː/) owl", "ðɪ o͡ʊzuː ˈa͡ʊl"),  # O as before the name, not the letter's
+        ("a [larger](/zuː/) owl", "ɐ zuː ˈa͡ʊl"),  # linked to the vowel behind it by an r
+    ],
+)
+def test_a_given_word_in_a_longer_one(planned, text, heard) -> None:
+    assert "".join(planned(text)[0].units) == heard
+
+
+def test_what_is_given_changes_no_cut(planned) -> None:
+    """Sentences end, and long ones are cut, where they are without the given phones."""
+    text = (
+        "‘Why?’ said Christopher, who had come down, and had not been asked; ‘why would Christopher do it, "
+        "after all that Christopher had seen in the far north, and had heard of Christopher’s kin?’ Christopher "
+        "sat down. ‘Really!’ said he. "
+    ) * 3
+    marked = Lexicon([Entry(word, "zuː", True) for word in ("Christopher", "said", "had")]).apply(text)
+    plain = [chunk.text.replace("’", "'") for chunk in planned(text)]
+    assert len(plain) > 3 and [chunk.text.replace("’", "'") for chunk in planned(marked)] == plain

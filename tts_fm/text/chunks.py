@@ -20,7 +20,7 @@ from tts_fm.text.normalise import normalise_line, said_line, stopped
 from tts_fm.text.phonemes import ipa_units
 from tts_fm.text.plain import Block, pause_between, read_plain
 from tts_fm.text.pronounce import exchanged_words, spoken_units
-from tts_fm.text.split import opening, pack, sentences
+from tts_fm.text.split import SMALL_LETTERS, opening, pack, sentences
 from tts_fm.text.tokens import PhonemeTokenizer, Tokenizer
 from tts_fm.text.unmark import unmark
 
@@ -30,6 +30,8 @@ CHARS_PER_SECOND = 14.0  # of English read aloud; only used to pack sentences in
 SHORTEST_PAUSE = 0.4  # seconds between two blocks that are spoken apart; less comes with a full stop anyway
 COMMA, WORD = 0.24, 0.04  # seconds of silence between two parts of a sentence, behind a mark and between two words
 SLOT = 0xF0000  # private-use characters that stand for the marks of a text, while it is normalised and split
+SMALL_SLOT = ord(SMALL_LETTERS[0])  # the same for a word in small letters
+FILL = "\U0010fffd"  # behind such a character, so that it takes the place of its word
 Watch = Callable[[float], object]  # (seconds of audio planned so far); may raise to stop
 LONGEST_HELD = 1000  # characters of a text that arrives in pieces, after which its sentence is not waited for
 _LINE_END = re.compile(r"[.!?…。！？][\"')\]”’]*[ \t]*\r?\n\s*$")
@@ -200,7 +202,7 @@ def _tail(text: str) -> str:
 
 
 def _runs(text: str, lang: str, marks: list[Ipa | Break], normalised: bool) -> Iterator[str | float]:
-    """The text between pauses, normalised, with one private-use character for each mark of `marks`, which is filled;
+    """The text between pauses, normalised, with private-use characters for each mark of `marks`, which is filled;
     and the pauses in seconds. Where a full stop is pause enough (the items of a list), blocks stay together.
     """
     current, before = "", None
@@ -223,7 +225,9 @@ def _blocks(text: str, marks: list[Ipa | Break], normalised: bool) -> list[Block
         if isinstance(piece, Text):
             shown += piece.text
         else:
-            shown += chr(SLOT + len(marks))
+            small = isinstance(piece, Ipa) and piece.word[0].islower()
+            shown += chr((SMALL_SLOT if small else SLOT) + len(marks))
+            shown += FILL * (len(piece.word) - 1) if isinstance(piece, Ipa) else ""
             marks.append(piece)
     blocks = read_plain(unmark(shown) if normalised else shown)
     lines = [said_line(block, ended=n < len(blocks) - 1) for n, block in enumerate(blocks)]
@@ -234,7 +238,7 @@ def _cut(text: str, marks: Sequence[Ipa | Break]) -> Iterator[str | float]:
     """A stretch of text, cut at its breaks."""
     start = 0
     for n, char in enumerate(text):
-        mark = marks[ord(char) - SLOT] if char >= chr(SLOT) else None
+        mark = _mark(char, marks)
         if isinstance(mark, Break):
             yield from (text[start:n], mark.seconds)
             start = n + 1
@@ -295,9 +299,15 @@ def _parts(chunk: str, marks: Sequence[Ipa | Break]) -> list[str | Ipa]:
     """A chunk as text and the words whose phones the user gave."""
     parts: list[str | Ipa] = [""]
     for char in chunk:
-        mark = marks[ord(char) - SLOT] if char >= chr(SLOT) else None
+        mark = _mark(char, marks)
         if isinstance(mark, Ipa):
             parts += [mark, ""]
-        else:
+        elif char != FILL:
             parts[-1] = str(parts[-1]) + char
     return [part for part in parts if part != ""]
+
+
+def _mark(char: str, marks: Sequence[Ipa | Break]) -> Ipa | Break | None:
+    """What a character stands for, if for a mark."""
+    at = ord(char)
+    return None if at < SLOT or char == FILL else marks[at - (SMALL_SLOT if at >= SMALL_SLOT else SLOT)]

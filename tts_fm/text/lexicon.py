@@ -1,8 +1,8 @@
 """How words are said that the rules say wrongly: a lexicon of respellings and IPA, put into text as markup.
 
 A file has a line for each word: word TAB respelling, or word TAB /ipa/; further columns and lines with # are not read.
-W3C's PLS is read too. The longest entry wins, possessive and plural follow ("Gryphon's", "Gryphons"), and capitals
-count only in an entry that has some: `dinah` is Dinah and DINAH too, `Polish` is not `polish`.
+W3C's PLS is read too. The longest entry wins; possessive, plural and short forms follow ("Gryphon's", "Gryphons",
+"Gryphon'll"); capitals count only in an entry that has some: `dinah` is Dinah and DINAH too, `Polish` is not `polish`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ LARGEST = 8 << 20  # bytes of a lexicon
 LONGEST = 100  # characters of a word
 _PLS = "{http://www.w3.org/2005/01/pronunciation-lexicon}"
 _VOICELESS, _SIBILANT = "ptkfθ", "szʃʒ"
-_TAIL = r"(?P<tail>['’]s|s['’](?!\w)|s|es|['’](?!\w))?"
+_BEGINS = r"(?<![^\W_])(?<![^\W_]['’_-])"  # not inside a word; behind a quotation mark, a dash, an italics' underscore
+_NO_LETTER = r"(?!_?[^\W_])"
+_TAIL = rf"(?P<tail>['’](?:s|ll|d|ve|re)|s|es)?{_NO_LETTER}"  # a mark behind it may be a quotation's end
 
 #: X-SAMPA to IPA, longest first where one begins another
 _XSAMPA = {
@@ -55,7 +57,7 @@ class Lexicon:
         self._any = {_plain(e.word): e for e in self.entries if e.word == e.word.lower()}
         words = sorted({*self._exact, *self._any}, key=len, reverse=True)
         names = "|".join(re.escape(word).replace("\\ ", r"\s+").replace("'", "['’]") for word in words)
-        self._pattern = re.compile(rf"(?<![\w'’-])(?P<word>{names}){_TAIL}(?![\w])", re.IGNORECASE) if words else None
+        self._pattern = re.compile(rf"{_BEGINS}(?P<word>{names}){_TAIL}", re.IGNORECASE) if words else None
 
     def __bool__(self) -> bool:
         return bool(self.entries)
@@ -93,14 +95,21 @@ class Lexicon:
         if entry is None:  # the entry has other capitals
             return match.group()
         ipa = entry.said if entry.is_ipa else _phones(entry.said, lang)
-        return f"[{match.group()}](/{ipa}{ending(ipa, tail)}/)"
+        return f"[{match.group()}](/{ipa}{ending(ipa, tail, lang)}/)"
 
 
-def ending(ipa: str, tail: str) -> str:
-    """Phones of a possessive's or plural's end behind a word: s, z or ɪz by its last phone; nothing for "" and "'"."""
-    if not tail or tail in ("'", "’"):
-        return ""
+def ending(ipa: str, tail: str, lang: str = "en-us") -> str:
+    """Phones of what ends a word behind these: of a possessive or plural s, z or ɪz by the last phone, of the short
+    forms 'll, 'd, 've and 're as espeak says them; nothing for "" and "'". lang: espeak code of the accent.
+    """
     last = ipa.rstrip("ː ˈˌ̩)")[-1:]
+    form = tail.replace("’", "'").lower()
+    if form in ("", "'"):
+        return ""
+    if form in ("'ll", "'ve", "'re"):
+        return {"'ll": "əl", "'ve": "əv", "'re": "ə" if lang.lower() in ("en-gb", "en-uk") else "ɚ"}[form]
+    if form == "'d":
+        return "ɪd" if last in ("t", "d") else "d"
     if last in _SIBILANT:
         return "ɪz"
     return "s" if last in _VOICELESS else "z"

@@ -15,10 +15,12 @@ from functools import lru_cache
 
 from tts_fm.text.foreign import Foreign, nearest_units, split_foreign, transliterated
 from tts_fm.text.heteronyms import SAID_AS, readings
-from tts_fm.text.phonemes import phoneme_units
+from tts_fm.text.lexicon import ending
+from tts_fm.text.phonemes import ipa_units, phoneme_units
 from tts_fm.text.symbols import is_pause, is_stress
 
 _SPOKEN = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_SHORT = re.compile(r"['’](?:s|ll|d|ve|re)?(?![^\W_])", re.IGNORECASE)
 _LETTER_A = re.compile(
     r"(?<![\w'-])A(?='s\b| [A-Z](?![\w])(?:'s)?| and [A-Z]\b(?!\w))|(?<=\b[A-Z] )A(?![\w])|(?<=\b[A-Z] and )A(?![\w])"
 )
@@ -82,7 +84,9 @@ def exchanged_words(
     units: Sequence[str], text: str, given: Sequence[tuple[int, str, Sequence[str]]], lang: str
 ) -> list[str] | None:
     """The units of `text` with those of some of its words exchanged, so that their neighbours are said as before ("the"
-    before a vowel). given: where each begins, the word or words, its units. None where a word is not found for sure.
+    before a vowel). given: where each begins, the word or words, its units. A given word that is part of a longer one
+    ("Dinah" of "Dinah'll" or "Dinah-like") leaves the rest of it as it is said alone. None where a word is not found
+    for sure.
     """
     runs: list[tuple[int, int]] = []  # where each word of `units` stands
     for k, unit in enumerate(units):
@@ -93,26 +97,78 @@ def exchanged_words(
         else:
             runs.append((k, k + 1))
     heard = [_bare(units[start:end]) for start, end in runs]
-    written = [(m.start(), m.group()) for m in _SPOKEN.finditer(text)]
-    matched = SequenceMatcher(None, [_alone(word, lang) for _, word in written], heard, autojunk=False)
-    place_of = {
-        written[a + n][0]: c + n
-        for kind, a, b, c, d in matched.get_opcodes()
-        if kind == "equal" or (kind == "replace" and b - a == d - c)
-        for n in range(b - a)
-    }
+    written = list(_SPOKEN.finditer(text))
+    alone = [_unlinked(_alone(word.group(), lang)) for word in written]
+    matched = SequenceMatcher(None, alone, [_unlinked(word) for word in heard], autojunk=False)
+    blocks = [block for block in matched.get_opcodes() if block[2] - block[1] == block[4] - block[3]]
+    place_of = {a + n: c + n for _, a, b, c, _ in blocks for n in range(b - a)}
+    between = {c for _, a, b, c, _ in blocks if b - a == 1}  # one word where one was found, its neighbours as they are
     places: list[tuple[int, int, Sequence[str]]] = []
-    for start, phrase, said in given:
-        words = [(start + m.start(), m.group()) for m in _SPOKEN.finditer(phrase)]
-        found = [place_of.get(at, -1) for at, _ in words]
-        sure = all(k >= 0 and heard[k] in _options(word, lang) for k, (_, word) in zip(found, words, strict=True))
+    for words, inside in _whole_words(given, written):
+        found = [place_of.get(k, -1) for k in words]
+        sure = all(
+            k >= 0 and (k in between or {heard[k], _unlinked(heard[k])} & _options(written[n].group(), lang))
+            for n, k in zip(words, found, strict=True)
+        )
         if not found or not sure or found != list(range(found[0], found[0] + len(found))):
             return None
-        places.append((runs[found[0]][0], runs[found[-1]][1], said))
+        start, end = written[words[0]].start(), written[words[-1]].end()
+        places.append((runs[found[0]][0], runs[found[-1]][1], _with_rests(text, start, end, inside, lang)))
     done = list(units)
-    for first, last, said in sorted(places, reverse=True, key=lambda place: place[0]):
+    for first, last, said in reversed(places):
         done[first:last] = said
     return done
+
+
+Given = tuple[int, str, Sequence[str]]  # where a word or some begin, these, their units
+
+
+def _whole_words(given: Sequence[Given], written: Sequence[re.Match[str]]) -> list[tuple[range, list[Given]]]:
+    """The words of a text, as `_SPOKEN` cuts them, that what is given lies in; two in one word come together."""
+    found: list[tuple[range, list[Given]]] = []
+    for one in sorted(given, key=lambda one: one[0]):
+        start, end = one[0], one[0] + len(one[1])
+        inside = [n for n, word in enumerate(written) if word.start() < end and start < word.end()]
+        words = range(inside[0], inside[-1] + 1) if inside else range(0)
+        if found and words and found[-1][0] and words[0] <= found[-1][0][-1]:
+            found[-1] = (range(found[-1][0][0], words[-1] + 1), [*found[-1][1], one])
+        else:
+            found.append((words, [one]))
+    return found
+
+
+def _with_rests(text: str, start: int, end: int, inside: Sequence[Given], lang: str) -> list[str]:
+    """Units of the words between two places in a text, of which some stretches are given."""
+    units: list[str] = []
+    for begin, word, said in inside:
+        between = text[start:begin]
+        units += [*(_behind(units, between, lang) if units else _ahead(between, word, lang)), *said]
+        start = begin + len(word)
+    return units + _behind(units, text[start:end], lang)
+
+
+def _ahead(rest: str, word: str, lang: str) -> list[str]:
+    """Units of the beginning of a word whose end, `word`, is given: as before it ("d'" of "d'Urville"), or alone."""
+    if not rest.strip("'’-"):
+        return []
+    whole, its = phoneme_units(rest + word, lang), _alone(word, lang)
+    sounds = [k for k, unit in enumerate(whole) if not is_stress(unit) and not is_pause(unit)]
+    if its and len(sounds) > len(its) and tuple(whole[k] for k in sounds[-len(its) :]) == its:
+        return whole[: sounds[-len(its) - 1] + 1]
+    return phoneme_units(rest.strip("'’-"), lang)
+
+
+def _behind(units: Sequence[str], rest: str, lang: str) -> list[str]:
+    """Units of the rest of a word behind those that are given: a short form's by what it follows, other parts alone."""
+    short = _SHORT.match(rest)
+    said = ipa_units(ending("".join(units), short.group(), lang), lang) if short else []
+    rest = rest[short.end() if short else 0 :].strip("'’-")
+    return said + (phoneme_units(rest, lang) if rest else [])
+
+
+def _unlinked(bare: tuple[str, ...]) -> tuple[str, ...]:
+    """Without the r that is heard at a word's end before a vowel ("larger and")."""
+    return bare[:-1] if bare[-1:] == ("ɹ",) else bare
 
 
 @lru_cache(maxsize=4000)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 # A possible end: marks, closing quotes or brackets, then space or the end. Chinese and Japanese marks need no space.
 _END = re.compile(r"(?:[.!?…]{1,20}|[。！？｡])[\"'”’»)\]}]{0,4}(?=\s|$)|[。！？｡][」』”’）]{0,4}")
+SMALL_LETTERS = "\U000f8000", "\U000fffff"  # characters that stand for words in small letters, from and to
 _OPENING = "\"'“‘«([{¿¡-–—*"
 _CLOSING = "\"'”’»)]}」』）"
 
@@ -72,7 +73,7 @@ def _ends(line: str, start: int, match: re.Match[str]) -> bool:
     if mark[-1] in "。！？｡" or not line[match.end() : match.end() + 2].strip():
         return True  # the second: end of the line (or spaces only, which strip() takes away)
     after = line[match.end() : match.end() + 40].lstrip().lstrip(_OPENING).lstrip()
-    if after[:1].islower():
+    if after[:1].islower() or SMALL_LETTERS[0] <= after[:1] <= SMALL_LETTERS[1]:
         return False
     if mark != ".":
         return True
