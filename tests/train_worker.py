@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -120,8 +121,10 @@ def launch(folder: Path, die: dict | None = None, world: int = 2, **changes) -> 
     processes = [
         context.Process(target=work, args=(rank, world, port, str(folder), die or {}, changes)) for rank in range(world)
     ]
-    for process in processes:
-        process.start()
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with mock.patch.dict(os.environ, PYTHONPATH=path):  # else the server does not find this file, and imports nothing
+        for process in processes:
+            process.start()
     for process in processes:
         process.join(240)
         if process.is_alive():
