@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 2
 LIGHT_TESTS := $(patsubst %,tests/test_%.py,light builtin audio_joints audio_prompt hub text_markup text_normalise \
   text_phonemes text_plain text_split text_subtitles)
 
-# The text reaches the shell as an environment variable, as it was typed: quotes, dollars and backslashes in it mean nothing.
+# The text reaches the shell as an environment variable, as it was typed: quotes, dollars and backslashes mean nothing.
 export SAY_TEXT := $(value TEXT)
 unexport TEXT
 
@@ -35,7 +35,8 @@ help:
 say: $(VENV)/.installed
 	@$(VENV)/bin/tts-fm say -o out.wav -- "$$SAY_TEXT"
 
-# Three tests at a time, for some of them wait, each on one thread that does not spin while it waits; those of one file stay together.
+# Three tests at a time, for some of them wait, each on one thread that does not spin while it waits; those of one file
+# stay together.
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m pytest -q -n 3 --dist loadfile $(ARGS)
 
@@ -72,10 +73,12 @@ release:
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "error: $$($(PYTHON) --version 2>&1) is too old; Python 3.11 or newer is needed: make PYTHON=python3.12 ..." >&2; exit 1; }
+	  { echo "error: $$($(PYTHON) --version 2>&1) is too old; Python 3.11 or newer is needed:" \
+	    "make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# A stamp is written only after pip has succeeded, and is older than pyproject.toml whenever the requirements have changed.
+# A stamp is written only after pip has succeeded, and is older than pyproject.toml whenever the requirements have
+# changed.
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	$(PIP) install -e .
 	@touch $@

@@ -157,6 +157,28 @@ def test_no_file_is_longer_than_400_lines() -> None:
     assert not long
 
 
+# Written by programs, or one row for each of many things; what follows is as long as it is.
+NOT_WRAPPED = ("*.json", "*.jsonl", "passage.txt", "LOG.md")
+
+
+def test_no_line_is_longer_than_120_characters() -> None:
+    """Of text that people read; rows of tables in Markdown are left out, for they cannot be wrapped."""
+    listed = subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=ROOT)
+    if listed.returncode:
+        pytest.skip("this is no checkout")
+    long = []
+    for path in (ROOT / name for name in listed.stdout.splitlines()):
+        if path.is_symlink() or not path.is_file() or any(path.match(form) for form in NOT_WRAPPED):
+            continue
+        data = path.read_bytes()
+        if b"\0" in data:
+            continue
+        for number, line in enumerate(data.decode("utf-8", "replace").split("\n"), 1):
+            if len(line) > 120 and not (path.suffix == ".md" and line.startswith("|")):
+                long.append(f"{path.relative_to(ROOT)}:{number}: {len(line)}")
+    assert not long, "\n".join(long)
+
+
 def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
     """("torch.load", node) for every call by a dotted name."""
     for node in ast.walk(tree(path)):

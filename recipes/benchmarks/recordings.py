@@ -15,6 +15,7 @@ import contextlib
 import io
 import struct
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -93,9 +94,9 @@ def recordings(clip: np.ndarray) -> Iterator[tuple[str, Callable[[], bytes]]]:
         ("W64", "FLOAT"),
         ("RF64", "PCM_16"),
     ):
-        yield f"{form} {kept_as}", lambda form=form, kept_as=kept_as: stored(clip, 44_100, form, kept_as)  # type: ignore[misc]
+        yield f"{form} {kept_as}", partial(stored, clip, 44_100, form, kept_as)
     for kept_as in ("ULAW", "ALAW"):
-        yield f"WAV {kept_as}, 8 kHz", lambda kept_as=kept_as: stored(clip, 8_000, "WAV", kept_as)  # type: ignore[misc]
+        yield f"WAV {kept_as}, 8 kHz", partial(stored, clip, 8_000, "WAV", kept_as)
     yield "WAV IMA ADPCM, 16 kHz", lambda: stored(clip, 16_000, "WAV", "IMA_ADPCM")
     yield "MP3, 24 kHz", lambda: stored(clip, form="MP3", kept_as="MPEG_LAYER_III")
     yield "OGG Vorbis, 24 kHz", lambda: stored(clip, form="OGG", kept_as="VORBIS")
@@ -115,7 +116,7 @@ def recordings(clip: np.ndarray) -> Iterator[tuple[str, Callable[[], bytes]]]:
         lambda: stored(np.concatenate([noise(14 * SAMPLE_RATE, level - 15), clip + noise(len(clip), level - 45)])),
     )
     for below in (30, 20, 10):
-        yield f"white noise {below} dB below", lambda below=below: stored(clip + noise(len(clip), level - below))  # type: ignore[misc]
+        yield f"white noise {below} dB below", partial(stored, clip + noise(len(clip), level - below))
     yield "8 kHz, noise 20 dB below", lambda: stored(clip + noise(len(clip), level - 20), 8_000)
     yield "music alone", lambda: stored(music(6))
     yield (

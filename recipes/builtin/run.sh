@@ -12,7 +12,8 @@ python=${PYTHON:-python}
 cache=() vocoder=(--steps 24000 --adversarial-from 24000 --threads 2) duration=() aligner=(--steps 2500)
 flow=(--steps 7000 --decay 0) last=(--steps 14400 --decay 2400)
 if [ -n "${SMALL:-}" ]; then
-  [ "$assets" != tts_fm/assets ] || { echo "SMALL=1 needs ASSETS: what two updates make must not be shipped" >&2; exit 2; }
+  [ "$assets" != tts_fm/assets ] ||
+    { echo "SMALL=1 needs ASSETS: what two updates make must not be shipped" >&2; exit 2; }
   cache=(--no-copies) vocoder=(--steps 2 --adversarial-from 1 --judges-first 0 --batch 2 --channels 2)
   duration=(--steps 2 --save 2 --batch 2) aligner=(--steps 2 --save 2 --batch 2)
   flow=(--steps 1 --decay 0 --batch-frames 900 --eager) last=(--steps 2 --decay 1 --batch-frames 900 --eager)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From download to a scored model, in numbered stages; any stage may be the first or the last, and every stage may be run again.
+# From download to a scored model, in numbered stages; any may be the first or the last, and every one be run again.
 #   0 download   1 prepare   2 align (aligned recipes)   3 train   4 export   5 synthesise the evaluation list   6 score
 #
 #   recipes/libritts/run.sh --recipe f5_small --corpus-root data --processes 8
@@ -10,9 +10,10 @@ usage() {
   sed -n '2,6p' "$0" | sed 's/^# \{0,1\}//'
   cat <<'TEXT'
 
-  --recipe NAME        f5_small f5_base e2_small f5_small_ctc f5_small_average f5_small_aligned finetune tiny  (default tiny)
-  --corpus-root DIR    where LibriTTS/ is, or will be                                               (default data)
-  --out DIR            runs, models and scores                                                      (default runs/libritts_RECIPE)
+  --recipe NAME        f5_small f5_base e2_small f5_small_ctc f5_small_average f5_small_aligned finetune
+                       tiny (default tiny)
+  --corpus-root DIR    where LibriTTS/ is, or will be (default data)
+  --out DIR            runs, models and scores (default runs/libritts_RECIPE)
   --manifest FILE      use this manifest instead of the one that stage 1 writes
   --shards DIR         train from tar shards: stage 3 packs the recordings into this folder or URL (s3://...) first
   --stage N            first stage (default 0)        --stop-stage N    last stage (default 6)
@@ -28,7 +29,8 @@ TEXT
 
 fail() { echo "error: $*" >&2; exit 2; }
 
-recipe=tiny root=data out= manifest= shards= stage=0 stop=6 processes=1 parts= restored= mirror= items=100 asr= measures="wer sim dnsmos" device=auto
+recipe=tiny root=data out= manifest= shards= stage=0 stop=6 processes=1 device=auto
+parts= restored= mirror= items=100 asr= measures="wer sim dnsmos"
 train_options=()
 while [ $# -gt 0 ]; do
   case "$1" in
@@ -40,7 +42,8 @@ while [ $# -gt 0 ]; do
     --recipe) recipe=$2 ;;       --corpus-root) root=$2 ;;  --out) out=$2 ;;          --manifest) manifest=$2 ;;
     --stage) stage=$2 ;;         --stop-stage) stop=$2 ;;   --processes) processes=$2 ;;
     --device) device=$2 ;;       --shards) shards=$2 ;;
-    --parts) parts=$2 ;;         --mirror) mirror=$2 ;;     --items) items=$2 ;;      --asr) asr=$2 ;;  --measures) measures=$2 ;;
+    --parts) parts=$2 ;;         --mirror) mirror=$2 ;;     --items) items=$2 ;;      --asr) asr=$2 ;;
+    --measures) measures=$2 ;;
     --set|--init|--init-vocab|--init-variant|--vocab|--minutes|--threads) train_options+=("$1" "$2") ;;
     *) fail "unknown option $1 (--help)" ;;
   esac
@@ -59,8 +62,9 @@ list=$out/eval.jsonl
 read -r -a part_list <<< "$parts"
 read -r -a measure_list <<< "$measures"
 # what all the stages need is looked for before the first of them; the answer is how many GPUs there are to use
-gpus=$("$python" -m recipes.libritts.check --recipe "$recipe" --stage "$stage" --stop-stage "$stop" --processes "$processes" \
-  --device "$device" --corpus-root "$root" --out "$out" ${shards:+--shards} --measures ${measure_list[@]:+"${measure_list[@]}"})
+gpus=$("$python" -m recipes.libritts.check --recipe "$recipe" --stage "$stage" --stop-stage "$stop" \
+  --processes "$processes" --device "$device" --corpus-root "$root" --out "$out" ${shards:+--shards} \
+  --measures ${measure_list[@]:+"${measure_list[@]}"})
 kind=cpu
 [ "$gpus" -eq 0 ] || kind=cuda
 mkdir -p "$out"
@@ -68,7 +72,8 @@ mkdir -p "$out"
 begins() { [ "$stage" -le "$1" ] && [ "$stop" -ge "$1" ] && echo "== stage $1: $2" >&2; }
 
 if begins 0 "download to $root"; then
-  "$python" -m data_prep.libritts download "$root" ${part_list[@]:+--parts "${part_list[@]}"} ${restored:+--restored} ${mirror:+--mirror "$mirror"}
+  "$python" -m data_prep.libritts download "$root" ${part_list[@]:+--parts "${part_list[@]}"} \
+    ${restored:+--restored} ${mirror:+--mirror "$mirror"}
 fi
 if begins 1 "prepare $manifest"; then
   home=$root
@@ -77,7 +82,8 @@ if begins 1 "prepare $manifest"; then
 fi
 if [[ "$recipe" == *aligned* ]]; then
   if begins 2 "align $manifest"; then
-    "$python" -m tts_fm align "$manifest" -o "${manifest%.jsonl}.aligned.jsonl" --workers "$processes" --device "$kind" || [ $? -eq 3 ]  # 3: some left out
+    "$python" -m tts_fm align "$manifest" -o "${manifest%.jsonl}.aligned.jsonl" --workers "$processes" \
+      --device "$kind" || [ $? -eq 3 ]  # 3: some left out
   fi
   manifest=${manifest%.jsonl}.aligned.jsonl
 fi
@@ -89,7 +95,8 @@ if begins 3 "train $recipe in $out/run on $processes processes"; then
   fi
   launch=("$python")
   [ "$processes" -eq 1 ] || launch=("$python" -m torch.distributed.run --standalone --nproc-per-node "$processes")
-  "${launch[@]}" -m recipes.libritts.train "$recipe" "$corpus" "$out/run" --device "$kind" ${train_options[@]:+"${train_options[@]}"}
+  "${launch[@]}" -m recipes.libritts.train "$recipe" "$corpus" "$out/run" --device "$kind" \
+    ${train_options[@]:+"${train_options[@]}"}
 fi
 if begins 4 "export $out/model"; then
   "$python" -m recipes.libritts.export "$out/run" "$out/model"
@@ -100,10 +107,12 @@ if begins 5 "synthesise $list"; then
   for ((i = 0; i < processes; i++)); do
     place=$kind
     [ "$gpus" -eq 0 ] || place=cuda:$((i % gpus))
-    "$python" -m recipes.libritts.evaluation speak "$out/model" "$list" "$out/speech" --shard "$i/$processes" --device "$place" & jobs+=($!)
+    "$python" -m recipes.libritts.evaluation speak "$out/model" "$list" "$out/speech" --shard "$i/$processes" \
+      --device "$place" & jobs+=($!)
   done
   for job in "${jobs[@]}"; do wait "$job"; done
 fi
 if begins 6 "score $out/speech"; then
-  TTS_FM_DEVICE=$kind "$python" -m recipes.libritts.evaluation score "$list" "$out/speech" "$out/report.json" ${asr:+--asr "$asr"} --measures "${measure_list[@]}"
+  TTS_FM_DEVICE=$kind "$python" -m recipes.libritts.evaluation score "$list" "$out/speech" "$out/report.json" \
+    ${asr:+--asr "$asr"} --measures "${measure_list[@]}"
 fi

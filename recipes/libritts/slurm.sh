@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Train a recipe on several nodes of a Slurm cluster; the same line goes on where it was stopped, on any number of nodes.
+# Train a recipe on several nodes of a Slurm cluster; the same line goes on where it stopped, on any number of nodes.
 #
-#   sbatch --nodes 8 recipes/libritts/slurm.sh f5_base s3://bucket/libritts/manifest.jsonl runs/f5_base [--set train.FIELD=VALUE ...]
+#   sbatch --nodes 8 recipes/libritts/slurm.sh f5_base s3://bucket/libritts/manifest.jsonl runs/f5_base \
+#     [--set train.FIELD=VALUE ...]
 #
 # Asks for 8 GPUs a node; `sbatch --gpus-per-node 4` changes that. The run folder lies on a disk that all nodes see.
 # Before a preemption every process gets SIGTERM, saves, and the job is queued again.
@@ -13,7 +14,7 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 set -euo pipefail
-[ $# -ge 3 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# -ge 3 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2; }
 recipe=$1 manifest=$2 run=$3
 shift 3
 nodes=${SLURM_JOB_NUM_NODES:?this is for sbatch} gpus=${SLURM_GPUS_ON_NODE:-8}
@@ -22,7 +23,9 @@ python=${PYTHON:-python3}
 export OMP_NUM_THREADS=1
 sharing=()
 # one copy of the weights in every node, every node its own share of the shards, every process its part of a checkpoint
-[ "$nodes" -eq 1 ] || sharing=(--set train.shard=true --set "train.replicas=$nodes" --set train.sharded_checkpoints=true)
+if [ "$nodes" -gt 1 ]; then
+  sharing=(--set train.shard=true --set "train.replicas=$nodes" --set train.sharded_checkpoints=true)
+fi
 exec srun "$python" -m torch.distributed.run --nnodes "$nodes" --nproc-per-node "$gpus" --rdzv-backend c10d \
   --rdzv-id "$SLURM_JOB_ID" --rdzv-endpoint "$head:29500" \
   -m recipes.libritts.train "$recipe" "$manifest" "$run" --device cuda ${sharing[@]:+"${sharing[@]}"} "$@"

@@ -204,7 +204,8 @@ def _deprive(world: Path, taken: Taken, ends: list[int], env: dict[str, str]) ->
             os.close(number)
             setattr(sys, name, None)
         else:
-            setattr(sys, name, open(number, "r" if number == 0 else "w", encoding=encoding, closefd=False))  # noqa: SIM115
+            stream = open(number, "r" if number == 0 else "w", encoding=encoding, closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
     if taken.home:
         for name in ("HOME", "TTS_FM_HOME", "TTS_FM_CACHE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
             os.environ.pop(name, None)

@@ -109,7 +109,8 @@ class Batch:
         return self._each(lambda x: x.pin_memory())
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        return Batch(**{name: None if x is None else change(x) for name, x in vars(self).items()})  # type: ignore[arg-type]
+        parts: dict[str, Any] = {name: None if x is None else change(x) for name, x in vars(self).items()}
+        return Batch(**parts)
 
 
 class Buckets:
@@ -230,6 +231,8 @@ class Loader:
         # a fork of running threads may hang
         start = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         how: dict[str, Any] = {
+            "batch_size": None,
+            "sampler": plans,
             "num_workers": workers,
             "pin_memory": pin,
             "prefetch_factor": 4,
@@ -237,7 +240,7 @@ class Loader:
             "worker_init_fn": _quiet,
             "multiprocessing_context": start,
         }
-        return iter(torch.utils.data.DataLoader(self.maker, batch_size=None, sampler=plans, **how))  # type: ignore[arg-type]
+        return iter(torch.utils.data.DataLoader(self.maker, **how))  # type: ignore[arg-type]
 
     def plan(self, step: int) -> Plan:
         """What batch `step` is made of."""

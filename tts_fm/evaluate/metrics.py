@@ -58,8 +58,8 @@ def at_rate(wave: np.ndarray, rate: int) -> np.ndarray:
 # --- words
 
 _NUMBER = (
-    "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|twenty|thirty|"
-    "forty|fifty|sixty|seventy|eighty|ninety"
+    "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|"
+    "eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
 )
 _RULES: list[tuple[re.Pattern[str], str]] = [
     (re.compile(pattern), to)

@@ -201,7 +201,8 @@ class _Judge:
         self.transcribe: Transcribe | None = None
         if "wer" in measures:
             metrics.need("jiwer")
-            self.transcribe = asr if callable(asr) else metrics.Whisper(metrics.WHISPER_FOLDER if asr is None else asr)  # type: ignore[arg-type]
+            named = metrics.WHISPER_FOLDER if asr is None else asr
+            self.transcribe = named if callable(named) else metrics.Whisper(os.fspath(named))
         self.encoder = metrics.SpeakerEncoder() if "sim" in measures else None
         if "dnsmos" in measures:
             metrics.need("speechmos.dnsmos", "speechmos")

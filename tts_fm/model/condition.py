@@ -29,13 +29,15 @@ class Condition:
 
     def items(self, start: int, stop: int) -> Condition:
         """The condition of items start to stop."""
-        return Condition(*(None if part is None else part[start:stop] for part in vars(self).values()))  # type: ignore[arg-type]
+        parts: list[Any] = [None if part is None else part[start:stop] for part in vars(self).values()]
+        return Condition(*parts)
 
     @staticmethod
     def joined(parts: Sequence[Condition]) -> Condition:
         """Several conditions as one batch."""
         columns = zip(*(vars(part).values() for part in parts), strict=True)
-        return Condition(*(None if column[0] is None else torch.cat(column) for column in columns))  # type: ignore[arg-type]
+        joined: list[Any] = [None if column[0] is None else torch.cat(column) for column in columns]
+        return Condition(*joined)
 
 
 class Sampled(Protocol):

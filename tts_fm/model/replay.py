@@ -33,8 +33,8 @@ class Forward:
         self.step = step
         self.graph: torch.cuda.CUDAGraph | None = None
         self.x, self.t, self.modulations = x.clone(), t.clone(), [m.clone() for m in modulations]
-        parts: dict[str, Any] = vars(c)
-        self.condition = Condition(*(None if part is None else part.clone() for part in parts.values()))  # type: ignore[arg-type]
+        parts: list[Any] = [None if part is None else part.clone() for part in vars(c).values()]
+        self.condition = Condition(*parts)
         self.seen: Condition | None = c  # whose numbers the memory holds
         if record:
             self.record()

@@ -40,7 +40,8 @@ _NAMES = {
 }  # fmt: skip
 _PLAIN_LATIN = frozenset("àâäáçéèêëíìîïóòôöúùûüæœÿ")  # what English espeak reads as part of a word
 _WORD = re.compile(
-    r"[^\W\d_](?:[^\W\d_]|[\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0903\u093a-\u094f\u0980-\u0dff\u0e31-\u0e4e’'])*"
+    r"[^\W\d_](?:[^\W\d_]|[\u0300-\u036f\u0483-\u0487\u0591-\u05c7\u0610-\u061a\u064b-\u065f"
+    r"\u0900-\u0903\u093a-\u094f\u0980-\u0dff\u0e31-\u0e4e’'])*"
 )
 
 
@@ -130,7 +131,10 @@ _NEAREST = {
     "ɐ": "ʌ", "ʌ": "ʌ", "ɚ": "ɚ",
     "ᵻ": "ɪ", "ɧ": "ʃ", "ʝ": "j", "ʍ": "w", "θ": "θ", "ð": "ð", "ǀ": "t", "ǃ": "t", "ɛ": "ɛ", "ə": "ə",
 }  # fmt: skip
-_PAIRS = {"ts": ["t", "s"], "dz": ["d", "z"], "tɕ": ["t͡ʃ"], "tʂ": ["t͡ʃ"], "dʑ": ["d͡ʒ"], "dʐ": ["d͡ʒ"], "pf": ["p", "f"]}
+_PAIRS = {
+    "ts": ["t", "s"], "dz": ["d", "z"], "tɕ": ["t͡ʃ"], "tʂ": ["t͡ʃ"], "dʑ": ["d͡ʒ"], "dʐ": ["d͡ʒ"],
+    "pf": ["p", "f"],
+}  # fmt: skip
 
 
 def nearest_units(units: Iterable[str], known: Container[str]) -> list[str]:

@@ -90,8 +90,8 @@ _OPERATORS = [
     (re.compile(r"(?<=\b[0-9])!(?= ?=)|(?<=\b[nkm])!(?= ?[=/)+*×]|$)"), " factorial "),
 ]
 _COMMAND = re.compile(
-    r"(?:^|\b)(?:git|npm|npx|pip3?|sudo|docker|curl|wget|grep|chmod|mkdir|ffmpeg|conda|kubectl|apt-get|brew|rsync|tts-fm"
-    r"|ls|rm|cp|mv|tar|python3?|node|make|cargo|ssh)(?: [\w./:=-]{1,60}){0,8} --?[a-zA-Z]|^--[a-z][\w-]{1,40}$"
+    r"(?:^|\b)(?:git|npm|npx|pip3?|sudo|docker|curl|wget|grep|chmod|mkdir|ffmpeg|conda|kubectl|apt-get|brew|rsync"
+    r"|tts-fm|ls|rm|cp|mv|tar|python3?|node|make|cargo|ssh)(?: [\w./:=-]{1,60}){0,8} --?[a-zA-Z]|^--[a-z][\w-]{1,40}$"
 )
 _FLAG = re.compile(r"(?:(?<= )|^)(?P<dashes>--?)(?=[a-zA-Z][\w-]{0,40}(?:$|[ =.,;:)]))")
 _RULES = [

@@ -124,8 +124,8 @@ _BRACED = r"\{(?P<%s>[^{}\n]{1,200})\}"
 _FRACTION = re.compile(r"\\[dt]?frac ?" + _BRACED % "top" + " ?" + _BRACED % "bottom")
 _ROOT = re.compile(r"\\sqrt ?(?:\[(?P<order>[^\[\]\n]{1,20})\])? ?" + _BRACED % "of")
 _STYLED = re.compile(
-    r"\\(?:text|mathrm|mathbf|mathit|mathcal|mathbb|operatorname|textbf|textit|texttt|textsc|emph|overline|underline|url|title|author|footnote"
-    r"|(?:sub){0,2}section\*?|chapter\*?|paragraph) ?" + _BRACED % "of"
+    r"\\(?:text|mathrm|mathbf|mathit|mathcal|mathbb|operatorname|textbf|textit|texttt|textsc|emph|overline"
+    r"|underline|url|title|author|footnote|(?:sub){0,2}section\*?|chapter\*?|paragraph) ?" + _BRACED % "of"
 )
 _HREF = re.compile(r"\\href ?\{[^{}\n]{1,500}\} ?" + _BRACED % "of")
 _DROPPED = re.compile(
