@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import world as worlds
 
-from tts_fm.batch import run as batch_run
+from tts_fm.batch import processes
 from tts_fm.cli import main as cli
 from tts_fm.train.stopping import StopRequest
 
@@ -25,9 +26,16 @@ def world(tmp_path_factory) -> Path:
     return worlds.make_world(tmp_path_factory.mktemp("world") / "w")
 
 
-def test_sigterm_takes_away_what_is_half_written(world, tmp_path, monkeypatch, capsys) -> None:
+@pytest.fixture
+def unheard() -> Iterator[object]:
+    """SIGTERM as a new process has it: tests before this one may have loaded what listens to it, such as Ray."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_sigterm_takes_away_what_is_half_written(world, tmp_path, monkeypatch, capsys, unheard) -> None:
     """As it comes in the middle of a file."""
-    handler = signal.getsignal(signal.SIGTERM)
 
     def struck(self, wave, pause=0):
         assert worlds.leftovers(tmp_path)
@@ -37,7 +45,7 @@ def test_sigterm_takes_away_what_is_half_written(world, tmp_path, monkeypatch, c
     monkeypatch.setattr("tts_fm.audio.stream.AudioStream.write", struck)
     argv = ["say", "Hello.", "-m", str(world / "model"), "--steps", "1", "-o", str(tmp_path / "a.wav")]
     assert cli.main(argv) == 143 and not list(tmp_path.iterdir())
-    assert signal.getsignal(signal.SIGTERM) is handler and worlds.BUG not in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is unheard and worlds.BUG not in capsys.readouterr().err
 
 
 def test_a_second_signal_ends_at_once(monkeypatch) -> None:
@@ -71,12 +79,20 @@ def test_workers_leave_signals_to_their_parent(world) -> None:
         import multiprocessing
 
         multiprocessing.parent_process = lambda: type("Parent", (), {"join": staticmethod(lambda: time.sleep(60))})
-        batch_run._start_worker(Spec())
+        processes.start_worker(Spec(), None)
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
         return 0
 
     assert worlds.forked(work, world).code == 0
+
+
+def test_a_signal_that_meets_a_worker_before_it_could_say_so_waits() -> None:
+    ask = "import signal; print(sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])))"
+    with processes.unheard_signals():
+        held = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True).stdout
+    free = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True).stdout
+    assert "SIGINT" in held and "SIGTERM" in held and free.strip() == "[]"
 
 
 @SLOW

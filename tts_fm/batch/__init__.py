@@ -1,7 +1,7 @@
 """A list of texts becomes a folder of audio, once: killed at any point it goes on to the same files.
 
-lists.py and forms.py read the list, run.py plans and spreads the work, rounds.py speaks a round of it, journal.py
-writes down what happened. It knows nothing of the command line.
+lists.py and forms.py read the list, run.py plans and spreads the work (processes.py: over processes),
+rounds.py speaks a round of it, journal.py writes down what happened. It knows nothing of the command line.
 """
 
 from __future__ import annotations

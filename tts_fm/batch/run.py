@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -25,13 +24,14 @@ from tts_fm import files
 from tts_fm.batch.journal import Record, Results
 from tts_fm.batch.lists import Item
 from tts_fm.batch.plan import cost, item_digest, rounds, state, voice_digests
+from tts_fm.batch.processes import Load, Todo, WorkerSpec, by_processes
 from tts_fm.batch.rounds import FORMATS, BatchStopped, CannotWrite, Check, Options, Worker
-from tts_fm.devices import return_memory, usable_cores
+from tts_fm.devices import return_memory
 from tts_fm.errors import MissingDependency
 from tts_fm.text.subtitles import KINDS
 
 if TYPE_CHECKING:
-    from tts_fm.synthesis import TTS
+    pass
 
 
 @dataclass
@@ -73,9 +73,6 @@ def _clock(seconds: float) -> str:
         if whole >= 3600
         else f"{whole // 60}:{whole % 60:02d}"
     )
-
-
-Load = Callable[[], "TTS"]  # picklable where there are several workers
 
 
 def run_batch(
@@ -183,30 +180,12 @@ def _sweep(out: Path, ids: Iterable[str], options: Options) -> None:
     files.remove_parts(out, (f"{name}.{suffix}" for name in ids for suffix in (*FORMATS, *KINDS)))
 
 
-@dataclass(frozen=True)
-class WorkerSpec:
-    """What a worker needs to begin; picklable."""
-
-    load: Load
-    out: Path
-    options: Options
-    transcribe: Callable[[], Check] | None
-
-    def worker(self) -> Worker:
-        return Worker(
-            self.load(), self.out, self.options, self.transcribe() if self.transcribe and self.options.verify else None
-        )
-
-
-Todo = Sequence[tuple[list[Item], set[str]]]  # rounds, with the ids that are wanted of each
-
-
 def _local(todo: Todo, spec: WorkerSpec, stop: threading.Event) -> Iterator[Record]:
     if spec.options.threads:
         yield from _threads(todo, spec, stop)
         return
     if spec.options.workers > 1:  # also for a single round: the number of threads must not depend on what is left
-        yield from _processes(todo, spec, stop)
+        yield from by_processes(todo, spec, stop)
         return
     worker = spec.worker()
     for items, wanted in reversed(todo):
@@ -266,74 +245,6 @@ def one_at_a_time(transcribe: Check) -> Check:
             return transcribe(wave, rate)
 
     return listen
-
-
-def _processes(todo: Todo, spec: WorkerSpec, stop: threading.Event) -> Iterator[Record]:
-    """Rounds by a pool of processes; at most two for each worker are handed out, so that stopping is quick."""
-    from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-    from concurrent.futures.process import BrokenProcessPool
-    from multiprocessing import active_children, get_context
-
-    workers, before = min(spec.options.workers, len(todo)), set(active_children())
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (spec,))
-    waiting = reversed(todo)  # the longest first: the workers end at about the same time
-    running: set[Future[list[Record]]] = set()
-    try:
-        while True:
-            while len(running) < 2 * workers and not stop.is_set() and (following := next(waiting, None)) is not None:
-                running.add(pool.submit(_worker_round, *following))
-            if stop.is_set():
-                running = {future for future in running if not future.cancel()}
-            if not running:
-                return
-            done, running = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield from future.result()
-    except KeyboardInterrupt:  # the second Ctrl-C
-        for process in set(active_children()) - before:
-            process.kill()
-        raise
-    except BrokenProcessPool as error:
-        if stop.is_set():  # a signal to all that met a worker before it could listen
-            return
-        raise BatchStopped(
-            "a worker process died (out of memory?); what is done is kept, run again to go on, with fewer --workers"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-_speaker: Worker | None = None  # of this worker process
-
-
-def _start_worker(spec: WorkerSpec) -> None:
-    """In a new process: end when the parent does (even by kill -9), leave signals to it, share the cores, load the
-    model.
-    """
-    import multiprocessing
-    import signal
-
-    global _speaker  # noqa: PLW0603 - a worker process has one
-    for number in (signal.SIGINT, signal.SIGTERM):  # systemd and Slurm tell the whole group; the parent decides
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
-    share = max(1, usable_cores() // spec.options.workers)
-    os.environ["OMP_NUM_THREADS"] = str(share)
-    if find_spec("torch"):
-        import torch
-
-        torch.set_num_threads(share)
-    _speaker = spec.worker()
-
-
-def _end_with(parent: Any) -> None:
-    parent.join()
-    os._exit(1)
-
-
-def _worker_round(items: list[Item], wanted: set[str]) -> list[Record]:
-    assert _speaker is not None
-    return list(_speaker.round(items, wanted))
 
 
 class RayWorker:
