@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import runpy
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -67,45 +69,140 @@ def test_a_corpus_goes_in_pieces_and_arrives_whole(tmp_path: Path) -> None:
         pack.unpack(tmp_path, tmp_path / "none")
 
 
-def test_weights_come_back_in_small_files(tmp_path: Path) -> None:
-    weights = {f"layer.{n}": torch.randn(100, 10).half() for n in range(9)}
-    (tmp_path / "run" / "builtin").mkdir(parents=True)
-    save_file(weights, tmp_path / "run" / "builtin" / "model.safetensors")
-    (tmp_path / "run" / "builtin" / "config.json").write_text("{}")
-    shards = pack.shard(tmp_path / "run" / "builtin" / "model.safetensors", tmp_path / "few", most=5000)
+def a_run(folder: Path) -> dict[str, torch.Tensor]:
+    """What voice.py leaves in its folder of runs; returns the flow's weights."""
+    generator = torch.Generator().manual_seed(0)
+    weights = {f"layer.{n}": torch.randn(100, 10, generator=generator).half() for n in range(9)}
+    built, other = folder / "assets" / "builtin", folder / "others" / "0.9995"
+    (built / "vocoder").mkdir(parents=True)
+    other.mkdir(parents=True)
+    save_file(weights, built / "model.safetensors")
+    save_file({"v": torch.ones(4)}, built / "vocoder" / "vocoder.safetensors")
+    (built / "config.json").write_text("{}")
+    save_file({k: v + 0.01 * torch.randn(100, 10, generator=generator).half() for k, v in weights.items()},
+              other / "model.safetensors")  # fmt: skip
+    (folder / "flow.txt").write_text("a log")
+    return weights
+
+
+def test_weights_come_back_in_small_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pack.shard, "__defaults__", (5000, ""))
+    weights = a_run(tmp_path / "runs")
+    out = tmp_path / "out"
+    written = pack.bring(tmp_path / "runs", out)
+    shards = [path for path in written if path.name.startswith("flow-")]
     assert len(shards) > 2 and all(path.stat().st_size <= 5000 for path in shards)
-    pack.join(tmp_path / "few", tmp_path / "joined")
-    assert all(torch.equal(weights[k], v) for k, v in load_file(tmp_path / "joined" / "model.safetensors").items())
-    pack.bring(tmp_path / "run", tmp_path / "out")
-    written = pack.join(tmp_path / "out", tmp_path / "assets")
-    assert {path.name for path in written} == {"model.safetensors", "config.json"}
+    assert {path.name for path in written} == {path.name for path in out.iterdir()}
+    found = pack.join(out, tmp_path / "assets")
+    assert {path.name for path in found} == {"model.safetensors", "vocoder.safetensors", "config.json"}
+    joined = load_file(tmp_path / "assets" / "builtin" / "model.safetensors")
+    assert all(torch.equal(weights[k], v) for k, v in joined.items()) and joined.keys() == weights.keys()
+    assert (out / "logs" / "flow.txt").read_text() == "a log"
+    pack.join(out, tmp_path / "other", "0.9995")
+    wanted = load_file(tmp_path / "runs" / "others" / "0.9995" / "model.safetensors")
+    for k, v in load_file(tmp_path / "other" / "builtin" / "model.safetensors").items():
+        assert float((v.float() - wanted[k].float()).abs().max()) < 1.5e-3 and v.dtype == torch.float16
+        assert float((v - weights[k]).abs().max()) > 0.01
+    with pytest.raises(ValueError, match=r"average-0.5.gz is not there"):
+        pack.join(out, tmp_path / "again", "0.5")
+    with pytest.raises(ValueError, match="no shards"):
+        pack.join(tmp_path / "runs", tmp_path / "again")
     shards[1].unlink()
-    with pytest.raises(ModelError, match="few/model-2.safetensors is missing"):
-        pack.join(tmp_path / "few", tmp_path / "again")
+    with pytest.raises(ModelError, match="flow-2.safetensors is missing"):
+        pack.join(out, tmp_path / "again")
 
 
+def a_cache(folder: Path, clips: int = 4) -> Path:
+    """A cache of tones as cache.py writes it."""
+    corpus = tones(folder / "corpus", clips)
+    import cache
+
+    cache.main([str(corpus), str(folder / "cache"), "--no-copies", "--jobs", "1"])
+    return folder / "cache"
+
+
+@pytest.fixture
+def in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recipes run in this process, one at a time: each for itself would import torch first."""
+    turn = threading.Lock()
+
+    def once(part: parts.voice.Part, line: list[str]) -> int:
+        with turn, monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", line[1:])
+            try:
+                runpy.run_path(line[1], run_name="__main__")
+            except SystemExit as stop:
+                return int(stop.code or 0)
+        return 0
+
+    monkeypatch.setattr(parts.voice.Part, "once", once)
+
+
+@pytest.mark.usefixtures("in_turn")
 def test_the_voice_is_trained_on_and_brought_back(
     device: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pack.pack(tones(tmp_path / "corpus"), tmp_path / "pieces", jobs=1)
-    line = [
-        "train",
-        "--device",
-        device,
-        "--small",
-        "--corpus",
-        str(tmp_path / "pieces"),
-        "--out",
-        str(tmp_path / "out"),
-    ]
-    parts.main(line)
+    line = ["train", "--device", device, "--small", "--cache", str(a_cache(tmp_path)), "--out", str(tmp_path / "out")]
+    parts.main([*line, "--averages", "--duration", "--steps nonsense"])
     told = capsys.readouterr().out
-    assert "| flow | 2 |" in told and "| vocoder | 2 |" in told and "| duration | 2 |" in told
-    assert all(path.stat().st_size < 16_000_000 for path in (tmp_path / "out" / "assets").rglob("*.safetensors"))
-    pack.join(tmp_path / "out" / "assets", tmp_path / "assets")
-    shipped = parts.voice.SHIPPED
-    for name in ("model.safetensors", "vocoder/vocoder.safetensors", "duration/model.safetensors"):
-        old, new = load_file(shipped / name), load_file(tmp_path / "assets" / "builtin" / name)
+    assert "| flow | 2 | done" in told and "| vocoder | 3 | done" in told
+    assert "| duration | 0 | FAILED with code 2" in told, "one that fails does not keep the others back"
+    brought = list((tmp_path / "out").iterdir())
+    assert len(brought) <= 8 and sum(path.stat().st_size for path in brought) < 64 << 20
+    assert all(path.stat().st_size <= 16 << 20 for path in brought)
+    pack.join(tmp_path / "out", tmp_path / "assets")
+    assert "FAILED with code 2" in (tmp_path / "out" / "logs" / "table.txt").read_text()
+    for name in ("model.safetensors", "vocoder/vocoder.safetensors"):
+        old, new = load_file(parts.voice.SHIPPED / name), load_file(tmp_path / "assets" / "builtin" / name)
         assert {k: (v.shape, v.dtype) for k, v in old.items()} == {k: (v.shape, v.dtype) for k, v in new.items()}
         assert all(torch.isfinite(v).all() for v in new.values())
         assert max(float((old[k].float() - new[k].float()).abs().max()) for k in old) < 0.1, "begun at what is shipped"
+
+
+def test_a_cache_is_taken_as_far_as_it_goes(tmp_path: Path) -> None:
+    folder = a_cache(tmp_path, 60)
+    rows = json.loads((folder / "index.json").read_text())
+    rows[1]["units"] = ["?!", *rows[1]["units"][1:]]
+    rows[2]["unit_frames"] = rows[2]["unit_frames"][1:]
+    del rows[3]["speed"]
+    rows[4]["frame"] = 10**6
+    (folder / "index.json").write_text(json.dumps([row | {"split": "train"} for row in rows]))
+    told = parts.voice.adopt(folder, tmp_path / "taken", ["<unk>", *rows[0]["units"]])
+    assert told.startswith("56 clips, 0.1 hours; left out: ")
+    assert all(f"1 {what}" in told for what in ("with the unknown unit '?!'", "without speed", "that is not whole"))
+    taken = json.loads((tmp_path / "taken" / "index.json").read_text())
+    assert [row["split"] for row in taken].count("valid") == 2 and taken[0] == rows[0] | {"split": "valid"}
+    assert (tmp_path / "taken" / "mel.f16").read_bytes() == (folder / "mel.f16").read_bytes()
+    with pytest.raises(ValueError, match="no clip to train on"):
+        parts.voice.adopt(folder, tmp_path / "none", ["a"])
+
+
+def part(folder: Path, *lines: str, until: float = 1e12) -> parts.voice.Part:
+    """A part of a run whose recipes are Python programs."""
+    its = [[sys.executable, "-c", line] for line in lines]
+    return parts.voice.Part("vocoder", its, ["again"], folder / "vocoder", until)
+
+
+def test_a_part_that_fails_begins_again_more_carefully(tmp_path: Path) -> None:
+    code = "import sys; print('so', sys.argv[1:]); sys.exit(0 if 'again' in sys.argv else 7)"
+    run = part(tmp_path, code)
+    run.run()
+    assert run.state == "done (began again after code 7)"
+    assert "so []" in run.log().read_text() and "so ['again']" in run.log().read_text()
+    late = part(tmp_path, code, until=0)  # no time is left
+    late.run()
+    assert late.state == "FAILED with code 7"
+
+
+def test_a_part_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts.voice, "GRACE", 0)
+    run = part(tmp_path, "import time; time.sleep(60)", until=0)
+    run.run()
+    assert run.state.startswith("FAILED with code -")
+
+
+def test_the_vocoder_does_without_predicted_mels(tmp_path: Path) -> None:
+    run = part(tmp_path, "import sys; sys.exit(3)", "import sys; print('got', sys.argv[1:])")
+    run.lines[-1] += ["--more", "--predicted", "folder"]
+    run.run()
+    assert run.state == "done (runs)" and "got ['--more']" in run.log().read_text()

@@ -10,9 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
-pytest.importorskip("vocos")
+from tts_fm.audio.mel import log_mel
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipes" / "builtin"))
+import crops
+import generator
 import judges as discriminators
 import vocoder
 
@@ -29,7 +34,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (np.concatenate(waves) * 32767).astype(np.int16).tofile(folder / "wav.i16")
     rows = [{"split": s, "samples": SAMPLES, "sample": n * SAMPLES} for n, s in enumerate(("train", "valid"))]
     (folder / "index.json").write_text(json.dumps(rows))
-    mel = vocoder.mels_of(torch.from_numpy(waves[0][None].astype(np.float32)))[0].numpy()
+    mel = generator.log_mels(torch.from_numpy(waves[0][None].astype(np.float32)))[0].numpy()
     (folder / "predicted").mkdir()
     mel.astype(np.float16).tofile(folder / "predicted" / "mel.f16")
     (folder / "predicted" / "index.json").write_text(json.dumps([rows[0] | {"frame": 0, "frames": len(mel)}]))
@@ -41,11 +46,16 @@ def options(cache: Path, out: Path, *more: str) -> argparse.Namespace:
     return vocoder.parse([*line, "--adversarial-from", "1", "--judges-first", "1", "--sitting", "3", *more])
 
 
-def walk(run: vocoder.Run, cache: Path, steps: int) -> dict[str, float]:
-    clips, predicted = vocoder.Clips(cache, "train"), vocoder.Predicted(cache, cache / "predicted")
-    figures: dict[str, float] = {}
+def clips_of(cache: Path) -> tuple[crops.Clips, crops.Predicted]:
+    wave = crops.held(cache / "wav.i16", np.int16, torch.device("cpu"))
+    return crops.Clips(cache, "train", 48, wave), crops.Predicted(cache / "predicted", 48, wave)
+
+
+def walk(run: vocoder.Run, cache: Path, steps: int) -> dict[str, Tensor]:
+    clips, predicted = clips_of(cache)
+    figures: dict[str, Tensor] = {}
     for _ in range(steps):
-        figures = run.update(*vocoder.draw(clips, predicted, run.step, 2))
+        figures = run.update(*crops.draw(clips, predicted, run.step, 2))
     return figures
 
 
@@ -104,3 +114,47 @@ def test_the_balance_gives_lengths_as_asked_for() -> None:
     first, second = torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 200.0]])
     assert torch.allclose(balance.add(first, second), torch.tensor([[3.0, 4.0 + 2.5]]))
     assert torch.allclose(balance.add(first, second * 3), torch.tensor([[3.0, 4.0 + 7.5 / 1.02]]))  # averaged: 1.02
+
+
+def test_the_network_is_that_of_the_package() -> None:
+    """The same names, and the same waves from the weights that ship."""
+    pytest.importorskip("vocos")
+    from tts_fm.model.vocoder import load_vocoder
+
+    folder = Path(__file__).resolve().parents[1] / "tts_fm" / "assets" / "builtin" / "vocoder"
+    own = generator.Generator(layers=8)
+    own.load_state_dict(load_file(folder / vocoder.WEIGHTS))
+    theirs = load_vocoder(folder)
+    assert own.state_dict().keys() == theirs.module.state_dict().keys()
+    mel = torch.randn(2, 40, 100, generator=torch.Generator().manual_seed(0)) * 2 - 4
+    with torch.no_grad():
+        found = own.head(own.backbone(mel.transpose(1, 2)))
+    assert torch.allclose(found, theirs.decode(mel), atol=1e-5)
+
+
+def test_log_mels_are_those_of_the_corpus() -> None:
+    waves = np.random.default_rng(3).normal(0, 0.1, (2, 9000)).astype(np.float32)
+    found = generator.log_mels(torch.from_numpy(waves)).numpy()
+    assert np.allclose(found, np.stack([log_mel(wave) for wave in waves]), atol=2e-4)
+
+
+@pytest.mark.parametrize(("size", "bands"), [(256, 40), (1024, 100), (2048, 160)])
+def test_filters_are_those_of_librosa(size: int, bands: int) -> None:
+    mel = pytest.importorskip("librosa").filters.mel
+    wanted = mel(sr=24_000, n_fft=size, n_mels=bands, htk=True, norm=None)
+    assert np.allclose(generator.triangles(size, bands), wanted, atol=1e-5)
+
+
+def test_crops_are_what_lies_there(cache: Path) -> None:
+    clips, predicted = clips_of(cache)
+    mel, wave = predicted.batch(3, 4, seed=1)
+    assert wave.shape == (4, 47 * 256) and mel.shape == (4, 48, 100)
+    true = generator.log_mels(wave)  # these "predicted" mels are the speech's own
+    assert float((true - mel)[:, 4:-4].abs().mean()) < 0.05
+    sound = clips.batch(3, 16, seed=1)
+    assert torch.equal(sound, clips.batch(3, 16, seed=1)) and not torch.equal(sound, clips.batch(4, 16, seed=1))
+    samples = np.fromfile(cache / "wav.i16", np.int16)[:SAMPLES] / 32768
+    for crop in sound.numpy():  # somewhere in the clip, at some level
+        inside = np.correlate(samples, crop / np.linalg.norm(crop), "valid")
+        at = int(inside.argmax())
+        assert inside[at] > 0.999 * np.linalg.norm(samples[at : at + len(crop)])

@@ -31,7 +31,9 @@ DEFAULTS = {"steps": 4, "cfg": 0.0, "temperature": 0.5, "match": 1.0}  # measure
 
 
 def export_flow(run: Path, out: Path, weights: str = "average") -> None:
-    """Weights of the last checkpoint, the averaged or the plain ones -> a model folder."""
+    """Weights of the last checkpoint, the averaged ("average") or the plain ones ("model"), or another average by its
+    decay as it was given -> a model folder.
+    """
     import torch
 
     from tts_fm.checkpoint.load import save_flow_model
@@ -42,17 +44,17 @@ def export_flow(run: Path, out: Path, weights: str = "average") -> None:
     model = FlowModel(
         from_dict(ModelConfig, settings["model"]), settings["vocab"], tokenizer={"name": "phoneme", "lang": "en-us"}
     )
-    model.load_state_dict(state[weights])
+    model.load_state_dict(state[weights] if weights in ("average", "model") else state["averages"][weights])
     save_flow_model(out, model, dtype=torch.float16, extra={"defaults": DEFAULTS, "trained_steps": state["step"]})
 
 
 def export_vocoder(run: Path, out: Path) -> None:
     import torch
 
-    from tts_fm.model.vocoder import save_vocoder, vocoder_from_state
+    from tts_fm.model.vocoder import COMPUTE, save_vocoder
 
     state = torch.load(run / "last.pt", map_location="cpu", weights_only=True)["ema"]
-    save_vocoder(out, state, vocoder_from_state(state).config, torch.float16)
+    save_vocoder(out, state, {"compute": COMPUTE[0]}, torch.float16)
 
 
 def export_duration(run: Path, out: Path) -> None:
@@ -88,7 +90,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("assets", type=Path)
     parser.add_argument(
-        "--weights", choices=("average", "model"), default="average", help="which of the flow's weights"
+        "--weights", default="average", help="which of the flow's: average, model, or a decay of flow.py --averages"
     )
     args = parser.parse_args()
     builtin = args.assets / "builtin"

@@ -1,8 +1,11 @@
 """Train the flow model of the built-in voice on the cached corpus.
 
     python recipes/builtin/flow.py runs/builtin/cache runs/builtin/flow --steps 6000
+    python recipes/builtin/flow.py runs/builtin/cache runs/builtin/flow --minutes 7 --fall 0.5 --as-spoken \\
+        --start tts_fm/assets/builtin --batch-frames 100000 --workers 8
 
-12M parameters, `aligned` text, patch 2; hours of two CPU cores. LOG.md beside this file has what was measured.
+15M parameters, `aligned` text, patch 2; hours of two CPU cores, or minutes of a GPU (recipes/gpu). With --fall the rate
+follows the clock: nobody knows beforehand how many updates fit. LOG.md beside this file has what was measured.
 """
 
 from __future__ import annotations
@@ -19,12 +22,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from loop import add_clock, share_used
 
+from tts_fm import devices
+from tts_fm.checkpoint import load_flow_model
 from tts_fm.config import ModelConfig, TrainConfig
-from tts_fm.data.batches import TrainItem
+from tts_fm.data.batches import Batch, TrainItem
+from tts_fm.model.flow_model import FlowModel
 from tts_fm.text.symbols import SILENCE, UNKNOWN
+from tts_fm.train.optimiser import follow
+from tts_fm.train.trainer import Trainer
 
 UNIT_FRAMES = 600 / 256  # mel frames in one 25 ms frame of the corpus
+NO_LIMIT = 10**8  # steps
+SAVE_EVERY = 60  # seconds, of runs that follow the clock
 
 
 class Corpus:
@@ -118,12 +130,73 @@ def model_config(vocab: int) -> ModelConfig:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+class Run(Trainer):
+    """A Trainer that may keep more than one average of the weights, and whose rate may fall by the clock."""
+
+    def __init__(self, args: argparse.Namespace, *parts: Any, **more: Any) -> None:
+        self.args, self.saved = args, time.time()
+        self.averages: dict[str, list[torch.Tensor]] = {}  # decay as given -> tensors in the order of the state dict
+        super().__init__(*parts, **more)
+        for name in args.averages:
+            self.averages.setdefault(name, [v.detach().clone() for v in self.plain.state_dict().values()])
+
+    def rate(self) -> float:
+        """With --fall: a warm-up, then constant, then falling to zero over the last share of the minutes."""
+        if not self.args.fall:
+            return super().rate()
+        left = 1 - share_used(self.args, 0.0)
+        rise = (self.step + 1) / max(1, self.config.warmup)
+        return self.config.learning_rate * min(1.0, rise, max(0.0, left) / self.args.fall)
+
+    def update(self) -> tuple[torch.Tensor, torch.Tensor, list[Batch]]:
+        if self.args.fall and time.time() - self.saved > SAVE_EVERY:
+            self.save()
+            self.saved = time.time()
+        found = super().update()
+        for name, average in self.averages.items():
+            decay = min(float(name), (1 + self.step) / (10 + self.step))
+            follow(average, self.plain.state_dict().values(), decay)
+        return found
+
+    def validate(self) -> float:
+        """On a GPU without compiling: what is compiled is for training, and compiling anew takes longer than this."""
+        if self.device.type == "cpu":
+            return super().validate()
+        with torch.compiler.set_stance("force_eager"):
+            return super().validate()
+
+    def more(self) -> dict[str, Any]:
+        names = list(self.plain.state_dict())
+        kept = {name: dict(zip(names, average, strict=True)) for name, average in self.averages.items()}
+        return super().more() | {"averages": kept}
+
+    def take_more(self, state: dict[str, Any]) -> None:
+        super().take_more(state)
+        for name, average in state.get("averages", {}).items():
+            self.averages[name] = [v.to(self.device) for v in average.values()]
+
+
+def compile_for_all_lengths(model: FlowModel) -> None:
+    """Compile what repeats once for batches of any shape. For fixed shapes, as DiT.compile_blocks does it, a GPU's
+    first minutes would go to compiling, for each padded length anew. What cannot be compiled runs as it is.
+    """
+    torch._dynamo.config.suppress_errors = True
+    for part in (*model.net.blocks(), model.net.input_embed):
+        part.compile(dynamic=True)
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cache", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--decay", type=int, default=1200)
+    parser.add_argument("--steps", type=int, help="updates (default: 6000, with --fall as many as fit)")
+    parser.add_argument("--decay", type=int, default=1200, help="steps of the falling rate at the end")
+    parser.add_argument(
+        "--fall", type=float, default=0.0, help="share of --minutes in which the rate falls to zero; instead of --decay"
+    )
+    parser.add_argument(
+        "--averages", nargs="*", default=[], help="decays of averaged weights that are kept beside those of --ema"
+    )
     parser.add_argument("--batch-frames", type=int, default=8000)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument(
@@ -139,18 +212,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--equalise", type=float, default=3.0, help="dB, deviation of the random equaliser; 0 = none")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--minutes", type=float, default=math.inf, help="stop (and save) after this long")
+    add_clock(parser)
     parser.add_argument("--start", type=Path, help="folder of a model whose weights are taken to begin with")
     parser.add_argument("--device", help="cpu, cuda (default: a GPU if there is one)")
     parser.add_argument("--workers", type=int, default=0, help="processes that prepare batches beside the training")
     parser.add_argument("--eager", action="store_true", help="do not compile")
     args = parser.parse_args(argv)
-    import torch
+    if math.isinf(args.until):
+        args.until = time.time() + 60 * args.minutes
+    if args.fall:
+        if math.isinf(args.minutes):
+            raise ValueError("--fall is a share of --minutes: give them")
+        args.decay = 0
+    if args.steps is None:
+        args.steps = NO_LIMIT if args.fall else 6000
+    return args
 
-    from tts_fm.checkpoint import load_flow_model
-    from tts_fm.model.flow_model import FlowModel
-    from tts_fm.train.trainer import Trainer
 
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -180,8 +260,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = {"model": dataclasses.asdict(model.config), "train": dataclasses.asdict(config), "vocab": vocab}
     (args.out / "settings.json").write_text(json.dumps(settings, indent=1, ensure_ascii=False))
     train, valid = Corpus(args.cache, "train", vocab, paired=args.as_spoken), Corpus(args.cache, "valid", vocab)
-    trainer = Trainer(model, train, valid, config, args.out, compiled=not args.eager, device=args.device)
-    trainer.run(until=time.time() + 60 * args.minutes)
+    on_gpu = devices.pick(args.device).type == "cuda"
+    run = Run(args, model, train, valid, config, args.out, compiled=not args.eager and not on_gpu, device=args.device)
+    if on_gpu and not args.eager:
+        compile_for_all_lengths(model)
+    run.run(until=args.until)
 
 
 if __name__ == "__main__":

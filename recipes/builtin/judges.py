@@ -41,6 +41,8 @@ class _Stack(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         features = []
         for layer in self.layers[:-1]:
+            if x.device.type == "cuda" and x.shape[1] > 1:  # a GPU's matrix units take channels that lie side by side
+                x = x.contiguous(memory_format=torch.channels_last)
             x = functional.leaky_relu(layer(x), SLOPE)
             features.append(x)
         return self.layers[-1](x), features
@@ -131,10 +133,15 @@ class Balance:
 
     def __init__(self, share: float, decay: float = 0.99) -> None:
         self.share, self.decay = share, decay
-        self.lengths: list[float] = []
+        self.lengths: Tensor | None = None  # (2,), on the device: nothing waits for it
 
     def add(self, first: Tensor, second: Tensor) -> Tensor:
-        now = [first.norm().item(), second.norm().item()]
-        old = self.lengths or now
-        self.lengths = [self.decay * a + (1 - self.decay) * b for a, b in zip(old, now, strict=True)]
-        return first + self.share * self.lengths[0] / max(self.lengths[1], 1e-12) * second
+        now = torch.stack([first.norm(), second.norm()])
+        self.lengths = now if self.lengths is None else torch.lerp(now, self.lengths, self.decay)
+        return first + self.share * self.lengths[0] / self.lengths[1].clamp(min=1e-12) * second
+
+    def state(self) -> list[float]:
+        return [] if self.lengths is None else self.lengths.tolist()
+
+    def restore(self, lengths: list[float], device: torch.device) -> None:
+        self.lengths = torch.tensor(lengths, device=device) if lengths else None

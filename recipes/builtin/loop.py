@@ -1,7 +1,8 @@
 """The training loop of the small models beside the flow (duration model, aligner): AdamW, checkpoints, a log, exact
 resume.
 
-A run's state is (weights, optimiser, step, torch's generator, time used); batches are functions of the step.
+A run's state is (weights, optimiser, step, torch's generator, time used); batches are functions of the step. With
+--until the time is what the clock says, so that a run that began late, or anew, ends with the others.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser, batch: int, save: int) -> None:
     parser.add_argument("cache", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--minutes", type=float, default=math.inf, help="of training, summed over resumed runs")
+    add_clock(parser)
     parser.add_argument("--batch", type=int, default=batch, help="clips in a batch")
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--warmup", type=int, default=100, help="steps")
@@ -37,6 +38,20 @@ def add_options(parser: argparse.ArgumentParser, batch: int, save: int) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     parser.add_argument("--valid-only", action="store_true", help="measure what is there, and end")
+
+
+def add_clock(parser: argparse.ArgumentParser) -> None:
+    """How long a run lasts."""
+    parser.add_argument("--minutes", type=float, default=math.inf, help="of training, summed over resumed runs")
+    parser.add_argument(
+        "--until", type=float, default=math.inf, help="when they are over, in seconds of time.time(), whoever used them"
+    )
+
+
+def share_used(args: argparse.Namespace, used: float) -> float:
+    """Share of the run's minutes that is over; used: seconds of training, which count where no --until is given."""
+    left = args.until - time.time()
+    return used / (60 * args.minutes) if math.isinf(left) else 1 - left / (60 * args.minutes)
 
 
 def train(
@@ -65,7 +80,7 @@ def train(
     recent: list[Any] = []
     while True:
         used = time.time() - began
-        done = max(step / args.steps, used / (60 * args.minutes))
+        done = max(step / args.steps, share_used(args, used))
         if done >= 1 or (step and step % args.save == 0):
             state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "rng": torch.get_rng_state()}
             files.write_state(last, state | {"step": step, "used": used})

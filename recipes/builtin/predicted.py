@@ -3,10 +3,8 @@
     python recipes/builtin/predicted.py runs/builtin/cache runs/builtin/flow runs/builtin/predicted --clips 600
 
 A true log-mel is mixed with noise as the conditional path does at a time t0 and solved from there to 1 (SDEdit: Meng
-2021, arXiv
-2108.01073): pitch and timing stay those of the recording, the fine structure is the model's own. Writes mel.f16 and
-  index.json (rows of
-the cache with `frame` in the new file and `sample` in the cache's wav.i16).
+2021, arXiv 2108.01073): pitch and timing stay those of the recording, the fine structure is the model's own. Writes
+mel.f16 and index.json (rows of the cache with `frame` in the new file and `sample` in the cache's wav.i16).
 """
 
 from __future__ import annotations
@@ -14,18 +12,22 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from flow import Corpus
 
-from tts_fm import devices
+from tts_fm import devices, files
+from tts_fm.audio.mel import N_MELS
 from tts_fm.checkpoint import load_flow_model
 from tts_fm.config import ModelConfig, from_dict
+from tts_fm.data.batches import TrainItem, pad_texts
 from tts_fm.model.flow_model import FlowModel
 
 STEPS = 4
+ROUND = 64  # frames: lengths of batches are multiples, so that few shapes occur
 
 
 def load_run(run: Path) -> FlowModel:
@@ -38,28 +40,43 @@ def load_run(run: Path) -> FlowModel:
     return model.eval().to(torch.bfloat16)
 
 
-def predict(
-    model: FlowModel, mel: np.ndarray, ids: np.ndarray, durations: np.ndarray, rng: np.random.Generator, cfg: float
-) -> np.ndarray:
-    """(T, 100) log-mel with the symbols at their frames -> (T, 100): the first fifth true, the rest the model's."""
-    frames = len(mel) // model.config.patch * model.config.patch
-    true = torch.from_numpy(mel[:frames])[None]  # (1, T, 100)
-    start = rng.uniform(0.1, 0.45)
-    noise = torch.from_numpy(rng.standard_normal(true.shape, np.float32))
-    begin = (1 - start) * noise + start * model.normalise(true)
-    prompt = frames // 5 // model.config.patch * model.config.patch
-    grid = start + (1 - start) * torch.linspace(0, 1, STEPS + 1)
+@dataclass
+class Start:
+    """A clip on its way: the true mel, its noise, and how much of it is prompt."""
+
+    item: TrainItem
+    noise: np.ndarray  # (T, 100)
+    prompt: int  # frames
+
+    @classmethod
+    def drawn(cls, item: TrainItem, patch: int, rng: np.random.Generator) -> Start:
+        """The first fifth is prompt; whole patches."""
+        frames = len(item.mel) // patch * patch
+        noise = rng.standard_normal((frames, item.mel.shape[1]), np.float32)
+        return cls(item, noise, frames // 5 // patch * patch)
+
+
+def predict(model: FlowModel, starts: Sequence[Start], at: float, cfg: float) -> list[np.ndarray]:
+    """Log-mels (T, 100) of clips, solved from the time `at` on: the prompt true, the rest the model's."""
+    frames, prompts = [len(s.noise) for s in starts], [s.prompt for s in starts]
+    longest = -(-max(frames) // ROUND) * ROUND
+    true, noise = (torch.zeros(len(starts), longest, N_MELS) for _ in range(2))
+    for b, (start, n) in enumerate(zip(starts, frames, strict=True)):
+        true[b, :n], noise[b, :n] = torch.from_numpy(start.item.mel[:n]), torch.from_numpy(start.noise)
+    ids, durations = pad_texts([(s.item.ids, s.item.durations) for s in starts])
     spoken = model.sample(
-        true[:, :prompt],
-        torch.from_numpy(ids)[None],
-        [frames],
-        grid=grid,
-        noise=begin,
+        true[:, : max(prompts)],
+        ids,
+        frames,
+        grid=at + (1 - at) * torch.linspace(0, 1, STEPS + 1),
+        noise=(1 - at) * noise + at * model.normalise(true),
         cfg=cfg,
-        durations=torch.from_numpy(durations).float()[None],
-        prompt_frames=[prompt],
+        durations=durations,
+        prompt_frames=prompts,
+        pad_to=longest,
     )
-    return spoken[0].float().cpu().numpy()
+    whole = spoken.float().cpu().numpy()
+    return [whole[b, :n] for b, n in enumerate(frames)]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -69,25 +86,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--clips", type=int, default=600)
     parser.add_argument("--cfg", type=float, default=0.0)
+    parser.add_argument("--batch", type=int, default=1, help="clips of like length that begin at the same time")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     args = parser.parse_args(argv)
     from tqdm import tqdm
 
     torch.set_num_threads(args.threads)
-    model = load_run(args.flow).to(devices.pick(args.device))
+    device = devices.pick(args.device)
+    model = load_run(args.flow).to(device)
     clips = Corpus(args.cache, "train", model.vocab)
     args.out.mkdir(parents=True, exist_ok=True)
     rng, rows, frames = np.random.default_rng(0), [], 0
+    chosen = rng.permutation(len(clips))[: args.clips]
+    chosen = chosen[np.argsort([clips.frames[i] for i in chosen], kind="stable")] if args.batch > 1 else chosen
     with (args.out / "mel.f16").open("wb") as file:
-        for i in tqdm(rng.permutation(len(clips))[: args.clips], unit="clip"):
-            item = clips[int(i)]
-            assert item.durations is not None
-            mel = predict(model, item.mel, item.ids, item.durations, rng, args.cfg)
-            file.write(mel.astype(np.float16).tobytes())
-            rows.append(clips.rows[i] | {"frame": frames, "frames": len(mel)})
-            frames += len(mel)
-    (args.out / "index.json").write_text(json.dumps(rows), encoding="utf-8")
+        for at in tqdm(range(0, len(chosen), args.batch), unit="batch"):
+            numbers = chosen[at : at + args.batch].tolist()
+            starts = [Start.drawn(clips[i], model.config.patch, rng) for i in numbers]
+            for i, mel in zip(numbers, predict(model, starts, rng.uniform(0.1, 0.45), args.cfg), strict=True):
+                file.write(mel.astype(np.float16).tobytes())
+                rows.append(clips.rows[i] | {"frame": frames, "frames": len(mel)})
+                frames += len(mel)
+    files.write_json(args.out / "index.json", rows)
 
 
 if __name__ == "__main__":

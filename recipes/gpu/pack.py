@@ -11,6 +11,7 @@ under 16 MB.
 from __future__ import annotations
 
 import argparse
+import gzip
 import io
 import json
 import os
@@ -25,9 +26,11 @@ from typing import Any
 from tts_fm import files
 from tts_fm.errors import ModelError
 
+LEVELS = 63  # of a difference, on either side of zero
 PIECE, SHARD = 60_000_000, 16_000_000  # bytes at most
 LEVEL = 0.9  # libsndfile's compression level of Opus: some 28 kbit/s
-MANIFEST = "manifest.jsonl"
+MANIFEST, REST = "manifest.jsonl", "rest.tar"
+PLACES = {"flow": "model.safetensors", "vocoder": "vocoder/vocoder.safetensors"}  # in the folder of a voice
 
 # --- the corpus
 
@@ -103,73 +106,124 @@ def unpack(pieces: Path, corpus: Path) -> int:
 # --- weights
 
 
-def shard(weights: Path, out: Path, most: int = SHARD) -> list[Path]:
-    """Split a safetensors file into files of at most `most` bytes: NAME-1.safetensors, ... ValueError where one tensor
-    is larger.
+def shard(weights: Path, out: Path, most: int = SHARD, name: str = "") -> list[Path]:
+    """Split a safetensors file into files of at most `most` bytes: NAME-1.safetensors, ..., as few as can be found
+    easily. name: the file's own, unless it is given. ValueError where one tensor is larger.
     """
     from safetensors.torch import load_file, save_file
 
-    groups: list[dict] = [{}]
-    size = 0
-    for name, tensor in load_file(weights).items():
-        more = tensor.numel() * tensor.element_size() + 200 + len(name)  # and its place in the header
-        if more > most:
-            raise ValueError(f"{weights}: {name} alone has {more:,} bytes; {most:,} are allowed")
-        if size + more > most:
+    groups: list[dict] = []
+    rooms: list[int] = []
+    tensors = load_file(weights)
+    for key in sorted(tensors, key=lambda key: -tensors[key].numel()):  # large ones first: small ones fill the gaps
+        tensor = tensors[key]
+        size = tensor.numel() * tensor.element_size() + 200 + len(key)  # and its place in the header
+        if size > most:
+            raise ValueError(f"{weights}: {key} alone has {size:,} bytes; {most:,} are allowed")
+        place = next((n for n, room in enumerate(rooms) if room >= size), len(groups))
+        if place == len(groups):
             groups.append({})
-            size = 0
-        groups[-1][name] = tensor
-        size += more
+            rooms.append(most)
+        groups[place][key] = tensor
+        rooms[place] -= size
     out.mkdir(parents=True, exist_ok=True)
-    paths = [out / f"{weights.stem}-{number}.safetensors" for number in range(1, len(groups) + 1)]
+    paths = [out / f"{name or weights.stem}-{number}.safetensors" for number in range(1, len(groups) + 1)]
     for path, group in zip(paths, groups, strict=True):
         save_file(group, path, metadata={"of": str(len(groups))})
     return paths
 
 
-def bring(folder: Path, out: Path) -> list[Path]:
-    """All files of a model folder under `out`, weights in shards; returns what was written."""
-    written = []
-    for path in sorted(folder.rglob("*")):
-        place = out / path.relative_to(folder)
-        if path.suffix == ".safetensors":
-            written += shard(path, place.parent)
-        elif path.is_file():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, place)
-            written.append(place)
-    return written
-
-
-def join(results: Path, assets: Path) -> list[Path]:
-    """The inverse of `bring`: every NAME-1.safetensors and those behind it become NAME.safetensors under `assets`.
-    ModelError where one is missing.
+def differ(weights: Path, base: Path, out: Path) -> Path:
+    """Weights as what they differ by from others of the same network, in 127 levels a tensor, compressed: a quarter of
+    their size, for averages that lie close to each other. Returns `out`.
     """
+    from safetensors.torch import load_file, save
+
+    first, small = load_file(base), dict[str, Any]()
+    for key, tensor in load_file(weights).items():
+        difference = tensor.float() - first[key].float()
+        small[f"{key}|size"] = (difference.abs().max() / LEVELS).reshape(1)
+        small[key] = (difference / small[f"{key}|size"].clamp(min=1e-30)).round().char()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with files.writing(out) as part:
+        part.write_bytes(gzip.compress(save(small), 6))
+    return out
+
+
+def differing(path: Path, base: dict[str, Any]) -> dict[str, Any]:
+    """The inverse of `differ`: tensors like `base`'s."""
+    from safetensors.torch import load
+
+    small = load(gzip.decompress(path.read_bytes()))
+    return {key: (x.float() + small[key].float() * small[f"{key}|size"]).to(x.dtype) for key, x in base.items()}
+
+
+def bring(runs: Path, out: Path) -> list[Path]:
+    """What a far machine gives back: flow-1.safetensors ... and vocoder-1.safetensors ... of runs/assets/builtin, an
+    average-NAME.gz of each runs/others/NAME, and rest.tar with everything small, the logs of the run too. Returns what
+    was written.
+    """
+    built = runs / "assets" / "builtin"
+    weights = {name: built / place for name, place in PLACES.items()}
+    written = [path for name, whole in weights.items() if whole.is_file() for path in shard(whole, out, name=name)]
+    for other in sorted(runs.glob("others/*/model.safetensors")):
+        written.append(differ(other, weights["flow"], out / f"average-{other.parent.name}.gz"))
+    rest = [path for path in sorted(built.rglob("*")) if path.is_file() and path not in weights.values()]
+    rest += [*sorted(runs.glob("*.txt")), *sorted(runs.glob("*/log.jsonl")), *sorted(runs.glob("*/settings.json"))]
+    out.mkdir(parents=True, exist_ok=True)
+    with files.writing(out / REST) as part, tarfile.open(part, "w:gz") as tar:
+        for path in rest:
+            tar.add(path, str(path.relative_to(runs)))
+    return [*written, out / REST]
+
+
+def _whole(first: Path) -> dict[str, Any]:
+    """The tensors of NAME-1.safetensors and of those that belong to it. ModelError where one is missing."""
     from safetensors import safe_open
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
+
+    with safe_open(first, "pt") as file:
+        count = int((file.metadata() or {}).get("of", 1))
+    stem, tensors = first.stem.removesuffix("-1"), dict[str, Any]()
+    for number in range(1, count + 1):
+        path = first.with_name(f"{stem}-{number}.safetensors")
+        if not path.is_file():
+            raise ModelError(f"{path} is missing: {count} shards belong together; copy it from the far machine")
+        tensors |= load_file(path)
+    return tensors
+
+
+def join(results: Path, assets: Path, average: str = "") -> list[Path]:
+    """The inverse of `bring`: weights and small files in their places under `assets`, the run's logs in results/logs.
+    average: which of the flow's other averages is taken, such as "0.9995". ModelError where a shard is missing,
+    ValueError where there is nothing.
+    """
+    from safetensors.torch import save_file
 
     written = []
-    for first in sorted(results.rglob("*-1.safetensors")):
-        with safe_open(first, "pt") as file:
-            count = int((file.metadata() or {}).get("of", 1))
-        stem, tensors = first.stem.removesuffix("-1"), dict[str, Any]()
-        for number in range(1, count + 1):
-            path = first.with_name(f"{stem}-{number}.safetensors")
-            if not path.is_file():
-                raise ModelError(f"{path} is missing: {count} shards belong together; copy it from the far machine")
-            tensors |= load_file(path)
-        place = assets / first.relative_to(results).parent / f"{stem}.safetensors"
+    for name, its in PLACES.items():
+        place, first = assets / "builtin" / its, results / f"{name}-1.safetensors"
+        if not first.is_file():
+            continue
+        tensors = _whole(first)
+        if average and name == "flow":
+            if not (other := results / f"average-{average}.gz").is_file():
+                raise ValueError(f"{other} is not there: was --averages given, and is {average!r} one of them?")
+            tensors = differing(other, tensors)
         place.parent.mkdir(parents=True, exist_ok=True)
         with files.writing(place) as part:
             save_file(tensors, part)
         written.append(place)
     if not written:
         raise ValueError(f"no shards in {results}; it is the folder that recipes/gpu/run.sh train --out wrote")
-    for path in sorted(p for p in results.rglob("*") if p.is_file() and p.suffix != ".safetensors"):
-        place = assets / path.relative_to(results)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, place)
-        written.append(place)
+    if (results / REST).is_file():
+        with tarfile.open(results / REST) as tar:
+            tar.extractall(results / "logs", filter="data")
+        for path in sorted((results / "logs" / "assets").rglob("*.*")):
+            place = assets / path.relative_to(results / "logs" / "assets")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, place)
+            written.append(place)
     return written
 
 
@@ -179,13 +233,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("source", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--megabytes", type=float, default=PIECE / 1e6, help="of a piece at most")
+    parser.add_argument("--average", default="", help="join: another of the flow's averages, such as 0.9995")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     args = parser.parse_args(argv)
     if args.verb == "unpack":
         print(f"{unpack(args.source, args.out)} clips in {args.out}")
         return
     found = (
-        join(args.source, args.out)
+        join(args.source, args.out, args.average)
         if args.verb == "join"
         else pack(args.source, args.out, int(args.megabytes * 1e6), args.jobs)
     )

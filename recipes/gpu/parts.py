@@ -2,12 +2,12 @@
 
     recipes/gpu/run.sh                          all parts on the GPU that is there
     recipes/gpu/run.sh --device cpu --small     the same code on two cores, in a few minutes
-    recipes/gpu/run.sh train --corpus PIECES    the built-in voice, trained on for nine minutes (voice.py)
+    recipes/gpu/run.sh train --cache CACHE      the built-in voice, trained on for eight minutes (voice.py)
 
 `check` compares every network with its own result in float32 on the CPU, `speed` counts frames of training and the
 real-time factor of speaking, `train` makes updates of the built-in voice's network with the Trainer.
-Weights and inputs are random, unless `train` has a corpus: what is measured is the hardware and the code. Results go to
-docs/gpu.md, with card, date and commit.
+Weights and inputs are random, unless `train` has a corpus or a cache: what is measured is the hardware and the code.
+Results go to docs/gpu.md, with card, date and commit.
 """
 
 from __future__ import annotations
@@ -197,8 +197,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--small", action="store_true", help="toy sizes, to see that all of it runs")
     parser.add_argument("--corpus", type=Path, help="train the built-in voice on: the pieces of recipes/gpu/pack.py")
-    parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="where checkpoints and weights of that go")
-    parser.add_argument("--minutes", type=float, default=9.0, help="for that, unpacking included")
+    parser.add_argument("--cache", type=Path, help="the same, on a folder as recipes/builtin/cache.py writes it")
+    parser.add_argument("--out", type=Path, default=Path("runs/gpu"), help="where its weights go, in small files")
+    parser.add_argument("--runs", type=Path, help="where its checkpoints go (default: beside --out)")
+    parser.add_argument("--minutes", type=float, default=8.0, help="for that, until the weights are brought")
+    parser.add_argument("--averages", action="store_true", help="bring the flow's other averages too")
+    for name in ("flow", "vocoder", "duration", "predicted"):
+        parser.add_argument(f"--{name}", default="", metavar="WORDS", help=f"more for recipes/builtin/{name}.py")
     args = parser.parse_args(argv)
     if unknown := set(args.parts) - set(PARTS):
         raise ValueError(f"no part is called {min(unknown)}; there are {', '.join(PARTS)}")
@@ -206,8 +211,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{devices.describe(device)}; torch {torch.__version__}; {time.strftime('%Y-%m-%d')}")
     for name in args.parts or PARTS:
         begin = time.perf_counter()
-        if name == "train" and args.corpus:
-            rows = voice.train(device, args.small, args.corpus, args.out, args.minutes)
+        if name == "train" and (args.corpus or args.cache):
+            where = dict(cache=args.cache, pieces=args.corpus, runs=args.runs)
+            extra = {part: getattr(args, part) for part in ("flow", "vocoder", "duration", "predicted")}
+            more = dict(minutes=args.minutes, averages=args.averages, extra=extra)
+            rows = voice.train(device, args.small, args.out, **where, **more)
         else:
             rows = PARTS[name](device, args.small)
         print(f"\n{name} ({time.perf_counter() - begin:.0f} s)\n")

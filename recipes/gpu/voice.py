@@ -1,135 +1,307 @@
-"""The built-in voice trained on for some minutes of a GPU: flow, durations, and the vocoder against discriminators.
+"""The built-in voice trained on for some minutes of a GPU: flow, durations, and the vocoder against discriminators, all
+at the same time, each a process of its own.
 
-    recipes/gpu/run.sh train --corpus PIECES --out RESULTS [--minutes 9]           begins at the shipped weights
-    recipes/gpu/run.sh train --corpus PIECES --out RESULTS --device cpu --small    the same code, a few updates
+    recipes/gpu/run.sh train --cache CACHE --out RESULTS --runs RUNS --minutes 8     begins at the shipped weights
+    recipes/gpu/run.sh train --corpus PIECES --out RESULTS --runs RUNS --minutes 9   unpacks a corpus first (pack.py)
+    recipes/gpu/run.sh train --cache CACHE --out RESULTS --device cpu --small        the same code, a few updates
 
-PIECES: recipes/gpu/pack.py. RESULTS/runs holds checkpoints, so that the same command goes on; RESULTS/assets gets
-float16 weights in files under 16 MB, which `python -m recipes.gpu.pack join RESULTS/assets tts_fm/assets` puts in their
-places. The minutes begin with the command. Networks and losses are those of recipes/builtin.
+CACHE: a folder as recipes/builtin/cache.py writes it. RUNS gets checkpoints, one a minute, so that what fails late is
+not lost; a part that fails or hangs begins once more from there, in a more careful way. RESULTS gets a few files under
+16 MB, which `python -m recipes.gpu.pack join RESULTS tts_fm/assets` puts in their places. The minutes begin with the
+command; bringing the weights follows them. Networks and losses are those of recipes/builtin.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import shlex
+import shutil
+import subprocess
 import sys
+import threading
 import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from recipes.gpu.pack import bring, unpack
+from tts_fm import files
+from tts_fm.checkpoint import load_flow_model
 
 BUILTIN = Path(__file__).resolve().parents[1] / "builtin"
 SHIPPED = Path(__file__).resolve().parents[2] / "tts_fm" / "assets" / "builtin"
-SHARES = {"flow": 0.5, "annealing": 0.1, "durations": 0.1, "vocoder": 0.3}  # of the minutes that unpacking leaves
-FOREVER = str(10**7)
+NEEDED = (
+    "id split speaker units unit_frames lead_frames tail_frames speed lang text sample samples frame frames".split()
+)
+AVERAGES = ("0.9995", "0.9998")  # kept beside the flow's first average, whose decay is 0.999
+TELL_EVERY, GRACE, HANGS = 15, 40, 180  # seconds: a line for people; to save at the end; without a line in the log
 
 
 def options(small: bool) -> dict[str, list[str]]:
-    """What each recipe is told, beside its folders, its weights and its minutes."""
-    if small:
-        return {
-            "cache": ["--no-copies", "--jobs", "1"],
-            "flow": ["--batch-frames", "700", "--steps", "1", "--decay", "0", "--eager"],
-            "predicted": ["--clips", "2"],
-            "durations": ["--batch", "2", "--steps", "2", "--save", "2"],
-            "vocoder": "--batch 2 --channels 2 --steps 2 --judges-first 1 --sitting 3".split(),
-        }
-    return {
-        "cache": [],
-        "flow": ["--batch-frames", "200000", "--steps", FOREVER, "--decay", "0", "--workers", "10"],
-        "predicted": ["--clips", "300"],
-        "durations": ["--batch", "128", "--steps", FOREVER, "--save", "400"],
-        "vocoder": f"--batch 48 --judged 48 --channels 32 --sitting 8 --judges-first 300 --steps {FOREVER}".split(),
+    """What each recipe is told, beside its folders, its weights and its minutes; `again`: what is added at the second
+    attempt.
+    """
+    told = {
+        "flow": "--span 0.4 --as-spoken --fall 0.5 --averages",
+        "vocoder": "--layers 8 --adversarial-from 0",
+        "again_flow": "--eager --batch-frames 40000",
+        "again_vocoder": "--judged 16 --batch 32",
+        "again_duration": "",
     }
+    if small:
+        told["cache"] = "--no-copies --jobs 1"
+        told["flow"] += f" {AVERAGES[0]} --batch-frames 700 --steps 2 --eager --threads 1"
+        told["predicted"] = "--clips 2 --batch 2"
+        told["duration"] = "--batch 2 --steps 2 --save 2"
+        told["vocoder"] += " --batch 2 --judged 2 --channels 2 --steps 3 --judges-first 1 --sitting 3"
+        told["again_flow"] = told["again_vocoder"] = ""
+    else:
+        told["cache"] = ""
+        told["flow"] += f" {' '.join(AVERAGES)} --batch-frames 100000 --lr 1.5e-3 --workers 8 --threads 1"
+        told["predicted"] = "--clips 1500 --batch 64"
+        told["duration"] = "--batch 128 --steps 10000000 --save 400"
+        told["vocoder"] += " --batch 48 --judged 48 --channels 32 --sitting 8 --crop 96 --judges-first 400"
+        told["vocoder"] += " --lr 4e-4 --judges-lr 6e-4 --share 0.4 --steps 10000000"
+    return {name: line.split() for name, line in told.items()}
+
+
+def adopt(cache: Path, out: Path, vocab: Sequence[str]) -> str:
+    """Make `out` a cache of those clips of `cache` that can be trained on, and say what was left out. ValueError where
+    that is all of them.
+
+    A clip is left out when its row is not as cache.py writes it, when it has units that the model does not know, or
+    when it is not whole. Where none is to validate, every fiftieth becomes so.
+    """
+    rows, known = json.loads((cache / "index.json").read_text("utf-8")), set(vocab)
+    samples, frames = ((cache / name).stat().st_size // size for name, size in (("wav.i16", 2), ("mel.f16", 200)))
+
+    def fault(row: dict) -> str:
+        if missing := [name for name in NEEDED if name not in row]:
+            return f"without {missing[0]}"
+        if unknown := sorted(set(row["units"]) - known):
+            return f"with the unknown unit {unknown[0]!r}"
+        if len(row["units"]) != len(row["unit_frames"]):
+            return "with as many times as it has not units"
+        whole = row["sample"] + row["samples"] <= samples and row["frame"] + row["frames"] <= frames
+        return "" if whole else "that is not whole"
+
+    faults = [fault(row) for row in rows]
+    good = [row for row, wrong in zip(rows, faults, strict=True) if not wrong]
+    counts = {wrong: faults.count(wrong) for wrong in sorted(set(faults)) if wrong}
+    told = ", ".join(f"{count} {wrong}" for wrong, count in counts.items())
+    if not good:
+        raise ValueError(f"{cache} has no clip to train on: {told or 'it is empty'}")
+    if not any(row["split"] == "valid" for row in good):
+        good = [row | {"split": "train" if number % 50 else "valid"} for number, row in enumerate(good)]
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("wav.i16", "mel.f16"):
+        (out / name).unlink(missing_ok=True)
+        (out / name).symlink_to((cache / name).resolve())
+    files.write_json(out / "index.json", good, indent=None)
+    hours = sum(row["samples"] for row in good) / 24_000 / 3600
+    return f"{len(good)} clips, {hours:.1f} hours" + (f"; left out: {told}" if told else "")
+
+
+@dataclass
+class Part:
+    """What runs beside the others: recipes one after the other. `again` is added to the last one's line when it has to
+    begin once more.
+    """
+
+    name: str
+    lines: list[list[str]]
+    again: list[str]
+    folder: Path
+    until: float
+    state: str = "waits"
+    began: float = field(default_factory=time.time)
+    process: subprocess.Popen[bytes] | None = None
+
+    def log(self) -> Path:
+        return self.folder.with_suffix(".txt")
+
+    def steps(self) -> int:
+        """Updates in the checkpoint, 0 where there is none."""
+        last = self.folder / "last.pt"
+        return int(torch.load(last, map_location="cpu", weights_only=True, mmap=True)["step"]) if last.exists() else 0
+
+    def last_line(self) -> str:
+        log = self.folder / "log.jsonl"
+        lines = log.read_text("utf-8").splitlines() if log.exists() else []
+        return lines[-1] if lines else ""
+
+    def run(self) -> None:
+        """All recipes; never raises: what went wrong is in `state` and in the log."""
+        try:
+            for number, line in enumerate(self.lines):
+                code = self.once(line)
+                last = number == len(self.lines) - 1
+                if code and last and time.time() < self.until - 45:
+                    self.state = f"began again after code {code}"
+                    code = self.once([*line, *self.again])
+                if code and not last:  # the vocoder learns from true mels alone
+                    self.lines[-1] = self.lines[-1][: self.lines[-1].index("--predicted")]
+                elif code:
+                    self.state = f"FAILED with code {code}"
+            self.state = self.state if self.state.startswith("FAILED") else f"done ({self.state})"
+        except OSError as error:
+            self.state = f"FAILED: {error}"
+
+    def once(self, line: list[str]) -> int:
+        """One recipe as a process; its exit code. Ended when it tells nothing for HANGS seconds, or does not end."""
+        self.state = self.state if self.state.startswith("began again") else "runs"
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        begin = time.time()
+        with self.log().open("ab") as log:
+            log.write(f"$ {shlex.join(line)}\n".encode())
+            log.flush()
+            self.process = subprocess.Popen(line, stdout=log, stderr=log, env=environment())
+            while (code := self.process.poll()) is None:
+                time.sleep(0.2)
+                own = self.folder / "log.jsonl"
+                heard = max(begin, own.stat().st_mtime if own.exists() else 0.0)
+                silent = self.name != "duration" and time.time() - heard > HANGS and time.time() < self.until
+                if silent or time.time() > self.until + GRACE:
+                    self.end()
+        return code
+
+    def end(self) -> None:
+        """Ask the process to stop; a few seconds later it does."""
+        assert self.process is not None
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def environment() -> dict[str, str]:
+    """Of the processes: our modules, no progress bars, recordings of forwards off, memory that grows in place."""
+    root = str(BUILTIN.parents[1])
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    new = {"PYTHONPATH": path, "TQDM_DISABLE": "1", "TTS_FM_GRAPHS": "0", "PYTHONUNBUFFERED": "1"}
+    return os.environ | new | {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
 
 
 class Voice:
-    """One run: folders, the weights that it begins at, and the minutes that are left when the corpus is there."""
+    """One run: folders, what the recipes are told, and when they end."""
 
-    def __init__(self, device: torch.device, small: bool, out: Path, start: Path) -> None:
-        self.runs, self.out, self.start = out / "runs", out, start
-        self.told, self.where = options(small), ["--device", device.type]
-        self.minutes = 0.0
-        self.rows = [["part", "updates", "seconds", "last line of its log"]]
+    def __init__(self, device: str, small: bool, out: Path, runs: Path, start: Path, extra: dict[str, str]) -> None:
+        self.runs, self.out, self.start, self.device = runs, out, start, device
+        self.told = options(small)
+        for name, line in extra.items():
+            self.told[name] += shlex.split(line)
 
-    def line(self, name: str, part: str, start: Path, *more: str) -> list[str]:
-        """The command line of a recipe that trains."""
-        folders = [str(self.runs / "cache"), str(self.runs / name), "--start", str(start)]
-        limit = ["--minutes", f"{SHARES[part] * self.minutes:.3f}"]
-        return [*folders, *self.where, *self.told["flow" if name == "flow" else part], *limit, *more]
+    def parts(self, minutes: float, until: float) -> list[Part]:
+        cache, mels = self.runs / "cache", self.runs / "predicted"
 
-    def steps(self, name: str) -> int:
-        """Updates in the checkpoint of a run, 0 where there is none."""
-        last = self.runs / name / "last.pt"
-        return int(torch.load(last, map_location="cpu", weights_only=True, mmap=True)["step"]) if last.exists() else 0
+        def line(recipe: str, *words: str | Path) -> list[str]:
+            where = ["--device", self.device]
+            return [sys.executable, str(BUILTIN / f"{recipe}.py"), *map(str, words), *where, *self.told[recipe]]
 
-    def note(self, name: str, begin: float) -> None:
-        log = self.runs / name / "log.jsonl"
-        lines = log.read_text("utf-8").splitlines() if log.exists() else []
-        self.rows.append([name, str(self.steps(name)), f"{time.time() - begin:.0f}", lines[-1] if lines else ""])
+        def clock(early: float = 0.0) -> list[str]:
+            return ["--minutes", f"{minutes:.3f}", "--until", f"{until - early:.1f}"]
 
-    def unpack(self, pieces: Path) -> None:
-        import cache
+        lines = {
+            "flow": [[*line("flow", cache, self.runs / "flow", "--start", self.start), *clock()]],
+            "vocoder": [
+                line("predicted", cache, self.start, mels),
+                [
+                    *line("vocoder", cache, self.runs / "vocoder", "--start", self.start / "vocoder"),
+                    *clock(),
+                    *("--predicted", str(mels)),  # last, see Part.run
+                ],
+            ],
+            # it measures itself at its end
+            "duration": [
+                [*line("duration", cache, self.runs / "duration", "--start", self.start / "duration"), *clock(15)]
+            ],
+        }
+        if (mels / "index.json").exists():
+            del lines["vocoder"][0]
+        return [Part(name, its, self.told[f"again_{name}"], self.runs / name, until) for name, its in lines.items()]
 
-        if not (self.runs / "cache" / "index.json").exists():
-            unpack(pieces, self.runs / "corpus")
-            cache.main([str(self.runs / "corpus"), str(self.runs / "cache"), *self.told["cache"]])
+    def train(self, parts: list[Part], begin: float) -> None:
+        """All parts at the same time; a line for each of them now and then."""
+        threads = [threading.Thread(target=part.run, daemon=True) for part in parts]
+        for thread in threads:
+            thread.start()
+        told = time.time()
+        while any(thread.is_alive() for thread in threads):
+            time.sleep(0.2)
+            if time.time() - told > TELL_EVERY:
+                told = time.time()
+                for part in parts:
+                    print(f"{told - begin:4.0f} s {part.name:8} {part.state}: {part.last_line()}", flush=True)
 
-    def flow(self) -> None:
-        """As the last phase of recipes/builtin/run.sh; then the rate falls to zero in as many updates as fit."""
-        import flow
-
-        begin, first, how = time.time(), self.steps("flow"), ["--span", "0.4", "--as-spoken"]
-        flow.main(self.line("flow", "flow", self.start, *how))
-        done = self.steps("flow")
-        rest = max(1, round((done - first) * SHARES["annealing"] / SHARES["flow"]))
-        how += ["--steps", str(done + rest), "--decay", str(rest)]
-        flow.main(self.line("flow", "annealing", self.start, *how))
-        self.note("flow", begin)
-
-    def durations(self) -> None:
-        import duration
-
-        begin = time.time()
-        duration.main(self.line("duration", "durations", self.start / "duration"))
-        self.note("duration", begin)
-
-    def vocoder(self) -> None:
-        import predicted
-        import vocoder
-
-        begin, mels = time.time(), str(self.runs / "predicted")
-        if not (self.runs / "predicted" / "index.json").exists():
-            folders = [str(self.runs / "cache"), str(self.runs / "flow"), mels]
-            predicted.main([*folders, *self.where, *self.told["predicted"]])
-        how = ["--layers", "8", "--adversarial-from", "0", "--predicted", mels]
-        vocoder.main(self.line("vocoder", "vocoder", self.start / "vocoder", *how))
-        self.note("vocoder", begin)
-
-    def bring(self) -> None:
-        """Float16 weights in shards under out/assets."""
+    def bring(self, averages: bool, rows: list[list[str]]) -> None:
+        """What was trained, and every log, in RESULTS. What fails is told in `rows`; the others come all the same."""
         import export
 
-        built = self.runs / "assets" / "builtin"
-        export.export_flow(self.runs / "flow", built)
-        export.export_vocoder(self.runs / "vocoder", built / "vocoder")
-        export.export_duration(self.runs / "duration", built / "duration")
-        for path in bring(self.runs / "assets", self.out / "assets"):
-            size = f"{path.stat().st_size / 1e6:.1f} MB"
-            self.rows.append([path.relative_to(self.out).as_posix(), "", "", size])
+        built, others = self.runs / "assets" / "builtin", self.runs / "others"
+
+        def other() -> None:
+            for name in torch.load(self.runs / "flow" / "last.pt", map_location="cpu", mmap=True)["averages"]:
+                export.export_flow(self.runs / "flow", others / name, name)
+
+        tasks: dict[str, Callable[[], object]] = {
+            "flow": lambda: export.export_flow(self.runs / "flow", built),
+            "other averages": other,
+            "vocoder": lambda: export.export_vocoder(self.runs / "vocoder", built / "vocoder"),
+            "duration": lambda: export.export_duration(self.runs / "duration", built / "duration"),
+        }
+        for name, task in tasks.items():
+            if name == "other averages" and not averages:
+                continue
+            try:
+                task()
+            except Exception as error:
+                rows.append([name, "", f"NOT EXPORTED: {type(error).__name__}: {error}"])
+                (self.runs / "export.txt").open("a").write(f"{name}\n{traceback.format_exc()}\n")
+        for path in bring(self.runs, self.out):
+            rows.append([path.name, "", f"{path.stat().st_size / 1e6:.1f} MB"])
 
 
 def train(
-    device: torch.device, small: bool, pieces: Path, out: Path, minutes: float = 9.0, start: Path = SHIPPED
+    device: torch.device,
+    small: bool,
+    out: Path,
+    cache: Path | None = None,
+    pieces: Path | None = None,
+    runs: Path | None = None,
+    minutes: float = 8.0,
+    averages: bool = False,
+    start: Path = SHIPPED,
+    extra: dict[str, str] | None = None,
 ) -> list[list[str]]:
-    """Train all three and write OUT/assets; returns the table that is printed."""
+    """Train all three and fill RESULTS; returns the table that is printed. ValueError without anything to train on."""
     if str(BUILTIN) not in sys.path:
         sys.path.insert(0, str(BUILTIN))  # its recipes import each other by their plain names
-    begin, run = time.time(), Voice(device, small, out, start)
-    run.unpack(pieces)
-    run.minutes = max(0.0, minutes - (time.time() - begin) / 60)
-    run.flow()
-    run.durations()
-    run.vocoder()
-    run.bring()
-    return run.rows
+    begin = time.time()
+    runs = out.parent / f"{out.name}-runs" if runs is None else runs
+    run = Voice(device.type, small, out, runs, start, extra or {})
+    if pieces is not None:
+        cache = runs / "unpacked"
+        if not (cache / "index.json").exists():
+            from cache import main as fill
+
+            unpack(pieces, runs / "corpus")
+            fill([str(runs / "corpus"), str(cache), *run.told["cache"]])
+    if cache is None:
+        raise ValueError("nothing to train on: give --cache or --corpus")
+    corpus = adopt(cache, runs / "cache", load_flow_model(start).vocab)
+    print(corpus, flush=True)
+    parts = run.parts(minutes, begin + 60 * minutes)
+    run.train(parts, begin)
+    rows = [["part", "updates", "how it went, and the last line of its log"], ["corpus", "", corpus]]
+    rows += [[part.name, str(part.steps()), f"{part.state}: {part.last_line()}"] for part in parts]
+    files.write_text(runs / "table.txt", "".join(" | ".join(row) + "\n" for row in rows))
+    for folder in ("assets", "others"):
+        shutil.rmtree(runs / folder, ignore_errors=True)
+    run.bring(averages, rows)
+    return rows

@@ -11,8 +11,6 @@ import math
 from functools import lru_cache
 
 import numpy as np
-from librosa import mel_frequencies
-from torchaudio.functional import create_dct
 
 from tts_fm.audio.mel import MEL_FLOOR, SAMPLE_RATE
 
@@ -23,12 +21,16 @@ def equalised(mel: np.ndarray, deviation: float, rng: np.random.Generator) -> np
     """
     if rng.random() < 0.5:
         return mel
-    curve = (
-        np.interp(np.linspace(0, 1, mel.shape[1]), np.linspace(0, 1, 8), rng.normal(0, deviation, 8))
-        * math.log(10)
-        / 20
-    )
-    return np.maximum(mel + curve.astype(np.float32), math.log(MEL_FLOOR))
+    bands, points = _places(mel.shape[1])
+    curve = np.interp(bands, points, rng.normal(0, deviation, 8)) * math.log(10) / 20
+    louder = mel + curve.astype(np.float32)
+    return np.maximum(louder, math.log(MEL_FLOOR), out=louder)
+
+
+@lru_cache
+def _places(bands: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the bands and the equaliser's eight points lie, from 0 to 1."""
+    return np.linspace(0, 1, bands), np.linspace(0, 1, 8)
 
 
 def revoiced(mel: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
@@ -43,12 +45,10 @@ def revoiced(mel: np.ndarray, strength: float, rng: np.random.Generator) -> np.n
     if rng.random() < 0.25:
         return mel
     pitch, formants, depth = np.exp(strength * rng.normal(0, (0.1, 0.07, 0.25)))
-    kept = envelope(mel.shape[1])
-    # (100, 100)
-    change = kept @ stretching(mel.shape[1], formants) + depth * (np.eye(len(kept)) - kept) @ stretching(
-        mel.shape[1], pitch
-    )
-    return np.maximum(mel @ change.astype(np.float32), math.log(MEL_FLOOR))
+    smooth, rest = envelope(mel.shape[1]), detail(mel.shape[1])
+    change = stretched(smooth, formants) + depth * stretched(rest, pitch)  # (100, 100)
+    changed = mel @ change.astype(np.float32)
+    return np.maximum(changed, math.log(MEL_FLOOR), out=changed)
 
 
 @lru_cache
@@ -56,18 +56,43 @@ def envelope(bands: int) -> np.ndarray:
     """(N, N): a log-mel (T, N) times this is its spectral envelope, the cepstral coefficients up to 15 and less and
     less of those to 30.
     """
-    # (N, N), row times this = cepstral coefficients
-    basis = create_dct(bands, bands, norm="ortho").numpy().astype(float)
-    share = 0.5 + 0.5 * np.cos(np.pi * np.clip((np.arange(bands) - 15) / 15, 0, 1))
+    bins, orders = np.arange(bands), np.arange(bands)
+    # (N, N), row times this = cepstral coefficients: the orthonormal cosine transform
+    basis = np.cos(np.pi / bands * (bins[:, None] + 0.5) * orders) * np.sqrt(2 / bands)
+    basis[:, 0] /= np.sqrt(2)
+    share = 0.5 + 0.5 * np.cos(np.pi * np.clip((orders - 15) / 15, 0, 1))
     return basis * share @ basis.T
+
+
+@lru_cache
+def detail(bands: int) -> np.ndarray:
+    """(N, N): a log-mel times this is what its envelope leaves, such as the harmonics."""
+    return np.eye(bands) - envelope(bands)
+
+
+@lru_cache
+def centres(bands: int) -> np.ndarray:
+    """The middle of every band of a mel on the HTK scale, Hz."""
+    highest = 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700)
+    return 700 * (10 ** (np.linspace(0, highest, bands + 2)[1:-1] / 2595) - 1)
+
+
+def _neighbours(bands: int, factor: float) -> tuple[np.ndarray, np.ndarray]:
+    """For every band the lower one of the two between which its level is found when every frequency is multiplied by
+    `factor`, and the share of the upper one.
+    """
+    at = np.interp(centres(bands) / factor, centres(bands), np.arange(bands))
+    low = np.minimum(at.astype(int), bands - 2)
+    return low, at - low
+
+
+def stretched(matrix: np.ndarray, factor: float) -> np.ndarray:
+    """matrix @ stretching(N, factor) for an (N, N) matrix, without the product."""
+    low, share = _neighbours(matrix.shape[1], factor)
+    rows = np.ascontiguousarray(matrix.T)  # whole rows are quicker to gather
+    return (rows[low] * (1 - share)[:, None] + rows[low + 1] * share[:, None]).T
 
 
 def stretching(bands: int, factor: float) -> np.ndarray:
     """(N, N): a log-mel (T, N) times this has every frequency times `factor`, by linear interpolation between bands."""
-    centres = mel_frequencies(bands + 2, fmin=0, fmax=SAMPLE_RATE / 2, htk=True)[1:-1]
-    at = np.interp(centres / factor, centres, np.arange(bands))  # (N,) where each band's level is found
-    low = at.astype(int).clip(max=bands - 2)
-    matrix = np.zeros((bands, bands))
-    matrix[low, np.arange(bands)] = 1 - (at - low)
-    matrix[low + 1, np.arange(bands)] = at - low
-    return matrix
+    return stretched(np.eye(bands), factor)

@@ -7,9 +7,13 @@ step number.
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
+import os
 import signal
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,6 +22,7 @@ import torch
 from torch import Tensor
 
 from tts_fm import devices
+from tts_fm.audio.mel import N_MELS
 from tts_fm.config import TrainConfig
 from tts_fm.data.augment import equalised, revoiced
 from tts_fm.data.infill import draw_infill, hide_prompt_symbols, turn
@@ -34,6 +39,7 @@ class TrainItem:
     prompt: int = 0
 
 
+AHEAD = 4  # batches that every worker prepares beforehand
 Plan = tuple[int, int, np.ndarray]  # number of the batch, padded length, which utterances
 
 
@@ -222,12 +228,15 @@ class Loader:
         self._epoch: tuple[int, list[tuple[int, np.ndarray]]] = (-1, [])
 
     def stream(self, numbers: Iterable[int], workers: int = 0, pin: bool = False) -> Iterator[Batch]:
-        """The batches `numbers`, in that order; with workers > 0 prepared ahead by so many processes, and with `pin`
-        left in pinned memory, which a GPU can copy from.
+        """The batches `numbers`, in that order; with workers > 0 prepared ahead by so many processes (threads where
+        there is little shared memory to hand batches over in), and with `pin` left in pinned memory, which a GPU can
+        copy from.
         """
         plans = map(self.plan, numbers)  # here: a worker knows items, not the order of an epoch
         if not workers:
             return map(self.maker.__getitem__, plans)
+        if shared_memory() < 2 * workers * AHEAD * self.buckets.budget * N_MELS * 4:
+            return _by_threads(self.maker, plans, workers)
         # a fork of running threads may hang
         start = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         how: dict[str, Any] = {
@@ -235,7 +244,7 @@ class Loader:
             "sampler": plans,
             "num_workers": workers,
             "pin_memory": pin,
-            "prefetch_factor": 4,
+            "prefetch_factor": AHEAD,
             "collate_fn": _same,
             "worker_init_fn": _quiet,
             "multiprocessing_context": start,
@@ -251,6 +260,25 @@ class Loader:
 
     def __getitem__(self, step: int) -> Batch:
         return self.maker[self.plan(step)]
+
+
+def shared_memory() -> int:
+    """Bytes that processes can hand each other: a container may have next to none, and who writes more is killed."""
+    try:
+        room = os.statvfs("/dev/shm")
+    except (OSError, AttributeError):  # not Linux: it is got in another way
+        return 2**63
+    return room.f_bavail * room.f_frsize
+
+
+def _by_threads(maker: Maker, plans: Iterator[Plan], workers: int) -> Iterator[Batch]:
+    """Batches in the order of their plans, prepared ahead by threads."""
+    with ThreadPoolExecutor(workers) as pool:
+        ahead = deque(pool.submit(maker.__getitem__, plan) for plan in itertools.islice(plans, workers * AHEAD))
+        while ahead:
+            batch = ahead.popleft().result()
+            ahead.extend(pool.submit(maker.__getitem__, plan) for plan in itertools.islice(plans, 1))
+            yield batch
 
 
 class Maker:

@@ -1,5 +1,4 @@
-"""The one training loop: batch -> flow-matching loss -> step -> average -> validate -> save. Every recipe runs through
-it.
+"""The one training loop, of every recipe: batch -> flow-matching loss -> step -> average -> validate -> save.
 
 The whole state of a run is (weights, averaged weights, optimiser, step): batches, spans, times, noise and dropout are
 functions of the seed and the batch's number, so a run that was killed and resumed gives the losses of one that was not.
@@ -197,7 +196,7 @@ class Trainer:
         """A line of the log: what happened in these seconds; the sums begin anew."""
         self.settle()
         mean = sum(self.losses) / len(self.losses)
-        figures = {"loss": mean, "norm": float(norm), "lr": learning_rate(self.step - 1, self.config)}
+        figures = {"loss": mean, "norm": float(norm), "lr": float(self.optimiser.param_groups[0]["lr"])}
         figures |= {"frames_per_second": round(self.world * frames / seconds), "padded": round(1 - frames / seen, 3)}
         if self.config.peak_tflops:  # forward, and twice as much backward
             share = 3e-12 * self.world * self.flops / seconds / self.config.peak_tflops
@@ -241,7 +240,7 @@ class Trainer:
         hidden = [int((b.hidden & b.mask).sum()) for b in batches]
         total = self.everywhere(float(sum(hidden)))
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.step, config)
+            group["lr"] = self.rate()
         whole = torch.zeros((), device=self.device)
         for part, batch in enumerate(batches):
             number = (self.step * parts + part) * self.world + self.rank
@@ -256,6 +255,10 @@ class Trainer:
         decay = min(config.ema, (1 + self.step) / (10 + self.step))
         follow(self.average.values(), self.plain.state_dict().values(), decay)
         return whole, norm, batches
+
+    def rate(self) -> float:
+        """The learning rate of the update that comes."""
+        return learning_rate(self.step, self.config)
 
     def take(self, good: Tensor) -> None:
         """The optimiser's step, where the guard has found it good."""
@@ -330,7 +333,7 @@ class Trainer:
         self.settle()
         config, main = self.config, self.accelerator.is_main_process
         numbers = {"step": self.step, "config": to_dict(config), "processes": self.world, "nodes": self.nodes}
-        numbers |= {"guard": self.guard.state(), "losses": self.losses} | self.scale()
+        numbers |= {"guard": self.guard.state(), "losses": self.losses} | self.more()
         if config.sharded_checkpoints:
             save_parts(self.folder, self.tensors(), numbers, main, self.accelerator.wait_for_everyone)
             return
@@ -346,8 +349,8 @@ class Trainer:
         found = {"model": self.plain.state_dict(), "average": self.average, "optimiser": moments(self.optimiser)}
         return found | ({"reader": self.reader.state_dict()} if self.reader is not None else {})
 
-    def scale(self) -> dict[str, Any]:
-        """The state of fp16's loss scaling, where there is one."""
+    def more(self) -> dict[str, Any]:
+        """What else a state has: of fp16's loss scaling, where there is one."""
         return {"scaler": self.accelerator.scaler.state_dict()} if self.accelerator.scaler is not None else {}
 
     def resume(self) -> None:
@@ -367,9 +370,13 @@ class Trainer:
         changed = changes(state, self.config, self.world, self.nodes)
         if changed and self.accelerator.is_main_process:
             logger.warning("%s: going on with other settings: %s", place, "; ".join(changed))
+        self.take_more(state)
+        logger.info("resumed at step %d", self.step)
+
+    def take_more(self, state: dict[str, Any]) -> None:
+        """Go on from what `more` gave."""
         if "scaler" in state and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        logger.info("resumed at step %d", self.step)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take the tensors of a whole state."""

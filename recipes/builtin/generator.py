@@ -1,0 +1,144 @@
+"""The vocoder's network for training, its spectral losses, and log-mels where the waves are.
+
+The network is Vocos (Siuzdak 2023, arXiv 2306.00814) with the weights' names of the package `vocos`, which the machine
+that trains need not have. B clips, S samples, T mel frames, C channels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tts_fm import devices
+from tts_fm.audio.mel import HOP, LOUDEST, MEL_FLOOR, N_FFT, N_MELS, SAMPLE_RATE, mel_filters
+
+
+class Block(nn.Module):
+    """ConvNeXt (Liu 2022, arXiv 2201.03545) over frames with a gain on what it adds: (B, C, T) -> (B, C, T)."""
+
+    def __init__(self, dim: int, inner: int, gain: float) -> None:
+        super().__init__()
+        self.dwconv = nn.Conv1d(dim, dim, 7, padding=3, groups=dim)
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.pwconv1, self.pwconv2 = nn.Linear(dim, inner), nn.Linear(inner, dim)
+        self.gamma = nn.Parameter(torch.full((dim,), gain))
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.norm(self.dwconv(x).transpose(1, 2))  # (B, T, C)
+        return x + (self.gamma * self.pwconv2(functional.gelu(self.pwconv1(hidden)))).transpose(1, 2)
+
+
+class Backbone(nn.Module):
+    """(B, 100, T) -> (B, T, C)."""
+
+    def __init__(self, dim: int, layers: int) -> None:
+        super().__init__()
+        self.embed = nn.Conv1d(N_MELS, dim, 7, padding=3)
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.convnext = nn.ModuleList(Block(dim, 3 * dim, 1 / layers) for _ in range(layers))
+        self.final_layer_norm = nn.LayerNorm(dim, eps=1e-6)
+        for part in self.modules():
+            if isinstance(part, nn.Conv1d | nn.Linear):
+                nn.init.trunc_normal_(part.weight, std=0.02)
+                nn.init.zeros_(part.bias)  # type: ignore[arg-type]
+
+    def forward(self, mel: Tensor) -> Tensor:
+        x = self.norm(self.embed(mel).transpose(1, 2)).transpose(1, 2)
+        for block in self.convnext:
+            x = block(x)
+        return self.final_layer_norm(x.transpose(1, 2))
+
+
+class Window(nn.Module):
+    """Hann, as a buffer that checkpoints name."""
+
+    window: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("window", torch.hann_window(N_FFT))
+
+
+class Head(nn.Module):
+    """Log-magnitude and phase of every bin, then the inverse STFT: (B, T, C) -> (B, (T - 1) 256)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.out = nn.Linear(dim, N_FFT + 2)
+        self.istft = Window()
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        log, phase = self.out(hidden).transpose(1, 2).chunk(2, dim=1)
+        return torch.istft(torch.polar(log.exp().clamp(max=LOUDEST), phase), N_FFT, HOP, window=self.istft.window)
+
+
+class Generator(nn.Module):
+    """Mel (B, 100, T) -> samples (B, (T - 1) 256)."""
+
+    def __init__(self, dim: int = 256, layers: int = 6) -> None:
+        super().__init__()
+        self.backbone, self.head = Backbone(dim, layers), Head(dim)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        # a GPU has time for more digits here: the discriminators cost many times as much
+        half = torch.bfloat16 if mel.device.type == "cpu" else torch.float32
+        with devices.autocast(mel.device, half):
+            hidden = self.backbone(mel)
+        return self.head(hidden.float())
+
+
+def grown(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """The weights of a shallower generator as those of `model`: blocks that it does not have start as identities (their
+    gain is 0).
+    """
+    new = {
+        k: torch.zeros_like(v) if k.endswith("gamma") else v for k, v in model.state_dict().items() if k not in state
+    }
+    return state | new
+
+
+def log_mels(waves: Tensor) -> Tensor:
+    """audio.log_mel of several waves on their device: (B, S) float32 -> (B, T, 100)."""
+    window, filters = torch.hann_window(N_FFT, device=waves.device), torch.from_numpy(mel_filters())
+    spectrum = torch.stft(waves, N_FFT, HOP, window=window, pad_mode="reflect", return_complex=True)
+    mel = spectrum.abs().transpose(1, 2) @ filters.to(waves)
+    return mel.clamp(min=MEL_FLOOR).log()
+
+
+def triangles(size: int, bands: int) -> np.ndarray:
+    """(bands, size / 2 + 1) float32: filters of `bands` bands on the HTK mel scale up to 12 kHz for spectra of `size`
+    samples, not normalised.
+    """
+    mels = np.linspace(0, 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700), bands + 2)
+    corners = 700 * (10 ** (mels / 2595) - 1)
+    distance = corners[:, None] - np.linspace(0, SAMPLE_RATE / 2, size // 2 + 1)  # (bands + 2, bins)
+    width = np.diff(corners)[:, None]
+    return np.maximum(0, np.minimum(-distance[:-2] / width[:-1], distance[2:] / width[1:])).astype(np.float32)
+
+
+class SpectralLoss(nn.Module):
+    """L1 of log-mels at several resolutions and of linear + log STFT magnitudes (Yamamoto 2020, arXiv 1910.11480)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes = (256, 512, 1024, 2048)
+        for n, bins in zip(self.sizes, (40, 80, 100, 160), strict=True):
+            self.register_buffer(f"mel{n}", torch.from_numpy(triangles(n, bins)), persistent=False)
+            self.register_buffer(f"window{n}", torch.hann_window(n), persistent=False)
+
+    def forward(self, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, S), (B, S) -> mel loss and STFT loss, both scalars averaged over the resolutions."""
+        both = torch.cat([fake, real])
+        mel_loss, stft_loss = fake.new_zeros(()), fake.new_zeros(())
+        for n in self.sizes:
+            # (2B, n/2+1, T)
+            spec = torch.stft(both, n, n // 4, window=getattr(self, f"window{n}"), return_complex=True)
+            magnitude = (spec.real.square() + spec.imag.square() + 1e-9).sqrt()
+            mel = (getattr(self, f"mel{n}") @ magnitude).clamp(min=1e-4).log()
+            f, r = magnitude.chunk(2)
+            mel_loss = mel_loss + (mel.chunk(2)[0] - mel.chunk(2)[1]).abs().mean()
+            converge = (f - r).norm(dim=(1, 2)) / r.norm(dim=(1, 2)).clamp(min=1e-2)
+            stft_loss = stft_loss + converge.mean() + (f.clamp(min=1e-4).log() - r.clamp(min=1e-4).log()).abs().mean()
+        return mel_loss / len(self.sizes), stft_loss / len(self.sizes)
