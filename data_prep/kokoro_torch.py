@@ -1,11 +1,10 @@
-"""Kokoro's ONNX graph on torch, so that a GPU speaks a corpus: some hundred times as fast as speech, where onnxruntime on
-a CPU core is about as fast as speech.
+"""Kokoro's ONNX graph on torch, so that a GPU speaks a corpus some hundred times as fast as speech.
 
 `Graph` has the two methods of an onnxruntime session that kokoro_model.Kokoro uses. Weights of 8 bits are turned back
 into floats, and what they are multiplied with is not rounded, so such an export sounds as the original does. The noise
 that the original network adds to its harmonic source, and that exports lack, is added again (SineGen of the neural
-source-filter model, Wang 2019, arXiv 1904.12088: a deviation of .003 where there is pitch, and a third of the harmonics'
-amplitude .1 where there is none).
+source-filter model, Wang 2019, arXiv 1904.12088: a deviation of .003 where there is pitch, and a third of the
+harmonics' amplitude .1 where there is none).
 
 Needs the package onnx. Floats are on the device; shapes and indices stay on the CPU, so that a clip waits for the
 device once or twice only.
@@ -90,7 +89,8 @@ def _conv(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, pads: Sequen
 
 
 def _conv_transpose(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, pads: Sequence[int],
-                    strides: Sequence[int], group: int = 1, output_padding: Sequence[int] = (0,), **_: Any) -> Tensor:  # fmt: skip
+                    strides: Sequence[int], group: int = 1, output_padding: Sequence[int] = (0,),
+                    **_: Any) -> Tensor:  # fmt: skip
     # without offsets it is the way back from the spectrum: TF32's rounding would be heard where speech is faint
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=bias is not None):
         return F.conv_transpose1d(x, weight, bias, strides[0], pads[0], output_padding[0], group)
@@ -109,15 +109,13 @@ def _resize(x: Tensor, _: Tensor | None, scales: Tensor, *, mode: bytes, **__: A
     scale = [float(n) for n in scales.tolist()]
     if mode == b"nearest":
         return F.interpolate(x, scale_factor=scale[2:], mode="nearest")
-    return F.interpolate(
-        x, scale_factor=scale[2:], mode="linear", align_corners=False, recompute_scale_factor=False
-    )
+    return F.interpolate(x, scale_factor=scale[2:], mode="linear", align_corners=False, recompute_scale_factor=False)
 
 
 def _pad(x: Tensor, pads: Tensor, *_: Tensor, mode: bytes) -> Tensor:
     sizes = _list(pads)
     rank = len(sizes) // 2
-    if any(sizes[:rank - 1] + sizes[rank:-1]):
+    if any(sizes[: rank - 1] + sizes[rank:-1]):
         raise ModelError("the graph pads another axis than the last; take another export of Kokoro")
     flat = x.reshape(1, -1, x.shape[-1])
     return F.pad(flat, (sizes[rank - 1], sizes[-1]), mode.decode()).reshape(*x.shape[:-1], -1)
@@ -141,7 +139,7 @@ def _scatter(data: Tensor, index: Tensor, values: Tensor, **_: Any) -> Tensor:
 def _lstm(x: Tensor, weights: list[Tensor], bias: Tensor) -> Tensor:
     """(T, B, I) -> (T, D, B, H), zero at first; weights as torch has them."""
     zero = x.new_zeros(2, x.shape[1], weights[1].shape[1])
-    out, *_ = torch._VF.lstm(x, (zero, zero), weights, True, 1, 0.0, False, True, False)  # type: ignore[attr-defined]
+    out, *_ = torch._VF.lstm(x, (zero, zero), weights, True, 1, 0.0, False, True, False)
     return out.unflatten(2, (2, -1)).transpose(1, 2)
 
 

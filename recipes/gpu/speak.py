@@ -1,12 +1,12 @@
 """The corpus of the built-in voice spoken on a GPU: the teacher, on torch, writes what recipes/builtin/cache.py would.
 
-    python -m recipes.gpu.speak plan KOKORO PLAN --texts FILE ... [--clips 20000]     here: what is to be said, by whom
-    python -m recipes.gpu.speak cache KOKORO PLAN CACHE [--minutes 2] [--jobs 14]      there: wav.i16, mel.f16, index.json
+    python -m recipes.gpu.speak plan KOKORO PLAN --texts FILE ... [--clips 20000]    here: what is to be said, by whom
+    python -m recipes.gpu.speak cache KOKORO PLAN CACHE [--minutes 2] [--jobs 14]    there: wav.i16, mel.f16, index.json
 
-KOKORO: part*.bin or model.onnx, and voices/ (data_prep/kokoro.py). Only `plan` needs espeak-ng, so the far machine needs
-numpy, torch and onnx alone. Clips are taken in the order of the plan until the minutes are over. Clips come in groups of
-one voice. Some groups are somebody else's speech again: resampled and equalised, as cache.py's altered copies are. The
-silence before the first word is cut to .12 to .28 s: as long as inference makes it.
+KOKORO: part*.bin or model.onnx, and voices/ (data_prep/kokoro.py). Only `plan` needs espeak-ng, so the far machine
+needs numpy, torch and onnx alone. Clips are taken in the order of the plan until the minutes are over. They come in
+groups of one voice; some groups are somebody else's speech, resampled and equalised, as cache.py's altered copies are.
+The silence before the first word is cut to .12 to .28 s, which is what inference leaves.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def log_mel(wave: torch.Tensor) -> torch.Tensor:
 
 
 def alter(wave: torch.Tensor, factor: float, gains: Sequence[float]) -> torch.Tensor:
-    """`factor` times as long, so lower when > 1, through an equaliser of 8 points (dB) over the root of the frequency."""
+    """`factor` times as long, so lower when > 1, through an equaliser: 8 points (dB) over the root of the frequency."""
     size = len(wave) + SAMPLE_RATE // 10
     spectrum = torch.fft.rfft(wave, size)
     longer = round(size * factor)
@@ -79,7 +79,12 @@ def plan(kokoro: Path, texts: Sequence[Path], clips: int, seed: int, each: int) 
         (kind,) = voice.choices(list(KINDS), list(KINDS.values()))
         speaker, voices, lang = draw_voice(voice, kind, names, f"g{seed}_{group:05d}")
         text, source = short_text(draw) if draw.random() < 0.25 else found[order[number % len(order)]]
-        row = {"id": f"g{seed}_{number:05d}", "text": text, "units": phoneme_units(text, lang), "lang": lang}
+        row: dict[str, Any] = {
+            "id": f"g{seed}_{number:05d}",
+            "text": text,
+            "units": phoneme_units(text, lang),
+            "lang": lang,
+        }
         row |= {"voices": voices, "speed": round(draw.uniform(*PACE), 3), "speaker": speaker, "source": source}
         row |= {"split": draw_split(f"g{seed} {group}", 0.01), "lead": draw.randint(*LEAD)}
         if voice.random() < ALTERED and row["split"] == "train":
