@@ -333,11 +333,11 @@ def prepare_options(args: argparse.Namespace, **limits: Any) -> dict[str, Any]:
     return {"limits": chosen, "most_dropped": args.most_dropped, "jobs": args.jobs, "engine": args.engine}
 
 
-def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> int:
+def run(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None) -> int:
     """Call a command's main and turn the errors of users into one line and an exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        main(argv)
+        return main(argv) or 0
     except TtsFmError as error:
         log.error("error: %s", error)
         return error.exit_code
@@ -350,4 +350,3 @@ def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None
         return 2
     except KeyboardInterrupt:
         return 130
-    return 0

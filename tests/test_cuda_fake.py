@@ -20,6 +20,7 @@ from tts_fm.flow.solvers import solve
 from tts_fm.flow.times import time_grid
 from tts_fm.model import layers
 from tts_fm.model.aligner import AlignerModel
+from tts_fm.model.dit import modulate
 from tts_fm.model.duration import DurationModel
 from tts_fm.model.replay import Forward
 from tts_fm.model.vocoder import Vocoder
@@ -141,6 +142,13 @@ def test_compiled_blocks_do_not_spell_attention_out_on_gpus(monkeypatch: pytest.
     assert calls == ["fused"]
 
 
+def test_a_modulated_norm_keeps_its_type_under_autocast() -> None:
+    x, part = (torch.empty(2, n, 64, device=CUDA, dtype=torch.bfloat16) for n in (40, 1))
+    with devices.autocast(CUDA, torch.bfloat16):
+        assert modulate(x, part, part).dtype == torch.bfloat16
+        assert modulate(x.float(), part, part).dtype == torch.float32
+
+
 def test_small_networks() -> None:
     ids, mel = torch.zeros(2, 8, dtype=torch.int64, device=CUDA), torch.empty(2, 50, 100, device=CUDA)
     lengths = torch.full((2,), 50, device=CUDA)
@@ -169,6 +177,14 @@ def test_the_vocoder_under_autocast(compute: str) -> None:
     vocoder.head.forward = end  # type: ignore[method-assign]
     vocoder.decode(torch.empty(2, 30, 100))  # a mel from the CPU comes along
     assert seen[0].device == CUDA and seen[0].dtype == torch.float32 and vocoder.device == CUDA
+
+
+def test_waves_of_unlike_length_are_made_together() -> None:
+    with unset_fake_temporarily():
+        vocoder = Vocoder(dim=16, layers=1)
+    on_cuda(vocoder.module)
+    waves = vocoder.decode(torch.empty(2, 30, 100), [30, 20])
+    assert waves.device == CUDA and waves.shape == (2, 29 * 256)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

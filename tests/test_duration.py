@@ -85,6 +85,15 @@ def test_padding_and_neighbours_change_nothing() -> None:
         assert (together[b, n:] == 0).all() and (spoken[b, n:] == 0).all()
 
 
+def test_many_texts_behind_one_prompt() -> None:
+    model, prompt = tiny().eval(), torch.randn(70, 100) - 2
+    texts = [[3, 1, 4], [2], [1, 2, 3, 4, 3, 2, 1]]
+    found = model.durations_behind(texts, prompt, 1.3)
+    for ids, frames in zip(texts, found, strict=True):
+        alone = model.durations(torch.tensor([ids]), prompt[None], 1.3)[0]
+        assert frames.shape == (len(ids),) and (frames - alone).abs().max() < 1e-4
+
+
 def test_the_prompt_matters_and_gradients_reach_everything() -> None:
     model = tiny()
     ids, mel = (

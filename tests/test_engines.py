@@ -201,6 +201,22 @@ def test_a_batch_changes_no_bit(folder, voice, dtype):
         assert np.array_equal(batched[i].wave, tts.say(text, voice, item=str(i)).wave)
 
 
+def test_together_as_on_a_gpu_the_chunks_are_the_same(folder, voice, monkeypatch):
+    texts = ["Hello, Alice. <break 1s> Who is there?", "The birch canoe slid on the smooth planks."]
+    requests = [Request(text, voice, settings=Settings(item=str(i))) for i, text in enumerate(texts)]
+    tts = TTS.load(folder, engine="torch", dtype="float32")
+    apart = dict(tts.batch(requests))
+    monkeypatch.setattr(TorchEngine, "together", True)
+    monkeypatch.setattr(TorchEngine, "durations", lambda *_: pytest.fail("one by one"))
+    monkeypatch.setattr(TorchEngine, "decode", lambda *_: pytest.fail("one by one"))
+    for i, speech in tts.batch(requests):
+        assert [chunk.text for chunk in speech.chunks] == [chunk.text for chunk in apart[i].chunks]
+        assert speech.wave.shape == apart[i].wave.shape
+        assert np.abs(speech.wave - apart[i].wave).max() < 1e-4
+        for word, other in zip(speech.words, apart[i].words, strict=True):
+            assert word.text == other.text and abs(word.start - other.start) < 1e-3
+
+
 def test_steps_are_told_once_for_a_batch(folder):
     engine, told = OnnxEngine(folder), []
     rng = np.random.default_rng(0)

@@ -19,7 +19,9 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,9 +30,7 @@ import numpy as np
 import tts_fm
 from tts_fm import devices
 from tts_fm.audio.files import write_audio
-from tts_fm.audio.levels import lifted, limit, normalise_loudness
-from tts_fm.audio.match import matched
-from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP, SAMPLE_RATE
+from tts_fm.audio.mel import FRAMES_PER_SECOND, SAMPLE_RATE
 from tts_fm.engines import Engine, OnStep
 from tts_fm.engines.adapted import AdaptedEngines
 from tts_fm.engines.jobs import (
@@ -45,22 +45,23 @@ from tts_fm.engines.jobs import (
     grouped,
     reporter,
     shifted,
-    speech_edges,
 )
 from tts_fm.engines.load import load_engine
 from tts_fm.engines.phones import heard
+from tts_fm.engines.sound import EDGE_SILENCE, coloured, finished, levelled
 from tts_fm.settings import Settings
 from tts_fm.text.chunks import ChunkPlan, Watch, each_chunk, phrases
 from tts_fm.text.foreign import Foreign, foreign_notes
 from tts_fm.text.lexicon import Lexicon
 from tts_fm.text.pace import byte_ratio_frames
 from tts_fm.text.symbols import SILENCE, UNKNOWN
-from tts_fm.text.word_times import Word, word_times
+from tts_fm.text.word_times import Word
 from tts_fm.voices.stored import Voice, catalogue, get_voice
 
 BUILTIN = Path(__file__).parent / "assets" / "builtin"
-EDGE_SILENCE = 0.16  # longest silence, seconds, that is kept after the speech of a chunk
-LEAD = 0.24  # the same before it: with less behind the prompt the network swallows first words (recipes/builtin/LOG.md)
+# longest silence, seconds, that is kept before the speech of a chunk: with less behind the prompt the network swallows
+# first words (recipes/builtin/LOG.md)
+LEAD = 0.24
 
 
 @dataclass
@@ -236,10 +237,9 @@ class TTS:
         text = self.lexicon.apply(request.text, lang)
         for plan in each_chunk(text, tokenizer, lang, budget, speed, watch, normalised, first):
             plans.append(plan)
-            if self.engine.text == "aligned":
-                timed.append(self._aligned(plan, voice, prompt, speed))
-            else:
-                timed.append(self._by_ratio(plan, prompt, voice, lang, speed))
+            if not self.engine.together:
+                timed += self.timed([plan], voice, prompt, lang, speed)
+        timed = timed or self.timed(plans, voice, prompt, lang, speed)
         if self.engine.text == "aligned" and not shown(voice):
             prompt = prompt[:0]
         if settings.duration is not None:
@@ -256,14 +256,25 @@ class TTS:
         """
         return self.engine if voice.adapter is None else self._adapted.of(voice.adapter, voice.name)
 
-    def _aligned(self, plan: ChunkPlan, voice: Voice, prompt: np.ndarray, speed: float) -> Timed:
+    def timed(
+        self, plans: Sequence[ChunkPlan], voice: Voice, prompt: np.ndarray, lang: str, speed: float
+    ) -> list[Timed]:
+        """How long the symbols of each chunk last behind a prompt (Tp, 100)."""
+        if self.engine.text == "aligned":
+            return self._aligned(plans, voice, prompt, speed)
+        return [self._by_ratio(plan, prompt, voice, lang, speed) for plan in plans]
+
+    def _aligned(self, plans: Sequence[ChunkPlan], voice: Voice, prompt: np.ndarray, speed: float) -> list[Timed]:
         """Symbols with their frames: one "unknown" symbol under the prompt, silence, the text, silence."""
         unknown, silence = self.engine.vocab.index(UNKNOWN), self.engine.vocab.index(SILENCE)
-        ids = [silence, *plan.ids, silence]
-        frames = self.engine_of(voice).durations(ids, prompt, speed).tolist()
-        frames[0], frames[-1] = min(frames[0], LEAD * FRAMES_PER_SECOND), EDGE_SILENCE * FRAMES_PER_SECOND / 2
-        durations = [float(len(prompt)) if shown(voice) else 0.0, *frames]
-        return [unknown, *ids], durations, round(sum(durations))
+        texts = [[silence, *plan.ids, silence] for plan in plans]
+        result: list[Timed] = []
+        for ids, said in zip(texts, self.engine_of(voice).all_durations(texts, prompt, speed), strict=True):
+            frames = said.tolist()
+            frames[0], frames[-1] = min(frames[0], LEAD * FRAMES_PER_SECOND), EDGE_SILENCE * FRAMES_PER_SECOND / 2
+            durations = [float(len(prompt)) if shown(voice) else 0.0, *frames]
+            result.append(([unknown, *ids], durations, round(sum(durations))))
+        return result
 
     def _by_ratio(self, plan: ChunkPlan, prompt: np.ndarray, voice: Voice, lang: str, speed: float) -> Timed:
         """F5's rule: as many frames for a byte of text as the prompt has; the transcript of the prompt is part of the
@@ -333,41 +344,23 @@ class TTS:
             began = time.perf_counter()
             mels = self.engine_of(batch[0].voice).sample(batch, settings, report)
             forwards, share = settings.forwards(asked), (time.perf_counter() - began) / len(batch)
-            for job, mel in zip(batch, mels, strict=True):
-                began = time.perf_counter()
-                chunk = self._chunk(job, mel[len(job.prompt) :], forwards)
+            began = time.perf_counter()
+            for job, chunk in zip(batch, self._finished(batch, mels, forwards), strict=True):
                 chunks[id(job)] = replace(chunk, compute_seconds=share + time.perf_counter() - began)
+                began = time.perf_counter()
         return [chunks[id(job)] for job in jobs]
 
-    def _chunk(self, job: Job, mel: np.ndarray, forwards: int) -> Chunk:
-        """The mel (T, 100) of one chunk as it is heard: in the prompt's colour, vocoded, its edges softened, its
-        loudness set, its peaks limited, its pause before it, its words timed.
-        """
-        settings = job.settings
-        cut = 0
-        if settings.duration is None:
-            plan = job.plan
-            cut, end = speech_edges(mel, plan.before, EDGE_SILENCE if plan.after is None else plan.after)
-            mel = mel[cut:end]
-        mel = matched(mel, job.prompt if len(job.prompt) else job.voice.mel, settings.match or 0.0)
-        wave = self.engine.decode(mel)  # (S,)
-        edge = min(240, len(wave) // 2)
-        ramp = np.linspace(0.0, 1.0, edge, dtype=np.float32)
-        wave[:edge] *= ramp
-        wave[len(wave) - edge :] *= ramp[::-1]
-        if settings.loudness is None:
-            wave = limit(lifted(wave, SAMPLE_RATE), SAMPLE_RATE)
-        else:
-            wave = normalise_loudness(wave, SAMPLE_RATE, settings.loudness)
-        pause = round(job.plan.pause * SAMPLE_RATE)
-        words: list[Word] = []
-        if job.durations is not None:
-            # of the silence, then of every unit
-            ends = (np.clip((np.cumsum(job.durations[1:]) - cut) * HOP, 0, len(wave)) + pause) / SAMPLE_RATE
-            words = word_times(job.plan.text, job.plan.units, ends[1:-1].tolist(), job.lang, first=float(ends[0]))
-        unknown = dict(job.plan.unknown)
-        foreign = job.plan.foreign
-        return Chunk(job.index, job.total, job.plan.text, wave, 0.0, words, mel, unknown, forwards, pause, foreign)
+    def _finished(self, batch: Sequence[Job], mels: Sequence[np.ndarray], forwards: int) -> Iterator[Chunk]:
+        """Chunks from the mels of a batch, one after the other; on a GPU their waves together, the rest in threads."""
+        if not self.engine.together:
+            for job, mel in zip(batch, mels, strict=True):
+                cut, mel = coloured(job, mel)
+                yield finished(job, cut, mel, levelled(job, self.engine.decode(mel)), forwards)
+            return
+        with ThreadPoolExecutor(devices.usable_cores()) as pool:
+            cuts, kept = zip(*pool.map(coloured, batch, mels), strict=True)
+            waves = pool.map(levelled, batch, self.engine.decode_all(kept))
+            yield from map(finished, batch, cuts, kept, waves, repeat(forwards))
 
 
 def shown(voice: Voice) -> bool:

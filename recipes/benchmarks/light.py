@@ -192,7 +192,8 @@ def speak(engine: str, dtype: str | None, steps: int | None, repeats: int) -> di
 
 def parts(repeats: int) -> dict[str, list[float]]:
     """Seconds that each part of speaking takes, for both texts: medians of calls, the graphs by their names."""
-    from tts_fm import TTS, synthesis
+    from tts_fm import TTS
+    from tts_fm.engines import sound
     from tts_fm.text import chunks
 
     took: dict[str, list[float]] = {}
@@ -215,10 +216,10 @@ def parts(repeats: int) -> dict[str, list[float]]:
     tts.say(TEN_WORDS)  # opens the sessions
     tts.engine.run = graph
     tts.engine.decode = watched("vocoder and inverse STFT", tts.engine.decode)
-    # the names that synthesis and chunks call them by
+    # the names that sound and chunks call them by
     for module, name, part in (
-        (chunks, "spoken_units", "phonemes"), (synthesis, "matched", "match"), (synthesis, "lifted", "level"),
-        (synthesis, "limit", "limiter"), (synthesis, "word_times", "word times"),
+        (chunks, "spoken_units", "phonemes"), (sound, "matched", "match"), (sound, "lifted", "level"),
+        (sound, "limit", "limiter"), (sound, "word_times", "word times"),
     ):  # fmt: skip
         setattr(module, name, watched(part, getattr(module, name)))
     tts.plan = watched("all before the flow", tts.plan)

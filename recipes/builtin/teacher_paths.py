@@ -26,11 +26,12 @@ from tts_fm import devices
 from tts_fm.audio.mel import FRAMES_PER_SECOND, SAMPLE_RATE, log_mel
 from tts_fm.audio.prompt import check_reference
 from tts_fm.checkpoint.load import load_flow_model
+from tts_fm.engines.sound import EDGE_SILENCE
 from tts_fm.flow.coupling import seeded_pairs
 from tts_fm.flow.times import f5_grid
 from tts_fm.model.duration import DurationModel, load_duration_model
 from tts_fm.model.flow_model import FlowModel
-from tts_fm.synthesis import BUILTIN, EDGE_SILENCE, LEAD
+from tts_fm.synthesis import BUILTIN, LEAD
 from tts_fm.text.symbols import SILENCE, UNKNOWN
 
 LONGEST = 1024  # frames of prompt and speech

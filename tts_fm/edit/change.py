@@ -26,8 +26,9 @@ from tts_fm.audio.prompt import CHARS_PER_SECOND, TARGET_LUFS
 from tts_fm.edit.align import DOUBTFUL, whole_words
 from tts_fm.edit.recording import Change, Edited, Recording
 from tts_fm.engines.jobs import Job, Progress, chunk_seed, reporter, speech_edges
+from tts_fm.engines.sound import EDGE_SILENCE
 from tts_fm.settings import Settings
-from tts_fm.synthesis import EDGE_SILENCE, TTS
+from tts_fm.synthesis import TTS
 from tts_fm.text.chunks import plan_chunks
 from tts_fm.text.markup import Ipa, parse_markup
 from tts_fm.text.phonemes import phoneme_units_many

@@ -49,12 +49,21 @@ class Engine(Protocol):
     lang: str | None  # the accent that the model was trained on, where it knows one
     defaults: dict[str, Any]  # the model's own values for fields of Settings
 
+    @property
+    def together(self) -> bool:
+        """Whether the durations, and the waves, of many chunks are best made in one call: on GPUs."""
+        ...
+
     def tokenizer(self, lang: str | None) -> Tokenizer:
         """What turns a text into the model's symbols."""
         ...
 
     def durations(self, ids: Sequence[int], prompt: np.ndarray, speed: float) -> np.ndarray:
         """Frames (N,) of each symbol at the pace of a prompt (Tp, 100), divided by speed. `aligned` models only."""
+        ...
+
+    def all_durations(self, texts: Sequence[Sequence[int]], prompt: np.ndarray, speed: float) -> list[np.ndarray]:
+        """`durations` of many texts behind one prompt."""
         ...
 
     def sample(
@@ -65,6 +74,10 @@ class Engine(Protocol):
 
     def decode(self, mel: np.ndarray) -> np.ndarray:
         """Log-mel (T, 100) to a wave ((T - 1) * 256,) float32, not limited."""
+        ...
+
+    def decode_all(self, mels: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """`decode` of many."""
         ...
 
     def adapted(self, adapter: Adapter, voice: str) -> Engine:

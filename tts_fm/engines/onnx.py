@@ -99,6 +99,8 @@ class OnnxEngine:
 
     # ---- what Engine asks for
 
+    together = False
+
     def tokenizer(self, lang: str | None) -> Tokenizer:
         return make_tokenizer(self.tokenizer_settings["name"], self.vocab, lang)
 
@@ -106,6 +108,9 @@ class OnnxEngine:
         pace = self._prompt(prompt, None, "pace").pace
         said = self.run("durations", ids=np.array([ids], np.int64), pace=pace)[0][0]
         return spoken_frames(said, [self.vocab[i] for i in ids], speed)
+
+    def all_durations(self, texts: Sequence[Sequence[int]], prompt: np.ndarray, speed: float) -> list[np.ndarray]:
+        return [self.durations(ids, prompt, speed) for ids in texts]
 
     def sample(
         self, utterances: Sequence[Utterance], settings: Settings, on_step: OnStep | None = None
@@ -152,6 +157,9 @@ class OnnxEngine:
         padded = np.pad(np.asarray(mel, np.float32), ((0, behind), (0, 0)), mode="edge")
         spectrum = self.run("vocoder", mel=np.ascontiguousarray(padded[None]))[0][0]  # (T, 1026)
         return from_spectrum(spectrum[: len(mel)])
+
+    def decode_all(self, mels: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [self.decode(mel) for mel in mels]
 
     def adapted(self, adapter: Adapter, voice: str) -> OnnxEngine:
         check_base(adapter, self.folder, voice)

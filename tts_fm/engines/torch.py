@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from tts_fm import devices
+from tts_fm.audio.mel import HOP
 from tts_fm.checkpoint.load import load_flow_model, read_weights, with_weights
 from tts_fm.engines import OnStep, Utterance
 from tts_fm.model.aligner import AlignerModel, load_aligner
@@ -102,6 +103,18 @@ class TorchEngine:
         )
         return _array(frames[0])
 
+    @property
+    def together(self) -> bool:
+        return self.model.device.type != "cpu"
+
+    @own_settings()
+    def all_durations(self, texts: Sequence[Sequence[int]], prompt: np.ndarray, speed: float) -> list[np.ndarray]:
+        if not self.together:
+            return [self.durations(ids, prompt, speed) for ids in texts]
+        assert self.duration_model is not None, self.text
+        frames = self.duration_model.durations_behind(texts, torch.tensor(prompt, dtype=torch.float32), speed)
+        return [_array(row) for row in frames]
+
     @own_settings()
     def sample(
         self, utterances: Sequence[Utterance], settings: Settings, on_step: OnStep | None = None
@@ -140,6 +153,14 @@ class TorchEngine:
     @own_settings()
     def decode(self, mel: np.ndarray) -> np.ndarray:
         return _array(self.vocoder.decode(torch.tensor(mel, dtype=torch.float32)[None])[0])
+
+    @own_settings()
+    def decode_all(self, mels: Sequence[np.ndarray]) -> list[np.ndarray]:
+        if not self.together:
+            return [self.decode(mel) for mel in mels]
+        lengths = [len(mel) for mel in mels]
+        waves = _array(self.vocoder.decode(_padded(mels, max(lengths)), lengths))
+        return [waves[b, : (n - 1) * HOP] for b, n in enumerate(lengths)]
 
     def about(self) -> str:
         config, size = self.model.config, sum(p.numel() for p in self.model.parameters()) / 1e6

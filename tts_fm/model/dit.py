@@ -43,8 +43,15 @@ class Modulation(nn.Module):
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """LayerNorm without weights (eps 1e-6), then x (1 + scale) + shift."""
-    return F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift
+    """LayerNorm without weights (eps 1e-6), then x (1 + scale) + shift, in x's type: autocast on GPUs would widen it to
+    float32 for both, twice the memory for digits that the product behind them rounds off. Sums are float32 inside.
+    """
+    if x.is_cuda and x.dtype != torch.float32:
+        with torch.autocast("cuda", enabled=False):
+            normal = F.layer_norm(x, x.shape[-1:], eps=1e-6)
+    else:
+        normal = F.layer_norm(x, x.shape[-1:], eps=1e-6)
+    return normal * (1 + scale) + shift
 
 
 class Block(nn.Module):

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tts_fm import devices
 from tts_fm.model.folder import CONFIG, WEIGHTS, Field, load, save
 from tts_fm.model.layers import ConvNeXtBlock, masked
 from tts_fm.text.pace import spoken_frames
@@ -163,6 +164,18 @@ class DurationModel(nn.Module):
             symbols = [self.vocab[i] for i in row if i >= 0]
             result[b, : len(symbols)] = torch.from_numpy(spoken_frames(said[b, : len(symbols)], symbols, speeds[b]))
         return result.to(ids.device)
+
+    @torch.inference_mode()
+    def durations_behind(self, texts: Sequence[Sequence[int]], prompt: Tensor, speed: float = 1.0) -> list[Tensor]:
+        """`durations` of many texts behind one prompt (T, 100), in one forward: one (N,) for each, on the CPU."""
+        device = self.head.weight.device
+        rows = [torch.tensor(list(ids), dtype=torch.int64) for ids in texts]
+        ids = devices.send(nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1), device)
+        with devices.precision(device, tf32=False):
+            style = self.prompt(*self._checked(ids[:1], devices.send(prompt, device)[None], None))
+            said = self.at_pace(ids, style.expand(len(ids), -1)).cpu().numpy()
+        symbols = [[self.vocab[i] for i in row] for row in texts]
+        return [torch.from_numpy(spoken_frames(said[b, : len(row)], row, speed)) for b, row in enumerate(symbols)]
 
     def _checked(self, ids: Tensor, prompt: Tensor | None, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         if ids.ndim != 2 or ids.is_floating_point():

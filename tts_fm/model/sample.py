@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tts_fm.audio.mel import N_MELS
+from tts_fm.devices import send
 from tts_fm.flow.coupling import seeded_pairs
 from tts_fm.flow.fitted import chosen
 from tts_fm.flow.guidance import Scale, guided, guided_joint, guided_split
@@ -178,7 +179,7 @@ class Branches:
         c = self._part(names)
         modulations = self.schedule.at(float(t[0]))  # t is on the CPU: no GPU is waited for
         step = self.model.recorded if recordable(x.device) else self.model.step
-        v = step(x.repeat(len(names), 1, 1), t.repeat(len(names)).to(x.device), c, modulations)
+        v = step(x.repeat(len(names), 1, 1), send(t.repeat(len(names)), x.device), c, modulations)
         return dict(zip(names, v.split(self.batch), strict=True))
 
     def _part(self, names: tuple[str, ...]) -> Condition:

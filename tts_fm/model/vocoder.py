@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 
 from tts_fm import devices
-from tts_fm.audio.mel import HOP, MEL_CONVENTION, N_FFT, N_MELS, SAMPLE_RATE
+from tts_fm.audio.mel import HOP, LOUDEST, MEL_CONVENTION, N_FFT, N_MELS, SAMPLE_RATE
 from tts_fm.errors import ModelError
 from tts_fm.model.folder import (
     Field,
@@ -142,7 +142,49 @@ class Vocoder:
         import torch
 
         with torch.no_grad():
-            return _by_item(self._decode, mel.to(self.device), lengths)
+            mel = devices.send(mel, self.device)
+            if lengths is None or self.device.type == "cpu":
+                return _by_item(self._decode, mel, lengths)
+            return self._decode_padded(mel, _checked_mel(mel, lengths))
+
+    def _decode_padded(self, mel: Tensor, frames: Sequence[int]) -> Tensor:
+        """Items of unlike length in one forward, for GPUs, which one item does not fill: what is padded is zero before
+        every convolution, and has no share in the sums behind the network.
+        """
+        import torch
+
+        count = devices.send(torch.tensor(frames), mel.device)
+        real = (torch.arange(mel.shape[1], device=mel.device) < count[:, None])[..., None]  # (B, T, 1)
+        dtype = torch.bfloat16 if self.compute == "bfloat16" else torch.float32
+        net, across = self.backbone, real.transpose(1, 2)
+        with devices.autocast(mel.device, dtype), devices.precision(mel.device, tf32=False):
+            x = net.norm(net.embed(mel.float().masked_fill(~real, 0.0).transpose(1, 2)).transpose(1, 2)).transpose(1, 2)
+            for block in net.convnext:
+                x = block(x.masked_fill(~across, 0.0))
+            hidden = net.final_layer_norm(x.transpose(1, 2))  # (B, T, C)
+        with devices.autocast(mel.device, torch.float32):
+            return _overlapped(self.head.out(hidden.float()), real, self.head.istft.window)
+
+
+def _overlapped(spectrum: Tensor, real: Tensor, window: Tensor) -> Tensor:
+    """What Vocos' head makes of a spectrum (logarithms of magnitudes, then phases, (B, T, 1026)), of the frames that
+    are `real` (B, T, 1) alone: waves (B, (T - 1) * 256), zero behind the end of each. audio.mel.from_spectrum for
+    batches.
+    """
+    import torch
+    from torch.nn.functional import fold
+
+    count = spectrum.shape[1]
+    sizes: dict[str, Any] = {"kernel_size": (1, N_FFT), "stride": (1, HOP)}
+    sizes["output_size"] = (1, (count - 1) * HOP + N_FFT)
+    magnitude, phase = spectrum.chunk(2, dim=-1)
+    frames = torch.fft.irfft(torch.polar(magnitude.exp().clip(max=LOUDEST), phase), N_FFT) * window  # (B, T, 1024)
+    kept = slice(N_FFT // 2, N_FFT // 2 + (count - 1) * HOP)
+    wave = fold((frames * real).transpose(1, 2), **sizes)[:, 0, 0, kept]
+    weight = fold((window.square() * real).transpose(1, 2), **sizes)[:, 0, 0, kept]
+    ends = (real.sum((1, 2)) - 1) * HOP  # (B,)
+    inside = torch.arange(wave.shape[1], device=wave.device) < ends[:, None]
+    return torch.where(inside, wave / weight.clamp(min=1e-11), 0.0)
 
 
 class GriffinLim:
