@@ -5,8 +5,8 @@
 
 wav48_silence_trimmed/<speaker>/<speaker>_<number>_mic1.flac and txt/<speaker>/<speaker>_<number>.txt. p315 has no texts
 and is left out, the few other missing texts and recordings are counted. `--valid-speakers` become, whole, the
-validation split (default: p225 to p228).
-11.7 GB packed, about as much unpacked (it is FLAC). https://datashare.ed.ac.uk/handle/10283/3443
+validation split (default: p225 to p228). 11.7 GB packed, about as much unpacked (it is FLAC).
+https://datashare.ed.ac.uk/handle/10283/3443
 """
 
 from __future__ import annotations

@@ -4,11 +4,9 @@
 
 One thread, minutes. Run it again to go on from the last checkpoint; with --valid-only it measures the saved model. The
 learning rate falls to zero as --steps or --minutes run out, whichever is nearer, so a busy machine gives a shorter run,
-not a broken one (exact resume needs
---steps alone). Prompts: a crop of 1 to 6 s of the same clip, or of another clip of the same voice with the target
-  corrected for Kokoro's
-speed setting; half of them are stretched in time together with the target, so that pace is read from the prompt, not
-from who speaks.
+not a broken one (exact resume needs --steps alone). Prompts: a crop of 1 to 6 s of the same clip, or of another clip of
+the same voice with the target corrected for Kokoro's speed setting; half of them are stretched in time together with
+the target, so that pace is read from the prompt, not from who speaks.
 """
 
 from __future__ import annotations

@@ -65,12 +65,12 @@ def sample(
     instead. method: see flow.solve, or "fitted": the solver fitted to this model for so many steps. cfg: w in
     v + w (v - v_null), 0 is off; a pair is (text scale, audio scale), three are those of flow.guided_joint.
     cfg_interval, cfg_rescale: as in flow.guided; audio_interval: as in guided_split. noise: (B, T, 100) or (T, 100);
-    else drawn for
-    each item on its own from seeds (default 0), or from generator in order. temperature: factor on the noise, as in
-    Matcha-TTS (arXiv 2309.03199): below 1 smoother, less varied. pad_to: frames to pad all items to (default: the
-    longest); an item that is always padded alike is the same to the last bit in bf16 too. durations: (B, N) mel frames
-    of each symbol, `aligned` models only. on_step(i, t, mel): the speech foreseen at the start of step i. ValueError
-    where shapes, lengths or numbers do not fit. Solver and state are float32 whatever the model's dtype.
+    else drawn for each item on its own from seeds (default 0), or from generator in order. temperature: factor on the
+    noise, as in Matcha-TTS (arXiv 2309.03199): below 1 smoother, less varied. pad_to: frames to pad all items to
+    (default: the longest); an item that is always padded alike is the same to the last bit in bf16 too. durations:
+    (B, N) mel frames of each symbol, `aligned` models only. on_step(i, t, mel): the speech foreseen at the start of
+    step i. ValueError where shapes, lengths or numbers do not fit. Solver and state are float32 whatever the model's
+    dtype.
     """
     batch = _batch(cond, text)
     lengths = _lengths(frames if frames is not None else None if cond is None else cond.shape[1], batch, "frames")

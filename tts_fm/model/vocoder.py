@@ -3,8 +3,8 @@ weights.
 
 B batch, T mel frames, S = (T - 1) * 256 samples, C channels. Both take log-mels (B, T, 100) of audio/mel.py's
 convention and nothing else. A folder holds vocoder.safetensors (the package's own key names) and vocoder.json (sizes
-and the mel convention). Vocos: Siuzdak 2023, arXiv
-2306.00814. Nothing here knows where weights come from (checkpoint/) or how they were trained (recipes/builtin).
+and the mel convention). Vocos: Siuzdak 2023, arXiv 2306.00814. Nothing here knows where weights come from (checkpoint/)
+or how they were trained (recipes/builtin).
 """
 
 from __future__ import annotations
