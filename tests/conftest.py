@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 
 import pytest
@@ -56,6 +57,7 @@ def ray_cluster(monkeypatch):
     ray, utils = pytest.importorskip("ray"), pytest.importorskip("ray.cluster_utils")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(p for p in sys.path if p))
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    on_sigterm = signal.getsignal(signal.SIGTERM)  # Ray puts its own in place
     cluster = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         cluster.add_node(num_cpus=1)
@@ -65,3 +67,4 @@ def ray_cluster(monkeypatch):
     finally:
         ray.shutdown()
         cluster.shutdown()
+        signal.signal(signal.SIGTERM, on_sigterm)

@@ -139,17 +139,17 @@ def test_the_loss_is_the_mean_over_the_global_batch(tmp_path: Path):
 
 
 def test_two_processes_are_one_and_resume_exactly(tmp_path: Path):
-    steps = 20
+    steps = 12
     toy_trainer(tmp_path / "one", accumulate=2, steps=steps).run()
     assert launch(tmp_path / "two", steps=steps) == [0, 0]
     for key in ("loss", "valid", "norm"):
         one, two = figures(tmp_path / "one", key), figures(tmp_path / "two", key)
-        assert list(one) == list(two) and len(one) >= 5
+        assert list(one) == list(two) and len(one) >= 3
         assert all(math.isclose(one[step], two[step], rel_tol=1e-4) for step in one), key
     assert launch(tmp_path / "broken", {1: (4, signal.SIGTERM)}, steps=steps) == [0, 0]  # one is told, both stop
     assert state(tmp_path / "broken")["step"] == 5
-    codes = launch(tmp_path / "broken", {0: (10, signal.SIGKILL), 1: (10, signal.SIGKILL)}, steps=steps)
-    assert codes == [-9, -9] and state(tmp_path / "broken")["step"] == 9
+    codes = launch(tmp_path / "broken", {0: (8, signal.SIGKILL), 1: (8, signal.SIGKILL)}, steps=steps)
+    assert codes == [-9, -9] and state(tmp_path / "broken")["step"] == 6
     assert launch(tmp_path / "broken", steps=steps) == [0, 0]
     same_end(tmp_path / "two", tmp_path / "broken")
 
