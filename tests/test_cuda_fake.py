@@ -4,13 +4,21 @@ wrong device, or a wait for the device in the middle of a step, is an error here
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from tiny_model import VOCAB, tiny_flow
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+from torch.nn.utils import parametrize
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipes" / "builtin"))
+import crops
+import generator
+import judges
 
 from tts_fm import devices
 from tts_fm.config import TrainConfig
@@ -113,6 +121,27 @@ def test_networks_and_solvers(name: str, method: str, dtype: torch.dtype) -> Non
     with torch.no_grad():
         found = solve(velocity, torch.empty(2, 64, 100, device=CUDA), time_grid(4, "sway"), method)
     assert found.device == CUDA and found.dtype == torch.float32 and found.shape == (2, 64, 100) and asked
+
+
+def test_the_vocoders_training_stays_on_its_device_and_waits_for_nothing() -> None:
+    """recipes/builtin: crops, mels, discriminators, losses, balance and optimiser, as vocoder.Run.update has them."""
+    wave = torch.empty(100_000, dtype=torch.int16, device=CUDA)
+    real = crops.cut(wave, [1, 2, 3], 47 * 256) / 32768.0
+    model = made(lambda: generator.Generator(layers=2))
+    seats, spectral = made(lambda: judges.Judges(channels=4)), made(generator.SpectralLoss)
+    fake = model(generator.log_mels(real).transpose(1, 2))
+    assert fake.shape == real.shape and fake.device == CUDA
+    with parametrize.cached():
+        verdict = seats(fake, real)
+    mel_loss, stft_loss = spectral(fake, real)
+    balance = judges.Balance(0.4)
+    for _ in range(2):
+        gradient = balance.add(real, fake)
+    assert {part.device for part in (*verdict, mel_loss, stft_loss, gradient)} == {CUDA}
+    optimiser = torch.optim.AdamW(model.parameters(), fused=True)
+    for p in model.parameters():
+        p.grad = torch.empty(p.shape, device=CUDA)
+    step_if(optimiser, torch.isfinite(nn.utils.clip_grad_norm_(model.parameters(), 1.0)))
 
 
 def test_attention_asks_for_the_kernel_without_masks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,8 +151,8 @@ def test_crops_are_what_lies_there(cache: Path) -> None:
     assert wave.shape == (4, 47 * 256) and mel.shape == (4, 48, 100)
     true = generator.log_mels(wave)  # these "predicted" mels are the speech's own
     assert float((true - mel)[:, 4:-4].abs().mean()) < 0.05
-    sound = clips.batch(3, 16, seed=1)
-    assert torch.equal(sound, clips.batch(3, 16, seed=1)) and not torch.equal(sound, clips.batch(4, 16, seed=1))
+    sound = clips.batch(3, 3, seed=1)
+    assert torch.equal(sound, clips.batch(3, 3, seed=1)) and not torch.equal(sound, clips.batch(4, 3, seed=1))
     samples = np.fromfile(cache / "wav.i16", np.int16)[:SAMPLES] / 32768
     for crop in sound.numpy():  # somewhere in the clip, at some level
         inside = np.correlate(samples, crop / np.linalg.norm(crop), "valid")

@@ -177,12 +177,13 @@ class Run(Trainer):
 
 
 def compile_for_all_lengths(model: FlowModel) -> None:
-    """Compile what repeats once for batches of any shape. For fixed shapes, as DiT.compile_blocks does it, a GPU's
-    first minutes would go to compiling, for each padded length anew. What cannot be compiled runs as it is.
+    """Compile the blocks once for batches of any shape. For fixed shapes, as DiT.compile_blocks does it, a GPU's first
+    minutes would go to compiling, for each padded length anew; the convolutions before the blocks make inductor do that
+    even so, and stay as they are. What cannot be compiled runs as it is.
     """
     torch._dynamo.config.suppress_errors = True
-    for part in (*model.net.blocks(), model.net.input_embed):
-        part.compile(dynamic=True)
+    for block in model.net.blocks():
+        block.compile(dynamic=True)
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -204,6 +204,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.manual_seed(0)
     args.out.mkdir(parents=True, exist_ok=True)
     run = Run(args)
+    torch.backends.cudnn.benchmark = True  # a GPU's convolutions: few shapes, each tried once
     with devices.precision(run.device, tf32=True):
         train(args, run)
 

@@ -181,10 +181,13 @@ class Part:
 
 
 def environment() -> dict[str, str]:
-    """Of the processes: our modules, no progress bars, recordings of forwards off, memory that grows in place."""
+    """Of the processes: our modules, one thread for each product on the CPU (there are many processes), recordings of
+    forwards off, memory that grows in place.
+    """
     root = str(BUILTIN.parents[1])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    new = {"PYTHONPATH": path, "TQDM_DISABLE": "1", "TTS_FM_GRAPHS": "0", "PYTHONUNBUFFERED": "1"}
+    new = {"PYTHONPATH": path, "TTS_FM_GRAPHS": "0", "PYTHONUNBUFFERED": "1"}
+    new |= {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
     return os.environ | new | {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
 
 
