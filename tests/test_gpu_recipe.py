@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import subprocess
 import sys
 import threading
 import time
@@ -29,6 +30,13 @@ def test_all_parts_print_their_tables(device: str, tmp_path: Path, capsys: pytes
     for name in ("host waits per step", "operators on the CPU per step", "built-in voice | units to wave", "vocoder"):
         assert name in told
     assert "FAILED" not in told and trace.stat().st_size > 1000
+
+
+def test_the_suite_names_tests_that_are_there() -> None:
+    root = Path(__file__).resolve().parents[1]
+    script = (root / "recipes" / "gpu" / "run.sh").read_text().rpartition('"$@" \\\n')[2]
+    told = subprocess.run(["bash", "-c", f"echo {script}"], capture_output=True, text=True, check=True).stdout.split()
+    assert len(told) > 8 and all((root / name).is_file() for name in told), told
 
 
 def test_a_part_that_does_not_exist() -> None:

@@ -1,8 +1,18 @@
 #!/usr/bin/env bash
-# What to run first on a machine with a GPU: check, speed, train; each prints a table for docs/gpu.md.
+# What to run first on a machine with a GPU: suite, check, speed, train; the last three print tables for docs/gpu.md.
+#   recipes/gpu/run.sh suite [--device cpu]                         tests that a card takes part in, within 90 seconds
+#   recipes/gpu/run.sh check speed --seconds 100 [--trace FILE.json.gz]
 #   recipes/gpu/run.sh train --cache CACHE --out RESULTS [--minutes 8]        the built-in voice, on (pack.py, voice.py)
 #   recipes/gpu/run.sh [check] [speed] [train] [--device cuda|cpu] [--small]
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
-exec "${PYTHON:-python3}" -m recipes.gpu.parts "$@"
+python=${PYTHON:-python3}
+if [[ "${1:-}" != suite ]]; then exec "$python" -m recipes.gpu.parts "$@"; fi
+shift
+cd "$here"
+many=()
+if "$python" -c "import xdist" 2>/dev/null; then many=(-n 4 --dist loadfile); fi
+exec timeout 90 "$python" -m pytest -q -p no:cacheprovider --bare --device cuda "${many[@]}" "$@" \
+  tests/test_{on_device,gpu_recipe,devices,duration,vocoder,ctc,model_batch,model_golden}.py \
+  tests/test_model_{layers,replay,sample}.py

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -34,6 +37,7 @@ from tts_fm.text.chunks import ChunkPlan
 from tts_fm.train.optimiser import adamw
 from tts_fm.voices.stored import Voice, get_voice
 
+BUILTIN_RECIPE = Path(__file__).resolve().parents[1] / "builtin"
 # dense bfloat16 products, TFLOP/s, by what is in the card's name: makers' data sheets
 PEAKS = {"H200": 989, "H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "A100": 312, "L40S": 362, "4090": 165, "L4": 121}
 WORDS = ("ð ə", "k w ɪ k", "b ɹ ˈ a͡ʊ n", "f ˈ ɑː k s", "w ɛ n t", "ˈ a͡ʊ t", "ɪ n", "ð ə", "m ˈ ɔː ɹ n ɪ ŋ", ",")
@@ -180,7 +184,7 @@ def waits(table: Table, model: FlowModel, frames: int, small: bool, graphs: bool
     for steps in (few, many):
         sampled(model, 1, frames, steps)
         devices.finished(model.device)
-        with torch.profiler.profile(activities=kinds) as profile:
+        with torch.profiler.profile(activities=kinds, acc_events=True) as profile:
             begin = time.perf_counter()
             sampled(model, 1, frames, steps)
             devices.finished(model.device)
@@ -232,6 +236,7 @@ def builtin(table: Table, device: torch.device, small: bool) -> None:
     """From phone units to waves, as `tts-fm batch` does it, and each stage alone, in hours of speech an hour."""
     many = 1 if small else 64
     with table.attempt("built-in voice", "loading"):
+        stand_in_for_vocos()
         tts = TTS(TorchEngine.load(BUILTIN, str(device)))
         engine, voice = tts.engine, spoken_by()
         with table.attempt("built-in voice", "all of it"):
@@ -253,6 +258,20 @@ def builtin(table: Table, device: torch.device, small: bool) -> None:
                 mel[len(job.prompt) :] for job, mel in zip(jobs, engine.sample(jobs, jobs[0].settings), strict=True)
             ]
             told("vocoder alone", lambda: engine.decode_all(mels))
+
+
+def stand_in_for_vocos() -> None:
+    """Where the package is not installed, the same network as recipes/builtin trains it, under the package's names."""
+    if find_spec("vocos") is not None:
+        return
+    if str(BUILTIN_RECIPE) not in sys.path:
+        sys.path.insert(0, str(BUILTIN_RECIPE))
+    from generator import Backbone, Head
+
+    models, heads = ModuleType("vocos.models"), ModuleType("vocos.heads")
+    models.VocosBackbone = lambda mels, dim, inner, layers: Backbone(dim, layers)  # type: ignore[attr-defined]
+    heads.ISTFTHead = lambda dim, n_fft, hop, padding: Head(dim)  # type: ignore[attr-defined]
+    sys.modules |= {"vocos.models": models, "vocos.heads": heads}
 
 
 def spoken_by() -> Voice:

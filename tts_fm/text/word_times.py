@@ -42,6 +42,8 @@ def word_times(text: str, units: Sequence[str], ends: Sequence[float], lang: str
     from tts_fm.text.phonemes import phoneme_units_many
 
     words = [w for w in text.split() if any(c.isalnum() for c in w)]
+    if not words:
+        return []
     starts = [first, *ends]
     result, last = [], first
     for word, (begin, stop) in zip(words, unit_spans(units, phoneme_units_many(words, lang)), strict=True):
