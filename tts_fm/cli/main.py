@@ -70,15 +70,30 @@ def _ending_in_order() -> Iterator[None]:
         signal.signal(number, signal.SIG_DFL)
         raise SystemExit(128 + number)
 
+    def lost(told: sys.UnraisableHookArgs) -> None:
+        """An exception that a library's callback or a __del__ cannot pass on: the signal behind it comes again, soon,
+        since what is raised in here is lost as well.
+        """
+        if isinstance(told.exc_value, SystemExit):
+            signal.signal(signal.SIGTERM, end)
+            threading.Timer(0.01, _thread.interrupt_main, [signal.SIGTERM]).start()
+        elif isinstance(told.exc_value, KeyboardInterrupt):
+            threading.Timer(0.01, _thread.interrupt_main).start()
+        else:
+            hook(told)
+
+    import _thread
     import threading
 
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
     signal.signal(signal.SIGTERM, end)
+    hook, sys.unraisablehook = sys.unraisablehook, lost
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
