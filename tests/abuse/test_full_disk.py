@@ -102,7 +102,7 @@ def _forgetful(argv: list[str]) -> int:
     from tts_fm.text import phonemes
 
     tempfile.tempdir = None
-    phonemes._local.__dict__.clear()
+    phonemes._backends.clear()
     phonemes._supported.cache_clear()
     return cli.main(argv)
 

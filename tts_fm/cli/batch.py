@@ -5,6 +5,8 @@ is done.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import os
 import signal
 import sys
@@ -47,6 +49,7 @@ Exit codes: 0 all spoken, 2 a fault in the list, 3 some items failed,
 MOST_WORKERS = 8  # processes started without being asked for: each takes some 0.7 GB
 MOST_THREADS = 16  # each takes some 20 MB; more would wait for Python, which runs one at a time
 ROUNDS_EACH = 2  # rounds for each of them, or their start is not worth it
+M_ARENA_MAX, THREADS_A_HEAP = -8, 4  # of mallopt; more threads would wait for each other
 NOTES = 20  # of them shown
 EVERY = 10.0  # seconds between progress lines where stderr is no terminal
 
@@ -177,6 +180,17 @@ def shared_out(args: argparse.Namespace, items: Sequence[Item], options: Options
     return replace(options, workers=wanted or 1), partial(load_tts, args)
 
 
+def share_heap(threads: int | None) -> None:
+    """Let threads that are not yet begun (None: one a core) take memory from one heap, or a few, where the C library is
+    glibc: what one gives back another uses. Else each keeps a heap of its own, as large as its longest item asked for.
+    """
+    from tts_fm.devices import usable_cores
+
+    heaps = max(1, (threads or usable_cores()) // THREADS_A_HEAP)
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, heaps)
+
+
 def speak(args: argparse.Namespace, items: list[Any], options: Options, left_out: int = 0) -> int:
     """Run the batch with a progress line and signals, then tell how it went. left_out: lines that --skip-bad passed
     over.
@@ -189,6 +203,7 @@ def speak(args: argparse.Namespace, items: list[Any], options: Options, left_out
     what = f"{args.variant} {args.dtype} {args.engine} {kind}{find_lexicon(args.lexicon).digest}"
     digest = model_digest(model_from(args), what)
     options, load = shared_out(args, items, options)
+    share_heap(options.workers)
     stop = threading.Event()
     before = catch_signals(stop, args.quiet)
     show = Display(args.quiet)

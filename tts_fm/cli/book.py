@@ -190,9 +190,11 @@ def speak(args: argparse.Namespace, book: Book, form: str) -> int:
     from tts_fm.book.beside import make_book
     from tts_fm.book.sound import need_av
     from tts_fm.book.speak import claim, failed_units, work_folder
+    from tts_fm.cli.batch import share_heap
     from tts_fm.settings import Settings
 
     need_av()
+    share_heap(args.workers)
     # nobody waits for the first words of a book: its paragraphs begin with chunks as long as any
     settings = Settings(**{"first_seconds": Settings.chunk_seconds} | common.settings_from(args))
     if settings.duration is not None:

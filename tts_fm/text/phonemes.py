@@ -2,8 +2,8 @@
 
 A unit is what the corpus calls a phone: a stress mark, a space, a punctuation mark, or one base character with its
 length mark, tied partners and diacritics ("t͡ʃ", "uː", "ɔː͡ɹ", "n̩"). `"".join(units)` is the espeak string again.
-espeak is not thread-safe, so every thread owns one backend per language (about 17 MB each). This module does not know
-numbers, dates or markup: normalise first. phonemizer and espeak-ng are GPL-3.0 and imported only when used.
+espeak is not thread-safe, so threads take turns; there is one backend for a language (5 MB each). This module does not
+know numbers, dates or markup: normalise first. phonemizer and espeak-ng are GPL-3.0 and imported only when used.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ _ENGLISH_TIED = (
 _IPA_TYPING = str.maketrans({"g": "ɡ", ":": "ː", "'": "ˈ", "\u02bc": "ˈ", "\u2019": "ˈ", "\u035c": TIE})
 _IPA_ENGLISH = str.maketrans({"r": "ɹ"})
 
-_setup_lock = threading.Lock()
-_local = threading.local()
+_turn = threading.RLock()  # held while espeak is used
+_backends: dict[str, Any] = {}
 
 
 def split_units(phones: str) -> list[str]:
@@ -118,11 +118,12 @@ def phoneme_units_many(texts: Iterable[str], lang: str = "en-us") -> list[list[s
     nothing but itself.
     """
     clean = [" ".join(_UNSPEAKABLE.sub(" ", text).split()) for text in texts]
-    backend = _backend(lang)
     spoken = [text for text in clean if text]
-    phones = backend.phonemize(spoken, strip=True) if spoken else []
-    if len(phones) != len(spoken):  # phonemizer drops lines it finds empty: ask one by one
-        phones = ["".join(backend.phonemize([text], strip=True)) for text in spoken]
+    with _turn:
+        backend = _backend(lang)
+        phones = backend.phonemize(spoken, strip=True) if spoken else []
+        if len(phones) != len(spoken):  # phonemizer drops lines it finds empty: ask one by one
+            phones = ["".join(backend.phonemize([text], strip=True)) for text in spoken]
     found = iter(phones)
     return [split_units(" ".join(next(found).split())) if text else [] for text in clean]
 
@@ -192,15 +193,12 @@ def _room_told() -> Iterator[None]:
 
 
 def _backend(lang: str) -> Any:
-    """The calling thread's own espeak backend for `lang`. Built under a lock, since loading the library is not
-    thread-safe either.
-    """
-    mine: dict[str, Any] = _local.__dict__.setdefault("backends", {})
-    if lang in mine:
-        return mine[lang]
-    with _setup_lock, _room_told():
+    """The espeak backend for `lang`, made when it is first asked for."""
+    if lang in _backends:
+        return _backends[lang]
+    with _turn, _room_told():
         code = _language(lang)
-        if code not in mine:
+        if code not in _backends:
             quiet = logging.getLogger(f"{__name__}.espeak")
             # espeak joins words ("of the"), and phonemizer would warn of it at every call
             quiet.setLevel(logging.ERROR)
@@ -210,6 +208,6 @@ def _backend(lang: str) -> Any:
                 "tie": True,
                 "language_switch": "remove-flags",
             }
-            mine[code] = _prepare()(code, words_mismatch="ignore", logger=quiet, **options)
-    mine[lang] = mine[code]
-    return mine[lang]
+            _backends[code] = _prepare()(code, words_mismatch="ignore", logger=quiet, **options)
+        _backends[lang] = _backends[code]
+    return _backends[lang]
