@@ -7,6 +7,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
+export OPENBLAS_NUM_THREADS="${OPENBLAS_NUM_THREADS:-1}"  # numpy's products are small; threads have chunks of their own
 python=${PYTHON:-python3}
 if [[ "${1:-}" != suite ]]; then exec "$python" -m recipes.gpu.parts "$@"; fi
 shift

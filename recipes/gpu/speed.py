@@ -52,12 +52,14 @@ def speed(device: torch.device, small: bool, seconds: float, trace: Path | None 
     table = Table("speed", "what", "how", "figure", seconds=seconds)
     sizes = {"f5_small": (f5_v1(SYMBOLS, "small"), 64), "f5_base": (f5_v1(SYMBOLS), 32)}
     trained = {name: (c, 2) for name, c in list(networks(True).items())[:2]} if small else sizes
-    for name, (config, items) in trained.items():
-        training(table, name, config, items, device, small, compiled=False)
+    fits = {
+        name: training(table, name, config, items, device, small, compiled=False)
+        for name, (config, items) in trained.items()
+    }
     speaking(table, device, small, trace)
     builtin(table, device, small)
-    for name, (config, items) in () if small else trained.items():
-        training(table, name, config, items, device, small, compiled=True)
+    for name, (config, _) in () if small else trained.items():
+        training(table, name, config, fits[name], device, small, compiled=True)
     return table.end()
 
 
@@ -66,8 +68,8 @@ def speed(device: torch.device, small: bool, seconds: float, trace: Path | None 
 
 def training(
     table: Table, name: str, config: ModelConfig, items: int, device: torch.device, small: bool, compiled: bool
-) -> None:
-    """Whole updates on one batch, halved until it fits."""
+) -> int:
+    """Whole updates on one batch, halved until it fits; returns its items."""
     how, peak = "compiled" if compiled else "eager", peak_of(device)
     with table.attempt(name, f"training, {how}"):
         while True:
@@ -82,6 +84,7 @@ def training(
             items //= 2
         share = f", {flop / peak:.0%} of {peak} TFLOP/s" if peak else ""
         table.row(name, f"training, {how}, {shape[0]} x {shape[1]}", f"{rate:,.0f} frames/s, {flop:.1f} TFLOP/s{share}")
+    return items
 
 
 def peak_of(device: torch.device) -> int | None:

@@ -160,7 +160,7 @@ class TorchEngine:
             return [self.decode(mel) for mel in mels]
         lengths = [len(mel) for mel in mels]
         waves = _array(self.vocoder.decode(_padded(mels, max(lengths)), lengths))
-        return [waves[b, : (n - 1) * HOP] for b, n in enumerate(lengths)]
+        return [waves[b, : (n - 1) * HOP].copy() for b, n in enumerate(lengths)]
 
     def about(self) -> str:
         config, size = self.model.config, sum(p.numel() for p in self.model.parameters()) / 1e6
