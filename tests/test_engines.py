@@ -217,6 +217,23 @@ def test_together_as_on_a_gpu_the_chunks_are_the_same(folder, voice, monkeypatch
             assert word.text == other.text and abs(word.start - other.start) < 1e-3
 
 
+def test_full_memory_is_told_with_a_batch_that_may_fit(folder, voice, monkeypatch):
+    tts = TTS.load(folder, engine="torch", dtype="float32")
+    jobs = tts.plan(Request("Hello. <break 1s> Hello.", voice))
+
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    monkeypatch.setattr(tts.engine.model, "sample", full)
+    frames = jobs[0].shape[0]
+    assert [job.shape for job in jobs] == [jobs[0].shape] * 2
+    said = rf"for 2 x {frames} mel frames at once \(CUDA out of memory\): batches of {frames} frames may fit"
+    with pytest.raises(MemoryError, match=said):
+        tts.speak(jobs)
+    with pytest.raises(MemoryError, match=rf"for 1 x {frames} mel frames .* give shorter chunks, or --device cpu"):
+        tts.speak(jobs[:1])
+
+
 def test_steps_are_told_once_for_a_batch(folder):
     engine, told = OnnxEngine(folder), []
     rng = np.random.default_rng(0)

@@ -188,3 +188,6 @@ def test_another_number_of_nodes_is_told():
     saved = {"config": {"accumulate": 1}, "processes": 4, "nodes": 2}
     assert state.changes(saved, config, 4, 2) == []
     assert state.changes(saved, config, 4, 4) == ["the shards were dealt out to 2 nodes, are to 4"]
+    assert state.changes(saved | {"device": "cuda"}, config, 4, 2, "cuda") == []
+    (told,) = state.changes(saved | {"device": "cuda"}, config, 4, 2, "cpu")
+    assert told.startswith("it ran on cuda, runs on cpu")

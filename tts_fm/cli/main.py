@@ -245,7 +245,10 @@ def exit_code(error: Exception) -> int:
         note(f"error: a package is missing or does not load: {first}; {advice(error)}")
         return 5
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        note("error: not enough memory; give a shorter text, or --device cpu")
+        told = (
+            text if text.startswith("not enough memory") else "not enough memory; give a shorter text, or --device cpu"
+        )
+        note(f"error: {told}")
         return 1
     note(
         f"error: unexpected {type(error).__name__}: {first}; this is a bug: run it again with -v and report what it "

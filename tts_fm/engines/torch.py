@@ -46,6 +46,19 @@ def own_settings() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def memory_told(items: int, frames: int) -> Iterator[None]:
+    """Inside, a GPU whose memory is full is a MemoryError that says which batch may fit."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        less = f"batches of {items * frames // 2} frames may fit, or" if items > 1 else "give shorter chunks, or"
+        reason = str(error).split(". ")[0]
+        raise MemoryError(
+            f"not enough memory for {items} x {frames} mel frames at once ({reason}): {less} --device cpu"
+        ) from None
+
+
 class TorchEngine:
     """See engines.Engine. Parts are passed in; `load` finds them."""
 
@@ -136,18 +149,19 @@ class TorchEngine:
             if on_step is not None:
                 on_step(step, time, lambda: cut(mel))
 
-        mel = self.model.sample(
-            cond,
-            ids,
-            [u.frames for u in utterances],
-            **settings.solver(),
-            seeds=[u.seed for u in utterances],
-            durations=durations,
-            prompt_frames=[len(u.prompt) for u in utterances],
-            given=given,
-            on_step=report if on_step is not None else None,
-            pad_to=frames,
-        )  # (B, T, 100)
+        with memory_told(len(utterances), frames):
+            mel = self.model.sample(
+                cond,
+                ids,
+                [u.frames for u in utterances],
+                **settings.solver(),
+                seeds=[u.seed for u in utterances],
+                durations=durations,
+                prompt_frames=[len(u.prompt) for u in utterances],
+                given=given,
+                on_step=report if on_step is not None else None,
+                pad_to=frames,
+            )  # (B, T, 100)
         return cut(mel)
 
     @own_settings()
@@ -159,7 +173,8 @@ class TorchEngine:
         if not self.together:
             return [self.decode(mel) for mel in mels]
         lengths = [len(mel) for mel in mels]
-        waves = _array(self.vocoder.decode(_padded(mels, max(lengths)), lengths))
+        with memory_told(len(mels), max(lengths)):
+            waves = _array(self.vocoder.decode(_padded(mels, max(lengths)), lengths))
         return [waves[b, : (n - 1) * HOP].copy() for b, n in enumerate(lengths)]
 
     def about(self) -> str:

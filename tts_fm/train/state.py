@@ -203,7 +203,7 @@ def torch_is_quiet() -> Iterator[None]:
         yield
 
 
-def changes(state: dict[str, Any], config: TrainConfig, world: int, nodes: int = 1) -> list[str]:
+def changes(state: dict[str, Any], config: TrainConfig, world: int, nodes: int = 1, device: str = "cpu") -> list[str]:
     """What is another than when the state was saved, and so makes the run another one from here on."""
     was, now = state.get("config", {}), to_dict(config)
     now = {name: list(value) if isinstance(value, tuple) else value for name, value in now.items()}
@@ -217,4 +217,6 @@ def changes(state: dict[str, Any], config: TrainConfig, world: int, nodes: int =
         )
     if config.by_node and state.get("nodes", 1) != nodes:
         changed.append(f"the shards were dealt out to {state.get('nodes', 1)} nodes, are to {nodes}")
+    if state.get("device", device) != device:
+        changed.append(f"it ran on {state['device']}, runs on {device}: noise and rounding are others from here on")
     return changed

@@ -333,7 +333,7 @@ class Trainer:
         self.settle()
         config, main = self.config, self.accelerator.is_main_process
         numbers = {"step": self.step, "config": to_dict(config), "processes": self.world, "nodes": self.nodes}
-        numbers |= {"guard": self.guard.state(), "losses": self.losses} | self.more()
+        numbers |= {"device": self.device.type, "guard": self.guard.state(), "losses": self.losses} | self.more()
         if config.sharded_checkpoints:
             save_parts(self.folder, self.tensors(), numbers, main, self.accelerator.wait_for_everyone)
             return
@@ -367,7 +367,7 @@ class Trainer:
         self.step = state["step"]
         self.guard.restore(state["guard"])
         self.losses = state.get("losses", [])
-        changed = changes(state, self.config, self.world, self.nodes)
+        changed = changes(state, self.config, self.world, self.nodes, self.device.type)
         if changed and self.accelerator.is_main_process:
             logger.warning("%s: going on with other settings: %s", place, "; ".join(changed))
         self.take_more(state)
