@@ -79,6 +79,19 @@ def test_minutes_go_on_over_resumed_runs_and_until_is_for_all(monkeypatch: pytes
     assert loop.share_used(parser.parse_args(["--minutes", "2", "--until", "1030"]), used=0) == 0.75
 
 
+def test_by_the_clock_a_state_is_saved_every_minute(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(cache, tmp_path, 9, "--minutes", "100", "--fall", "0.5", "--averages", "0.9")
+    run.batches = run.loader.stream(run.numbers())
+    saved: list[int] = []
+    monkeypatch.setattr(run, "save", lambda: saved.append(run.step))
+    for run.step in range(3):
+        run.saved -= 0 if run.step == 1 else flow.SAVE_EVERY + 1
+        run.update()
+    assert saved == [0, 2]
+
+
 def test_a_share_needs_minutes(cache: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--fall is a share of --minutes"):
         run_of(cache, tmp_path, 9, "--fall", "0.5")

@@ -28,7 +28,7 @@ from loop import add_clock, share_used
 from tts_fm import devices
 from tts_fm.checkpoint import load_flow_model
 from tts_fm.config import ModelConfig, TrainConfig
-from tts_fm.data.batches import Batch, TrainItem
+from tts_fm.data.batches import Batch, Loader, TrainItem
 from tts_fm.model.flow_model import FlowModel
 from tts_fm.text.symbols import SILENCE, UNKNOWN
 from tts_fm.train.optimiser import follow
@@ -37,6 +37,7 @@ from tts_fm.train.trainer import Trainer
 UNIT_FRAMES = 600 / 256  # mel frames in one 25 ms frame of the corpus
 NO_LIMIT = 10**8  # steps
 SAVE_EVERY = 60  # seconds, of runs that follow the clock
+VALID_FRAMES = 8_000  # in a batch
 
 
 class Corpus:
@@ -137,8 +138,13 @@ class Run(Trainer):
         self.args, self.saved = args, time.time()
         self.averages: dict[str, list[torch.Tensor]] = {}  # decay as given -> tensors in the order of the state dict
         super().__init__(*parts, **more)
+        self.weights = list(self.plain.state_dict().values())  # themselves
         for name in args.averages:
-            self.averages.setdefault(name, [v.detach().clone() for v in self.plain.state_dict().values()])
+            self.averages.setdefault(name, [v.clone() for v in self.weights])
+        if self.valid is not None:  # of large batches a validation would take as long as many updates
+            maker = self.valid.maker
+            few = min(VALID_FRAMES, maker.config.batch_frames)
+            self.valid = Loader(maker.items, dataclasses.replace(maker.config, batch_frames=few))
 
     def rate(self) -> float:
         """With --fall: a warm-up, then constant, then falling to zero over the last share of the minutes."""
@@ -155,7 +161,7 @@ class Run(Trainer):
         found = super().update()
         for name, average in self.averages.items():
             decay = min(float(name), (1 + self.step) / (10 + self.step))
-            follow(average, self.plain.state_dict().values(), decay)
+            follow(average, self.weights, decay)
         return found
 
     def validate(self) -> float:
@@ -213,6 +219,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--equalise", type=float, default=3.0, help="dB, deviation of the random equaliser; 0 = none")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--valid-every", type=int, default=TrainConfig.valid_every, help="steps")
     add_clock(parser)
     parser.add_argument("--start", type=Path, help="folder of a model whose weights are taken to begin with")
     parser.add_argument("--device", help="cpu, cuda (default: a GPU if there is one)")
@@ -244,6 +251,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         span=(args.span, 1.0),
         equalise=args.equalise,
         workers=args.workers,
+        valid_every=args.valid_every,
+        save_every=NO_LIMIT if args.fall else TrainConfig.save_every,
     )
     if args.as_spoken:
         spoken: dict[str, Any] = dict(

@@ -34,9 +34,7 @@ from tts_fm.checkpoint import load_flow_model
 
 BUILTIN = Path(__file__).resolve().parents[1] / "builtin"
 SHIPPED = Path(__file__).resolve().parents[2] / "tts_fm" / "assets" / "builtin"
-NEEDED = (
-    "id split speaker units unit_frames lead_frames tail_frames speed lang text sample samples frame frames".split()
-)
+NEEDED = "split speaker units unit_frames lead_frames tail_frames speed sample samples frame frames".split()
 AVERAGES = ("0.9995", "0.9998")  # kept beside the flow's first average, whose decay is 0.999
 TELL_EVERY, GRACE, HANGS = 15, 40, 180  # seconds: a line for people; to save at the end; without a line in the log
 
@@ -61,7 +59,9 @@ def options(small: bool) -> dict[str, list[str]]:
         told["again_flow"] = told["again_vocoder"] = ""
     else:
         told["cache"] = ""
-        told["flow"] += f" {' '.join(AVERAGES)} --batch-frames 100000 --lr 1.5e-3 --workers 8 --threads 1"
+        told["flow"] += (
+            f" {' '.join(AVERAGES)} --batch-frames 80000 --lr 1.2e-3 --workers 8 --threads 1 --valid-every 1000"
+        )
         told["predicted"] = "--clips 1500 --batch 64"
         told["duration"] = "--batch 128 --steps 10000000 --save 400"
         told["vocoder"] += " --batch 48 --judged 48 --channels 32 --sitting 8 --crop 96 --judges-first 400"
