@@ -25,6 +25,7 @@ _SECRET = (
     r"[Zz]ip(?: code)?|ZIP(?: code)?|[Tt]racking(?: number)?|[Oo]rder(?: number)?|[Cc]onfirmation(?: number| code)?"
     r"|[Ii]nvoice|[Ll]icen[cs]e|[Pp]ostcode|SSN|IBAN|[Rr]eference(?: number)?|[Tt]icket|[Cc]ase number|[Mm]odel)"
 )
+_NUMBERED = ("model", "license", "licence", "order", "ticket", "invoice")  # short ones are said as rooms are
 _ROOM = (
     r"(?:[Rr]oom|[Ss]uite|[Aa]partment|[Ff]lat|[Uu]nit|[Hh]ighway|[Rr]oute|[Ii]nterstate|[Ff]light|[Bb]us|"
     r"[Tt]rain|[Gg]ate|[Ll]ocker|[Oo]ffice|[Cc]hannel|[Aa]rea code)"
@@ -33,14 +34,14 @@ _STATES = (
     "AL|AK|AZ|AR|CA|CO|CT|DE|DC|FL|GA|HI|ID|IL|IN|IA|KS|KY|LA|ME|MD|MA|MI|MN|MS|MO|MT|NE|NV|NH|NJ|NM|NY|NC|ND|"
     "OH|OK|OR|PA|RI|SC|SD|TN|TX|UT|VT|VA|WA|WV|WI|WY"
 )
-_SCRIPTURE = (
-    "Genesis|Exodus|Leviticus|Numbers|Deuteronomy|Joshua|Judges|Ruth|Samuel|Kings|Chronicles|Ezra|Nehemiah|Esther"
-    "|Job|Psalms?|Proverbs|"
-    "Ecclesiastes|Isaiah|Jeremiah|Lamentations|Ezekiel|Daniel|Hosea|Joel|Amos|Obadiah|Jonah|Micah|Nahum|Habakkuk"
-    "|Zephaniah|Haggai|"
-    "Zechariah|Malachi|Matthew|Mark|Luke|John|Acts|Romans|Corinthians|Galatians|Ephesians|Philippians|Colossians"
-    "|Thessalonians|Timothy|"
-    "Titus|Philemon|Hebrews|James|Peter|Jude|Revelation|Surah|Quran|Qur'an"
+_SCRIPTURE = "|".join(
+    (
+        "Genesis Exodus Leviticus Numbers Deuteronomy Joshua Judges Ruth Samuel Kings Chronicles Ezra Nehemiah Esther "
+        "Job Psalm Psalms Proverbs Ecclesiastes Isaiah Jeremiah Lamentations Ezekiel Daniel Hosea Joel Amos Obadiah "
+        "Jonah Micah Nahum Habakkuk Zephaniah Haggai Zechariah Malachi Matthew Mark Luke John Acts Romans Corinthians "
+        "Galatians Ephesians Philippians Colossians Thessalonians Timothy Titus Philemon Hebrews James Peter Jude "
+        "Revelation Surah Quran Qur'an"
+    ).split()
 )
 
 
@@ -143,23 +144,7 @@ def _nine_one_one(match: re.Match[str], gb: bool) -> str:
     rf"| (?:of|people|words|times|characters)\b)"
 )
 def _secret(match: re.Match[str], gb: bool) -> str | None:
-    if (
-        match["lead"].split()[0]
-        in (
-            "model",
-            "Model",
-            "license",
-            "License",
-            "licence",
-            "order",
-            "Order",
-            "ticket",
-            "Ticket",
-            "invoice",
-            "Invoice",
-        )
-        and len(match["n"]) < 5
-    ):
+    if match["lead"].split()[0].lower() in _NUMBERED and len(match["n"]) < 5:
         return match["lead"] + by_pairs(match["n"], gb)
     groups = _threes(match["n"]) if len(match["n"]) > 6 else [match["n"]]
     return match["lead"] + ", ".join(digits(group) for group in groups)
@@ -260,23 +245,18 @@ def _numbered_book(match: re.Match[str], gb: bool) -> str:
     return f"{ordinal(int(match['n'])).capitalize()} {match['book']}"
 
 
+@rule(r"\b(?:24/7|9/11|7/11|50/50|20/20|80/20|60/40|70/30|90/10|50-50)\b(?![/.,][0-9])")
 @rule(
-    r"(?<![\w.,/-])(?P<a>[0-9]{1,3})[-–](?P<b>[0-9]{1,3})(?= (?:lead|win|loss|victory|defeat|record|vote|decision"
+    r"(?<![\w.,/-])[0-9]{1,3}[-–][0-9]{1,3}(?= (?:lead|win|loss|victory|defeat|record|vote|decision"
     r"|score|draw|thriller|majority)\b)"
 )
-def _score(match: re.Match[str], gb: bool) -> str:
-    return f"{cardinal(int(match['a']))} {cardinal(int(match['b']))}"
+def _pair(match: re.Match[str], gb: bool) -> str:
+    return " ".join(cardinal(int(number)) for number in re.split("[-–/]", match.group()))
 
 
 @rule(r"\b24/7/365\b")
 def _always(match: re.Match[str], gb: bool) -> str:
     return "twenty-four seven, three sixty-five"
-
-
-@rule(r"\b(?:24/7|9/11|7/11|50/50|20/20|80/20|60/40|70/30|90/10|50-50)\b(?![/.,][0-9])")
-def _fixed_pair(match: re.Match[str], gb: bool) -> str:
-    left, right = match.group().replace("-", "/").split("/")
-    return f"{cardinal(int(left))} {cardinal(int(right))}"
 
 
 @rule(r"(?<![0-9.])[0-9]{1,15}(?:\.[0-9]{1,15}){2,20}(?![0-9])")

@@ -35,16 +35,12 @@ def speak_numbers(text: str, gb: bool = False) -> str:
 
 
 # Formats
-@formats(r"(?<![\w.,'])[0-9]{1,3}(?:'[0-9]{3}){1,5}(?![\w'])|(?<![\w.,])[0-9]{1,3}(?:_[0-9]{3}){1,5}(?!\w)")
-def _marked_thousands(match: re.Match[str], gb: bool) -> str:
-    return match.group().replace("'", "").replace("_", "")
-
-
 @formats(
     r"(?<![\w.,:+-])(?<![0-9] )(?P<whole>[1-9][0-9]{0,2}(?: [0-9]{3}){1,4}),(?P<part>[0-9]{1,2})(?![0-9]|[.,][0-9])"
 )
-def _spaced_decimal(match: re.Match[str], gb: bool) -> str:
-    return f"{match['whole'].replace(' ', '')}.{match['part']}"
+def _decimal(match: re.Match[str], gb: bool) -> str:
+    """A comma before the decimals, and spaces or points between the thousands, as on the continent."""
+    return f"{re.sub('[ .]', '', match['whole'])}.{match['part']}"
 
 
 @formats(r"(?<![\w.,])(?P<n>1[0,]{1,9})s(?= of\b)")
@@ -55,30 +51,22 @@ def _round_many(match: re.Match[str], gb: bool) -> str | None:
     return " of ".join(plural(word) if word == big else word for word in (some, big) if word)
 
 
+@formats(r"(?<![\w.,'])[0-9]{1,3}(?:'[0-9]{3}){1,5}(?![\w'])|(?<![\w.,])[0-9]{1,3}(?:_[0-9]{3}){1,5}(?!\w)")
+@formats(r"(?<![\w.,])[0-9]{1,2}(?:,[0-9]{2}){1,5},[0-9]{3}(?![0-9]|,[0-9])")  # as in India
 @formats(
     r"(?<![\w.,:+$£€-])(?<![0-9] )[1-9][0-9]{0,2}(?: [0-9]{3}){2,4}(?![\w:-]|[.,][0-9]{3}(?![0-9])| [0-9])"
     r"|(?<![\w.,:+-])(?<![0-9] )[1-9][0-9]{0,2} [0-9]00(?![\w:-]|[.,][0-9]| [0-9])"
 )
-def _spaced_thousands(match: re.Match[str], gb: bool) -> str:
-    return match.group().replace(" ", "")
+def _whole(match: re.Match[str], gb: bool) -> str:
+    return re.sub("[^0-9]", "", match.group())
 
 
-@formats(r"(?<![\w.,])[0-9]{1,2}(?:,[0-9]{2}){1,5},[0-9]{3}(?![0-9]|,[0-9])")
-def _indian_thousands(match: re.Match[str], gb: bool) -> str:
-    return match.group().replace(",", "")
-
-
-@formats(r"(?<![\w.,])(?P<whole>[0-9]{1,3}(?:\.[0-9]{3}){1,5}),(?P<part>[0-9]{1,6})(?![0-9]|[.,][0-9])")
-def _continental(match: re.Match[str], gb: bool) -> str:
-    return f"{match['whole'].replace('.', '')}.{match['part']}"
-
-
-@formats(
+# after the whole numbers, some of which a decimal comma would match
+formats(r"(?<![\w.,])(?P<whole>[0-9]{1,3}(?:\.[0-9]{3}){1,5}),(?P<part>[0-9]{1,6})(?![0-9]|[.,][0-9])")(_decimal)
+formats(
     rf"(?<![\w.,])(?P<whole>[0-9]{{1,6}}),(?P<part>[0-9]{{2}}|[0-9]{{4,8}}|[0-9](?= ?(?:{LOOSE_UNIT}"
-    rf"|%)(?!\w)))(?![0-9]|[.,/:-][0-9])(?=(?P<unit>[ -]?[a-zA-Z°%]{{1,4}}(?!\w))?)"
-)
-def _decimal_comma(match: re.Match[str], gb: bool) -> str:
-    return f"{match['whole']}.{match['part']}"
+    rf"|%)(?!\w)))(?![0-9]|[.,/:-][0-9])"
+)(_decimal)
 
 
 @formats(
@@ -92,11 +80,12 @@ def _scientific(match: re.Match[str], gb: bool) -> str:
 
 
 # Magnitudes: 10k, 1.5M, 2.5bn
-_COUNTED = (
-    "people|users|men|women|jobs|homes|views|subscribers|customers|copies|followers|tonnes|tons|downloads|residents"
-    "|voters|children|"
-    "deaths|cases|likes|dollars|euros|pounds|parameters|tokens|rows|records|members|visitors|students|players"
-    "|barrels|shares|years"
+_COUNTED = "|".join(
+    (
+        "people users men women jobs homes views subscribers customers copies followers tonnes tons downloads "
+        "residents voters children deaths cases likes dollars euros pounds parameters tokens rows records members "
+        "visitors students players barrels shares years"
+    ).split()
 )
 _MAGNITUDES = {"k": "thousand", "m": "million", "mn": "million", "bn": "billion", "b": "billion", "tn": "trillion"}
 

@@ -10,33 +10,25 @@ import re
 
 _SIGNS = {
     "&": "and", "@": "at", "%": "percent", "‰": "per mille", "+": "plus", "=": "equals", "§": "section",
-    "¶": "paragraph",
-    "×": "times", "÷": "divided by", "±": "plus or minus", "∓": "minus or plus", "≈": "approximately",
-    "≠": "is not equal to",
-    "≤": "less than or equal to", "≥": "greater than or equal to", "∞": "infinity", "√": "square root of",
-    "∛": "cube root of",
-    "∑": "the sum of", "∏": "the product of", "∫": "the integral of", "∂": "partial", "∇": "nabla", "∆": "delta",
-    "°": "degrees",
-    "∝": "is proportional to", "≡": "is equivalent to", "≪": "is much less than", "≫": "is much greater than",
-    "∀": "for all",
-    "∃": "there exists", "∈": "in", "∉": "not in", "⊂": "is a subset of", "⊆": "is a subset of", "∪": "union",
-    "∩": "intersection",
-    "∧": "and", "∨": "or", "¬": "not", "∅": "the empty set", "∴": "therefore", "∵": "because", "∼": "about",
-    "⊥": "perpendicular to",
-    "∥": "parallel to", "∠": "angle", "⇔": "if and only if", "↔": "if and only if", "⋅": "times", "∘": "of",
-    "$": "dollar", "£": "pound", "€": "euro", "¥": "yen", "¢": "cent", "₹": "rupee", "₿": "bitcoin", "−": "minus",
-    "Ω": "ohm",
-    "₺": "lira", "₪": "shekel", "₴": "hryvnia", "₽": "ruble", "₩": "won", "₫": "dong", "₱": "peso", "₦": "naira",
-    "฿": "baht",
-    "₸": "tenge", "\\": "backslash", "♯": "sharp", "♭": "flat", "♀": "female", "♂": "male", "†": " ", "‡": " ",
+    "¶": "paragraph", "×": "times", "÷": "divided by", "±": "plus or minus", "∓": "minus or plus", "≈": "approximately",
+    "≠": "is not equal to", "≤": "less than or equal to", "≥": "greater than or equal to", "∞": "infinity",
+    "√": "square root of", "∛": "cube root of", "∑": "the sum of", "∏": "the product of", "∫": "the integral of",
+    "∂": "partial", "∇": "nabla", "∆": "delta", "°": "degrees", "∝": "is proportional to", "≡": "is equivalent to",
+    "≪": "is much less than", "≫": "is much greater than", "∀": "for all", "∃": "there exists", "∈": "in",
+    "∉": "not in", "⊂": "is a subset of", "⊆": "is a subset of", "∪": "union", "∩": "intersection", "∧": "and",
+    "∨": "or", "¬": "not", "∅": "the empty set", "∴": "therefore", "∵": "because", "∼": "about",
+    "⊥": "perpendicular to", "∥": "parallel to", "∠": "angle", "⇔": "if and only if", "↔": "if and only if",
+    "⋅": "times", "∘": "of", "$": "dollar", "£": "pound", "€": "euro", "¥": "yen", "¢": "cent", "₹": "rupee",
+    "₿": "bitcoin", "−": "minus", "Ω": "ohm", "₺": "lira", "₪": "shekel", "₴": "hryvnia", "₽": "ruble", "₩": "won",
+    "₫": "dong", "₱": "peso", "₦": "naira", "฿": "baht", "₸": "tenge", "\\": "backslash", "♯": "sharp", "♭": "flat",
+    "♀": "female", "♂": "male", "†": " ", "‡": " ",
 }  # fmt: skip
 _SIGN = re.compile("|".join(map(re.escape, _SIGNS)))
 _GREEK = dict(
     zip(
         "αβγδεζηθικλμνξοπρστυφχψωςϕϵ",
         "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon "
-        "phi chi psi "
-        "omega sigma phi epsilon".split(),
+        "phi chi psi omega sigma phi epsilon".split(),
         strict=True,
     )
 )
@@ -44,50 +36,51 @@ _GREEK_LETTER = re.compile(r"(?<![\u0370-\u03ff\u1f00-\u1fff])[\u0391-\u03c9ϕϵ
 _TERM = r"[\w)°!\]]"
 _LETTER = r"(?<![\w'])[A-Za-z](?![\w'])"
 _OPERATORS = [
-    (re.compile(r"(?<=\w) ?(?P<sign>[-+*/])=(?= ?[\w(])"), r" \g<sign> equals"),
-    (re.compile(r"(?<=\w) - equals"), " minus equals"),
-    (re.compile(r"(?<=\w) \* equals"), " times equals"),
-    (re.compile(r"(?<=\w) / equals"), " divided by equals"),
-    (re.compile(r"(?<=\b[b-z])--(?=$|[;),]| [)<=])"), " minus minus"),
-    (re.compile(r"^!(?=[a-z_]\w{0,40}\b(?! [a-z]))"), "not "),
-    (re.compile(r"\bSELECT \*"), "SELECT star"),
-    (re.compile(r"(?<!\S)\*\.(?=[a-z]{1,5}\b)"), "star dot "),
-    (re.compile(r"(?<=\b[0-9a-z]) % (?=(?:[0-9]{1,3}|[b-hj-z])\b)"), " mod "),
-    (re.compile(r"(?<=\w) // (?=\w)"), " slash slash "),
-    (re.compile(rf"(?:(?<={_LETTER})|(?<=∞)) ?(?:→|⟶|->) ?(?={_LETTER}|∞|[0-9])"), " to "),
-    (re.compile(r"(?<=[\w)])<(?=\.?[0-9])|(?<=\b[a-z])<(?=[a-z]\b)"), " less than "),
-    (re.compile(r"(?<=[\w)])>(?=\.?[0-9])|(?<=\b[a-z])>(?=[a-z]\b)"), " greater than "),
-    (re.compile(r"(?<![\w|])\|(?P<inside>[^|\s]{1,12}|\w [-+] \w)\|(?![\w|])"), r"the absolute value of \g<inside>"),
-    (re.compile(r"\b(?P<f>[fghFGP])(?P<prime>'{0,2})\((?P<x>[a-zA-Z]|[0-9]{1,3}|[a-z], ?[a-z])\)"), None),
-    (re.compile(r"\bd(?P<y>[a-z])/d(?P<x>[a-z])\b"), r"d \g<y> by d \g<x>"),
-    (re.compile(r"∂(?P<y>[a-zA-Z])/∂(?P<x>[a-zA-Z])\b"), r"partial \g<y> over partial \g<x>"),
-    (re.compile(r"(?<=[\w)] )d(?P<x>[txyzuθ])(?=$|[.,;=)]| =)"), r"d \g<x>"),
-    (re.compile(r" ?(?:>=|≥|⩾) ?"), " greater than or equal to "),
-    (re.compile(r" ?(?:<=|≤|⩽)(?!>) ?"), " less than or equal to "),
-    (re.compile(r" ?(?:!==?|≠|<>)(?=[ \w\"'(.-]) ?(?=\S)"), " is not equal to "),
-    (re.compile(r"(?<=[\w)\]\"']) ?={2,3} ?(?=[\w(\"'-])"), " equals "),
-    (re.compile(r" ?&& ?"), " and "),
-    (re.compile(r"(?<=[ (])!(?=[a-z(])"), "not "),
-    (re.compile(r"(?<=[\w)]) ?\|\| ?(?=[\w(!])"), " or "),
-    (re.compile(r"(?<=[\w)]) ?\*\* ?(?=[\w(-])"), "^"),
-    (re.compile(r"(?<=[0-9a-zA-Z)])\^(?:\((?P<n>[a-zA-Z])\)|(?P<m>[a-zA-Z])(?!\w))"), r" to the \g<n>\g<m> "),
-    (re.compile(r"(?<=[0-9a-zA-Z)])\^\((?P<n>[^()\n]{1,40})\)"), r" to the power of \g<n> "),
-    (re.compile(r"(?<=[a-zA-Z)])\^(?P<n>\+|-)(?!\w)"), r" \g<n> "),
-    (re.compile(r"(?<=[0-9]) / (?=[0-9])|(?<=[\w)]) ÷ (?=[\w(])|(?<=\b[a-z]) ?/ ?(?=[a-z] ?=)"), " divided by "),
-    (re.compile(r"(?<=[0-9][a-z]) [-−] (?=[0-9]{1,9}[a-z]?\b)"), " minus "),
-    (re.compile(r"(?<=[0-9])-(?=[0-9]{1,9}(?:\.[0-9]{1,9})? ?=)"), " minus "),
-    (
-        re.compile(
+    (re.compile(pattern), said)
+    for pattern, said in (
+        (r"(?<=\w) ?(?P<sign>[-+*/])=(?= ?[\w(])", r" \g<sign> equals"),
+        (r"(?<=\w) - equals", " minus equals"),
+        (r"(?<=\w) \* equals", " times equals"),
+        (r"(?<=\w) / equals", " divided by equals"),
+        (r"(?<=\b[b-z])--(?=$|[;),]| [)<=])", " minus minus"),
+        (r"^!(?=[a-z_]\w{0,40}\b(?! [a-z]))", "not "),
+        (r"\bSELECT \*", "SELECT star"),
+        (r"(?<!\S)\*\.(?=[a-z]{1,5}\b)", "star dot "),
+        (r"(?<=\b[0-9a-z]) % (?=(?:[0-9]{1,3}|[b-hj-z])\b)", " mod "),
+        (r"(?<=\w) // (?=\w)", " slash slash "),
+        (rf"(?:(?<={_LETTER})|(?<=∞)) ?(?:→|⟶|->) ?(?={_LETTER}|∞|[0-9])", " to "),
+        (r"(?<=[\w)])<(?=\.?[0-9])|(?<=\b[a-z])<(?=[a-z]\b)", " less than "),
+        (r"(?<=[\w)])>(?=\.?[0-9])|(?<=\b[a-z])>(?=[a-z]\b)", " greater than "),
+        (r"(?<![\w|])\|(?P<inside>[^|\s]{1,12}|\w [-+] \w)\|(?![\w|])", r"the absolute value of \g<inside>"),
+        (r"\b(?P<f>[fghFGP])(?P<prime>'{0,2})\((?P<x>[a-zA-Z]|[0-9]{1,3}|[a-z], ?[a-z])\)", None),
+        (r"\bd(?P<y>[a-z])/d(?P<x>[a-z])\b", r"d \g<y> by d \g<x>"),
+        (r"∂(?P<y>[a-zA-Z])/∂(?P<x>[a-zA-Z])\b", r"partial \g<y> over partial \g<x>"),
+        (r"(?<=[\w)] )d(?P<x>[txyzuθ])(?=$|[.,;=)]| =)", r"d \g<x>"),
+        (r" ?(?:>=|≥|⩾) ?", " greater than or equal to "),
+        (r" ?(?:<=|≤|⩽)(?!>) ?", " less than or equal to "),
+        (r" ?(?:!==?|≠|<>)(?=[ \w\"'(.-]) ?(?=\S)", " is not equal to "),
+        (r"(?<=[\w)\]\"']) ?={2,3} ?(?=[\w(\"'-])", " equals "),
+        (r" ?&& ?", " and "),
+        (r"(?<=[ (])!(?=[a-z(])", "not "),
+        (r"(?<=[\w)]) ?\|\| ?(?=[\w(!])", " or "),
+        (r"(?<=[\w)]) ?\*\* ?(?=[\w(-])", "^"),
+        (r"(?<=[0-9a-zA-Z)])\^(?:\((?P<n>[a-zA-Z])\)|(?P<m>[a-zA-Z])(?!\w))", r" to the \g<n>\g<m> "),
+        (r"(?<=[0-9a-zA-Z)])\^\((?P<n>[^()\n]{1,40})\)", r" to the power of \g<n> "),
+        (r"(?<=[a-zA-Z)])\^(?P<n>\+|-)(?!\w)", r" \g<n> "),
+        (r"(?<=[0-9]) / (?=[0-9])|(?<=[\w)]) ÷ (?=[\w(])|(?<=\b[a-z]) ?/ ?(?=[a-z] ?=)", " divided by "),
+        (r"(?<=[0-9][a-z]) [-−] (?=[0-9]{1,9}[a-z]?\b)", " minus "),
+        (r"(?<=[0-9])-(?=[0-9]{1,9}(?:\.[0-9]{1,9})? ?=)", " minus "),
+        (
             r"(?<=\b[a-zA-Z]) [-−] (?=[a-zA-Z0-9](?:[ )=,.]|$))|(?<=\b[a-zA-Z] )[-−](?= [0-9])"
-            r"|(?<=[0-9] )[-−](?= [a-zA-Z](?:[ )=,.]|$))"
+            r"|(?<=[0-9] )[-−](?= [a-zA-Z](?:[ )=,.]|$))",
+            " minus ",
         ),
-        " minus ",
-    ),
-    (re.compile(r"(?<=\w) ?<{2} ?(?=\w)"), " is much less than "),
-    (re.compile(r"(?<!\w)<(?=[$£€]?\.?[0-9])"), " less than "),
-    (re.compile(r"(?<![-=\w])>(?=[$£€]?\.?[0-9])"), " more than "),
-    (re.compile(r"(?<!\w)#(?=[0-9])"), "number "),
-    (re.compile(r"(?<=\b[0-9])!(?= ?=)|(?<=\b[nkm])!(?= ?[=/)+*×]|$)"), " factorial "),
+        (r"(?<=\w) ?<{2} ?(?=\w)", " is much less than "),
+        (r"(?<!\w)<(?=[$£€]?\.?[0-9])", " less than "),
+        (r"(?<![-=\w])>(?=[$£€]?\.?[0-9])", " more than "),
+        (r"(?<!\w)#(?=[0-9])", "number "),
+        (r"(?<=\b[0-9])!(?= ?=)|(?<=\b[nkm])!(?= ?[=/)+*×]|$)", " factorial "),
+    )
 ]
 _COMMAND = re.compile(
     r"(?:^|\b)(?:git|npm|npx|pip3?|sudo|docker|curl|wget|grep|chmod|mkdir|ffmpeg|conda|kubectl|apt-get|brew|rsync"
@@ -95,22 +88,25 @@ _COMMAND = re.compile(
 )
 _FLAG = re.compile(r"(?:(?<= )|^)(?P<dashes>--?)(?=[a-zA-Z][\w-]{0,40}(?:$|[ =.,;:)]))")
 _RULES = [
-    (re.compile(r"\bC\+\+"), "C plus plus"),
-    (re.compile(r"\b([A-G])#(?!\w)"), r"\1 sharp"),
-    (re.compile(r"§§ ?"), "sections "),
-    (re.compile(r"(?<!\w)[:;]['-]?[)(DP](?!\w)"), " "),
-    (re.compile(r"(?<= )/ "), ", "),
-    (re.compile(r"#(?=[^\W_])"), " hashtag "),
-    (re.compile(r"#"), " hash "),
-    (re.compile(r"&c\.?(?!\w)"), "et cetera"),
-    (re.compile(r"\*{1,3}|(?<!\w)_{1,3}|_{1,3}(?!\w)|~~"), " "),
-    (re.compile(r"<-{1,4}>?|(?<!-)-{1,4}>|(?<!=)={1,4}>|[→⇒⟶]"), ", "),
-    (re.compile(r"~ ?(?=\w)"), " about "),
-    (re.compile(r"(?<=\w) < (?=\w)"), " less than "),
-    (re.compile(r"(?<=\w) > (?=\w)"), " greater than "),
-    (re.compile(r"[<>|/_^~]"), " "),
-    (re.compile(r" ?—+ ?| ?–+ ?| ?-{2,} ?| -(?= )|(?<=\w)- | -(?=\w)"), ", "),
-    (re.compile(r"[•‣·]"), ", "),
+    (re.compile(pattern), said)
+    for pattern, said in (
+        (r"\bC\+\+", "C plus plus"),
+        (r"\b([A-G])#(?!\w)", r"\1 sharp"),
+        (r"§§ ?", "sections "),
+        (r"(?<!\w)[:;]['-]?[)(DP](?!\w)", " "),
+        (r"(?<= )/ ", ", "),
+        (r"#(?=[^\W_])", " hashtag "),
+        (r"#", " hash "),
+        (r"&c\.?(?!\w)", "et cetera"),
+        (r"\*{1,3}|(?<!\w)_{1,3}|_{1,3}(?!\w)|~~", " "),
+        (r"<-{1,4}>?|(?<!-)-{1,4}>|(?<!=)={1,4}>|[→⇒⟶]", ", "),
+        (r"~ ?(?=\w)", " about "),
+        (r"(?<=\w) < (?=\w)", " less than "),
+        (r"(?<=\w) > (?=\w)", " greater than "),
+        (r"[<>|/_^~]", " "),
+        (r" ?—+ ?| ?–+ ?| ?-{2,} ?| -(?= )|(?<=\w)- | -(?=\w)", ", "),
+        (r"[•‣·]", ", "),
+    )
 ]
 
 

@@ -20,52 +20,35 @@ _ATTACHED = frozenset(
 )  # after a space: words
 _UNIT = one_of(UNITS)
 LOOSE_UNIT = one_of(UNITS.keys() - _ATTACHED)
-SHORT = {
-    "yr": "year", "hr": "hour", "h": "hour", "min": "minute", "sec": "second", "kg": "kilogram", "lb": "pound",
-    "mo": "month",
-    "wk": "week", "sq ft": "square foot", "gal": "gallon", "s": "second",
-}  # fmt: skip
+SHORT = {unit: UNITS[unit].partition("|")[0] for unit in "yr hr h min sec kg lb mo wk gal s".split()}
+SHORT["sq ft"] = "square foot"
 _PER = r"(?:/(?P<per>day|week|month|mo|year|yr|hour|hr|person|mile|kg|lb|minute|min|second|sec)\b)?"
-_NOUNS = (  # what a quantity describes
-    "dash|hurdles|sprint|race|run|relay|freestyle|butterfly|backstroke|breaststroke|walk|hike|swim|climb|drive|drop"
-    "|pipe|pipes|tube|tubes|"
-    "tablet|tablets|screen|screens|display|displays|monitor|monitors|TV|TVs|laptop|laptops|phone|phones|bolt|bolts"
-    "|nail|nails|"
-    "board|boards|drill|hose|angle|angles|turn|turns|bend|rotation|lens|lenses|gun|guns|shell|shells|radius|gauge"
-    "|wall|cable|"
-    "cables|rope|pole|fence|pool|tank|engine|bag|box|bottle|bottles|jug|can|cans|stick|slab|plate|plates|disc|disk"
-    "|wheel|wheels|tire|tyre|"
-    "ring|knife|blade|blades|speaker|subwoofer|cannon|pizza|pan|pot|bulb|bulbs|battery|batteries|charger|adapter"
-    "|motor|panel|panels|"
-    "tower|bridge|tunnel|trail|track|course|fall|jump|throw|mark|limit|zone|gap|range|baby|dog|fish|tuna|steak"
-    "|burger|bar|dumbbell|"
-    "dose|tablet|capsule|pill|pills|serving|portion|diameter|wingspan|margin|border|ruler|ladder|boat|yacht"
-    "|sandwich|cake|sub|ribbon|waist|heels|break"
+_NOUNS = "|".join(  # what a quantity describes
+    (
+        "dash hurdles sprint race run relay freestyle butterfly backstroke breaststroke walk hike swim climb drive "
+        "drop pipe pipes tube tubes tablet tablets screen screens display displays monitor monitors TV TVs laptop "
+        "laptops phone phones bolt bolts nail nails board boards drill hose angle angles turn turns bend rotation "
+        "lens lenses gun guns shell shells radius gauge wall cable cables rope pole fence pool tank engine bag box "
+        "bottle bottles jug can cans stick slab plate plates disc disk wheel wheels tire tyre ring knife blade blades "
+        "speaker subwoofer cannon pizza pan pot bulb bulbs battery batteries charger adapter motor panel panels tower "
+        "bridge tunnel trail track course fall jump throw mark limit zone gap range baby dog fish tuna steak burger "
+        "bar dumbbell dose capsule pill pills serving portion diameter wingspan margin border ruler ladder boat yacht "
+        "sandwich cake sub ribbon waist heels break"
+    ).split()
 )
 _DESCRIBES = re.compile(rf" (?:{_NOUNS})\b")
 
-# one side of a quotient: name of one, name of many
+# one side of a quotient; names as in UNITS
 _SIMPLE = {
-    "m": "meter", "km": "kilometer", "cm": "centimeter", "mm": "millimeter", "g": "gram", "kg": "kilogram",
-    "mg": "milligram",
-    "μg": "microgram", "mcg": "microgram", "L": "liter", "l": "liter", "mL": "milliliter", "ml": "milliliter",
-    "dL": "deciliter",
-    "dl": "deciliter", "J": "joule", "kJ": "kilojoule", "N": "newton", "kN": "kilonewton", "W": "watt",
-    "kW": "kilowatt", "V": "volt",
-    "A": "amp", "mol": "mole", "mmol": "millimole", "s": "second", "h": "hour", "min": "minute", "K": "kelvin",
-    "Pa": "pascal",
-    "ft": "foot|feet", "lb": "pound", "lbs": "pound|pounds", "oz": "ounce", "gal": "gallon", "mi": "mile",
-    "in": "inch|inches", "b": "bit", "B": "byte",
-    "kb": "kilobit", "Kb": "kilobit", "Mb": "megabit", "Gb": "gigabit", "Tb": "terabit", "kB": "kilobyte",
-    "KB": "kilobyte",
-    "MB": "megabyte", "GB": "gigabyte", "TB": "terabyte", "bit": "bit", "kbit": "kilobit", "Kbit": "kilobit",
-    "Mbit": "megabit",
-    "Gbit": "gigabit", "Tbit": "terabit", "rad": "radian", "lm": "lumen", "cd": "candela", "kcal": "kilocalorie",
-    "cal": "calorie",
-    "ha": "hectare", "t": "tonne", "Wh": "watt hour", "kWh": "kilowatt hour", "C": "coulomb", "IU": "I U|I U",
-    "ng": "nanogram", "pg": "picogram",
-    "μmol": "micromole", "yd": "yard", "kn": "knot", "eq": "equivalent", "mEq": "milliequivalent", "px": "pixel",
-    "req": "request", "tok": "token",
+    unit: UNITS[unit]
+    for unit in (
+        "m km cm mm ft yd mi in ha g kg mg μg mcg ng lb lbs oz L l mL ml dL dl gal s h min J kJ Wh kWh kcal cal N kN "
+        "Pa W kW V A lm mol mmol μmol kb Kb Mb Gb kB KB MB GB TB kbit Mbit Gbit px kn"
+    ).split()
+} | {
+    "K": "kelvin", "C": "coulomb", "b": "bit", "B": "byte", "Tb": "terabit", "bit": "bit", "Kbit": "kilobit",
+    "Tbit": "terabit", "rad": "radian", "cd": "candela", "t": "tonne", "IU": "I U|I U", "pg": "picogram",
+    "eq": "equivalent", "mEq": "milliequivalent", "req": "request", "tok": "token",
 }  # fmt: skip
 _SIDE = one_of(_SIMPLE)
 _POWERS = {"2": "square", "3": "cubic"}
@@ -74,23 +57,23 @@ _QUOTIENT = rf"(?P<top>{_SIDE})/(?P<bottom>{_SIDE})(?:\^?(?P<power>[23]))?(?![\w
 
 def unit_name(unit: str, many: bool, gb: bool) -> str:
     """How a unit is said: "kilometers per hour"; `many` chooses the plural, `gb` the spelling."""
-    one, _, plurals = UNITS[unit].partition("|")
-    return _spelled((plurals or one + "s") if many else one, gb)
+    return _form(UNITS[unit], many, gb)
 
 
-def _spelled(name: str, gb: bool) -> str:
+def _form(names: str, many: bool, gb: bool) -> str:
+    """One form of a unit with the names "foot|feet", or "meter": the plural has an s."""
+    one, _, plurals = names.partition("|")
+    name = (plurals or one + "s") if many else one
     return name.replace("meter", "metre").replace("liter", "litre") if gb else name
 
 
 def _quotient(match: re.Match[str], many: bool, gb: bool) -> str:
-    one, _, plurals = _SIMPLE[match["top"]].partition("|")
-    below = _SIMPLE[match["bottom"]].partition("|")[0]
-    power = match["power"]
+    below, power = _form(_SIMPLE[match["bottom"]], False, gb), match["power"]
     if power and match["bottom"] in ("s", "h", "min"):
         below += " squared" if power == "2" else " cubed"
     elif power:
         below = f"{_POWERS[power]} {below}"
-    return _spelled(f"{(plurals or one + 's') if many else one} per {below}", gb)
+    return f"{_form(_SIMPLE[match['top']], many, gb)} per {below}"
 
 
 def _adjective(match: re.Match[str]) -> bool:
@@ -178,12 +161,12 @@ def _decimal_inches(match: re.Match[str], gb: bool) -> str:
     return f"{amount(match['n'] or match['n2'], gb)} inches"
 
 
-_CLOSING = {"ha": "hectare", "cal": "calorie", "mol": "mole", "ac": "acre", "pcs": "piece", "pc": "piece"}
+_CLOSING = {unit: UNITS[unit] for unit in ("ha", "cal", "mol", "ac")} | {"pcs": "piece", "pc": "piece"}
 
 
 @rule(rf"(?<![\w.,/⁄-])(?P<n>{NUM}) ?(?P<u>{one_of(_CLOSING)})(?=$|[.,;:)](?: |$)| (?:of|per|each|and|in)\b)")
 def _at_the_end(match: re.Match[str], gb: bool) -> str:
-    return f"{amount(match['n'], gb)} {_CLOSING[match['u']]}{'' if match['n'] == '1' else 's'}"
+    return f"{amount(match['n'], gb)} {_form(_CLOSING[match['u']], match['n'] != '1', gb)}"
 
 
 @rule(rf"(?<![\w.,/⁄])(?P<a>{NUM}) ?(?P<u>{LOOSE_UNIT}) ?[-–] ?(?=[0-9.]{{1,12}} ?(?P=u)(?!\w))")
@@ -197,23 +180,10 @@ def _range(match: re.Match[str], gb: bool) -> str:
     rf"|inch(?:es)?|yards?|met(?:er|re)s?)\b(?P<dot>\.?)"
 )
 def _square(match: re.Match[str], gb: bool) -> str:
-    names = {
-        "ft": "feet",
-        "in": "inches",
-        "yd": "yards",
-        "mi": "miles",
-        "m": "meters",
-        "km": "kilometers",
-        "cm": "centimeters",
-        "mm": "millimeters",
-    }
-    name = names.get(match["u"], match["u"])
-    name = (
-        UNITS.get(match["u"], name).partition("|")[0]
-        if match["u"] in names and (match["n"] == "1" or match["gap"] == "-")
-        else name
-    )
-    return f"{amount(match['n'], gb)} {'square' if match['p'] == 'sq' else 'cubic'} {_spelled(name, gb)}{_dot(match)}"
+    unit = match["u"]
+    many = match["n"] != "1" and match["gap"] != "-"
+    name = unit_name(unit, many, gb) if unit in UNITS else _form(f"{unit}|{unit}", many, gb)
+    return f"{amount(match['n'], gb)} {'square' if match['p'] == 'sq' else 'cubic'} {name}{_dot(match)}"
 
 
 def _dot(match: re.Match[str]) -> str:
@@ -248,16 +218,14 @@ def _words_per(match: re.Match[str], gb: bool) -> str:
 
 # Kitchen, age, and signs that also are words
 _WITH_STOP = {
-    "c": "cup", "pt": "pint", "qt": "quart", "gal": "gallon", "oz": "ounce", "lb": "pound", "lbs": "pound",
-    "in": "inch|inches", "pts": "point",
-    "mos": "month", "mo": "month", "yr": "year", "yrs": "year", "wk": "week", "wks": "week", "T": "tablespoon",
-    "t": "teaspoon", "doz": "dozen|dozen",
-    "pkg": "package", "pkgs": "package", "pg": "page", "pgs": "page", "ft": "foot|feet", "yd": "yard", "yds": "yard",
-    "mi": "mile", "tbsp": "tablespoon", "tsp": "teaspoon",
-    "hr": "hour", "hrs": "hour", "min": "minute", "mins": "minute", "sec": "second", "secs": "second",
-    "km": "kilometer", "cm": "centimeter", "mm": "millimeter", "kg": "kilogram",
-    "fl oz": "fluid ounce", "fl. oz": "fluid ounce", "cu": "cubic|cubic", "ac": "acre", 
-    "d": "day", "g": "gram",
+    unit: UNITS[unit]
+    for unit in (
+        "km cm mm in ft yd yds mi ac g kg oz lb lbs gal qt tbsp tsp sec secs min mins hr hrs wk wks mo mos yr yrs pts"
+    ).split()
+} | {
+    "c": "cup", "pt": "pint", "T": "tablespoon", "t": "teaspoon", "doz": "dozen|dozen", "pkg": "package",
+    "pkgs": "package", "pg": "page", "pgs": "page", "fl oz": "fluid ounce", "fl. oz": "fluid ounce",
+    "cu": "cubic|cubic", "d": "day",
 }  # fmt: skip
 
 
@@ -266,7 +234,6 @@ _WITH_STOP = {
     rf"|[0-9]{{1,2}} [0-9]{{1,2}}[/⁄][0-9]{{1,2}})(?P<gap>[ -]?)(?P<u>{one_of(_WITH_STOP)})(?P<dot>\.)(?![\w.])"
 )
 def _stopped(match: re.Match[str], gb: bool) -> str | None:
-    one, _, plurals = _WITH_STOP[match["u"]].partition("|")
     single = (
         match["n"] in ("1", ".5")
         or match["gap"] == "-"
@@ -279,7 +246,7 @@ def _stopped(match: re.Match[str], gb: bool) -> str | None:
         return None
     if match["u"] == "in" and "/" in match["n"]:
         return f"{match['n']} of an inch{_dot(match)}" if " " not in match["n"] else f"{match['n']} inches{_dot(match)}"
-    return f"{_plain(match['n'], gb)} {_spelled(one if single else plurals or one + 's', gb)}{_dot(match)}"
+    return f"{_plain(match['n'], gb)} {_form(_WITH_STOP[match['u']], not single, gb)}{_dot(match)}"
 
 
 @rule(r"(?<![\w.,])(?P<n>[0-9]{1,3}(?:\.5)?) ?(?P<gap>-?)(?:y/o|yo|y\.o\.?|yrs? old)\b(?!\w)")
