@@ -62,6 +62,10 @@ def measure(aligner: Aligner, corpus: Path, rows: list[dict]) -> dict:
         everything.append(distance)
         phones.append(distance[phone])
     taken = time.perf_counter() - began
+    if not everything:
+        raise ValueError(
+            f"every clip is read otherwise than its units say ({other} of {len(rows)}); nothing to measure"
+        )
     scores = {
         name: {str(q): round(float(np.percentile(s, q)), 2) for q in (1, 50, 99)}
         for name, s in (("right", right), ("wrong", wrong))

@@ -1,0 +1,177 @@
+"""The recipes of the built-in voice around its training: stored paths and what is fitted to them, a student, the
+aligner, copies by a vocoder, samples. On tones, with toy networks.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from tiny_model import tiny_tts_folder
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipes" / "builtin"))
+import aligner
+import cache as caches
+import copy_synthesis
+import duration
+import fit_solver
+import measure_aligner
+import samples
+import straighten
+import teacher_paths
+import tones
+
+from tts_fm.audio.files import load
+from tts_fm.checkpoint.load import load_flow_model
+from tts_fm.edit.align import Aligner
+from tts_fm.flow.fitted import read_solvers
+from tts_fm.model.aligner import load_aligner
+from tts_fm.model.duration import load_duration_model
+from tts_fm.synthesis import TTS
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tones.write(tmp_path_factory.mktemp("tones") / "corpus", ["a", "a", "b", "b"], valid=1)
+
+
+@pytest.fixture(scope="module")
+def cache(corpus: Path) -> Path:
+    caches.main([str(corpus), str(corpus.parent / "cache"), "--no-copies", "--jobs", "1"])
+    return corpus.parent / "cache"
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_tts_folder(tmp_path_factory.mktemp("teacher"))
+
+
+@pytest.fixture(scope="module")
+def paths(corpus: Path, teacher: Path) -> Path:
+    """6 paths, made by two calls."""
+    for count in ("2", "6"):
+        run(teacher_paths, corpus, corpus.parent / "paths", "--model", teacher, "--count", count, "--steps", "4")
+    return corpus.parent / "paths"
+
+
+def run(recipe, *words: object) -> object:
+    """A recipe's main, as from the command line. Prompts are altered by a gain alone: librosa takes seconds to load."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [recipe.__name__, *map(str, words)])
+        patch.setattr(teacher_paths, "alter", lambda wave, rate, factor, seed: wave * np.float32(factor))
+        return recipe.main()
+
+
+def test_paths_are_those_of_the_teacher_and_one_call_makes_the_same(
+    corpus: Path, teacher: Path, paths: Path, tmp_path: Path
+) -> None:
+    stored = teacher_paths.TeacherPaths(paths)
+    assert len(stored) == 6 and len(stored.grid) == 5
+    run(teacher_paths, corpus, tmp_path, "--model", teacher, "--count", "3", "--steps", "4")
+    again = teacher_paths.TeacherPaths(tmp_path)
+    assert all(torch.equal(stored[i].states, again[i].states) for i in range(3))
+    path, row = stored[2], stored.rows[2]
+    model = load_flow_model(teacher)
+    spoken = model.sample(
+        path.prompt[None], [row["ids"]], row["frames"], grid=stored.grid, cfg=0.0, seeds=[row["seed"]],
+        durations=torch.tensor([row["durations"]]), temperature=model.settings["defaults"].get("temperature", 1.0),
+    )  # fmt: skip
+    speech = model.normalise(spoken[0, len(path.prompt) :])
+    off = (path.states[-1, len(path.prompt) :] - speech).norm() / speech.norm()
+    assert off < 0.03, "in the types of the teacher and of the file"
+
+
+def test_a_solver_is_fitted(teacher: Path, paths: Path, tmp_path: Path) -> None:
+    out = tmp_path / "solver.json"
+    how = ["--steps", "2", "--fitted", "3", "--checked", "2", "--search", "1"]
+    run(fit_solver, paths, "--model", teacher, "--out", out, *how)
+    solver = read_solvers(out.read_text())[2]
+    assert solver.about["steps"] == 2 and 0 <= solver.about["distance"]["fitted"] < solver.about["distance"]["euler"]
+
+
+def test_a_student_of_few_steps(teacher: Path, paths: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(straighten, "HELD_OUT", 1)
+    how = "--steps 2 --save 2 --batch-frames 1100 --eager --device cpu --warmup 1 --lr 0.05 --ema 0.1".split()
+    run(straighten, paths, tmp_path, "--teacher", teacher, *how)
+    before, student = load_flow_model(teacher), load_flow_model(tmp_path / "model")
+    assert student.config.span and not before.config.span
+    old, new = before.state_dict(), student.state_dict()
+    changed = {name for name in old if not torch.allclose(old[name], new[name], atol=2e-3)}
+    assert changed and not any("text_embed" in name for name in changed), "the text side is frozen"
+    assert (tmp_path / "model" / "duration").is_dir()
+
+
+def test_an_aligner_is_trained_and_measured(
+    corpus: Path, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(aligner, cache, tmp_path / "aligner", "--steps", "2", "--save", "2", "--batch", "2", "--device", "cpu")
+    assert load_aligner(tmp_path / "aligner").vocab[0] != ""
+    with pytest.raises(ValueError, match="every clip is read otherwise than its units say"):
+        run(measure_aligner, corpus, "--aligner", tmp_path / "aligner")
+    (row,) = [row for row in map(json.loads, (corpus / "manifest.jsonl").open()) if row["split"] == "valid"]
+    units = Aligner.load(tmp_path / "aligner").align(load(corpus / row["audio"]), row["text"], row["lang"]).units
+    row |= {"units": units, "unit_frames": [4] * len(units), "audio": str(corpus / row["audio"])}
+    (tmp_path / "manifest.jsonl").write_text(json.dumps(row) + "\n")
+    run(measure_aligner, tmp_path, "--aligner", tmp_path / "aligner", "--out", tmp_path / "figures.json")
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures == json.loads(capsys.readouterr().out) and figures["clips"] == 1
+    assert figures["all"]["boundaries"] == len(units) + 1 and figures["read_otherwise"] == 0
+
+
+def test_durations_are_learnt_and_measured(cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    words = [cache, tmp_path, "--steps", "2", "--save", "2", "--batch", "2", "--device", "cpu"]
+    duration.main([str(word) for word in words])
+    assert load_duration_model(tmp_path).vocab == load_duration_model(tmp_path).config["vocab"]
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        duration.main([str(word) for word in [*words, "--valid-only"]])
+    assert '"clips": 1' in caplog.text
+
+
+def test_copies_of_a_corpus(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Judge:
+        asr, encoder = None, SimpleNamespace(name="none")
+
+        def __init__(self, asr: str) -> None:
+            assert asr == "none"
+
+        def __call__(self, truth: np.ndarray, copy: np.ndarray, text: str) -> dict[str, float]:
+            assert text == tones.TEXT and len(copy) <= len(truth)
+            return {}
+
+    monkeypatch.setattr(copy_synthesis, "Judge", Judge)
+    out = tmp_path / "report.json"
+    words = [
+        "griffin-lim",
+        "--corpus",
+        corpus,
+        "--clips",
+        "1",
+        "--asr",
+        "none",
+        "--out",
+        out,
+        "--audio",
+        tmp_path / "a",
+    ]
+    assert run(copy_synthesis, *words) == 0
+    (item,) = json.loads(out.read_text())["1 clips of valid"]["items"]
+    assert item["mel_l1"] < 1.0 and len(list((tmp_path / "a").glob("*.wav"))) == 2
+    assert run(copy_synthesis, tmp_path / "none", "--corpus", corpus) in (2, 4)
+
+
+def test_samples_and_their_page(teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "SENTENCES", ("Hello.",))
+    tts = TTS.load(teacher)
+    monkeypatch.setattr(samples.TTS, "load", lambda: tts)
+    run(samples, tmp_path, "--voices", "nova")
+    links = re.findall(r"\]\((.*?)\)", (tmp_path / "index.md").read_text())
+    assert sorted(links) == ["nova-01.mp3", "nova-prompt.mp3"] and all(
+        (tmp_path / link).stat().st_size for link in links
+    )
