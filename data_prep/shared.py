@@ -335,6 +335,9 @@ def prepare_options(args: argparse.Namespace, **limits: Any) -> dict[str, Any]:
 
 def run(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None) -> int:
     """Call a command's main and turn the errors of users into one line and an exit code."""
+    from tts_fm.cli.main import fill_streams
+
+    fill_streams()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         return main(argv) or 0

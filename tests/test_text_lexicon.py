@@ -113,6 +113,16 @@ def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         read_lexicon(tmp_path / "latin.tsv")
 
 
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.delenv("TTS_FM_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert not find_lexicon()
+
+
 def test_a_million_words_are_no_trouble(lexicon: Lexicon) -> None:
     assert lexicon.apply("a gryphon " * 20_000).count("/ɡɹˈɪfən/") == 20_000
 

@@ -3,7 +3,7 @@
     make abuse            or: python tests/abuse/surroundings.py [--places 2000] [--seed 0] [--only damage|verbs]
 
 Prints two tables; exit code 1 where something hung, lost what was there, ended in a traceback or called itself a bug.
-Verbs run in processes forked from this one (world.py), damaged files are read in this process.
+Verbs run in processes forked from this one (world.py); damaged files are read by a few processes, a kind of file each.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ import io
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import world as worlds
@@ -28,8 +31,8 @@ from world import KNOWN, Taken
 from tts_fm.cli import main as cli
 from tts_fm.errors import TtsFmError
 
-HEAVY = {"export", "eval", "adapt", "score"}  # seconds each: only under HEAVY_CASES
-HEAVY_CASES = {"all streams closed", "HOME unset", "disk full"}
+HEAVY = {"export", "eval", "adapt", "score", "serve", "demo", "train"}  # seconds each: only under HEAVY_CASES
+HEAVY_CASES = {"all streams closed", "HOME unset", "disk full", "folders read-only"}
 CASES = {
     "stdin closed": Taken(streams=(0,)),
     "stdout closed": Taken(streams=(1,)),
@@ -41,7 +44,11 @@ CASES = {
     "ASCII locale": Taken(locale="C"),
     "disk full": Taken(most=0),
     "disk full soon": Taken(most=3000),
+    "1 MB disk, full": Taken(),  # a file system of its own, where we may make one
+    "folders read-only": Taken(),
 }
+PATIENCE = 20  # seconds after which a damaged file hangs whoever reads it
+LEFT = 16 << 10  # bytes free on the small disk
 
 
 # --- damage
@@ -128,9 +135,12 @@ def damaged(data: bytes, random: random.Random) -> bytes:
 
 
 def damage(kind: Kind, world: Path, places: int, seed: int) -> tuple[Counter[str], list[str]]:
-    """How often reading ended how, and what was wrong."""
+    """How often reading ended how, and what was wrong; the file as it is must be read."""
     whole, chance, ends, faults = kind.file.read_bytes(), random.Random(seed), Counter(), []
     others = {path: path.stat().st_mtime_ns for path in world.rglob("*") if path.is_file() and path != kind.file}
+    end, fault = _read(kind)
+    if end not in ("read", "code 0"):
+        faults.append(f"undamaged: {end}, {fault}")
     for _ in range(max(1, round(places * kind.share))):
         bad = damaged(whole, chance)
         kind.file.write_bytes(bad)
@@ -146,7 +156,26 @@ def damage(kind: Kind, world: Path, places: int, seed: int) -> tuple[Counter[str
     return ends, [*faults, *(f"{name} was changed or is gone" for name in lost)]
 
 
+class Hang(BaseException):
+    """Reading took longer than PATIENCE."""
+
+
 def _read(kind: Kind) -> tuple[str, str | None]:
+    def late(number: int, frame: object) -> None:
+        raise Hang
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(PATIENCE)
+    try:
+        return _ended(kind)
+    except Hang:
+        return "hang", f"hangs: more than {PATIENCE} s"
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _ended(kind: Kind) -> tuple[str, str | None]:
     if callable(kind.read):
         try:
             kind.read()
@@ -162,29 +191,72 @@ def _read(kind: Kind) -> tuple[str, str | None]:
     return f"code {code}", said.getvalue().strip()[-300:] if wrong else None
 
 
+Row = tuple[str, Counter[str], list[str], float]  # name of a file, how reading it ended, faults, seconds
+
+
+def shared_out(world: Path, places: int, seed: int, workers: int) -> Iterator[Row]:
+    """The damage of every kind of file, by processes with a copy of the world each."""
+    names = list(kinds(world, world.parent / "out"))
+    with ProcessPoolExecutor(workers, get_context("fork"), _settle, (world,)) as pool:
+        for made in [pool.submit(_damaged_kind, name, places, seed) for name in names]:
+            yield made.result()
+
+
+_own = Path()  # of this process: its copy of the world
+
+
+def _settle(world: Path) -> None:
+    global _own  # noqa: PLW0603
+    _own = Path(shutil.copytree(world, world.parent / f"world{os.getpid()}"))
+    os.environ |= {"TTS_FM_HOME": str(_own / "home"), "TTS_FM_CACHE": str(_own / "cache")}
+
+
+def _damaged_kind(name: str, places: int, seed: int) -> Row:
+    began = time.monotonic()
+    ends, faults = damage(kinds(_own, _own.parent / f"out{os.getpid()}")[name], _own, places, seed)
+    return name, ends, faults, time.monotonic() - began
+
+
 # --- verbs
 
 
 def deprived(world: Path, out: Path, wanted: str | None = None) -> Iterator[tuple[str, Counter[str], list[str]]]:
     """(case, how often verbs ended with which code, what was wrong) for every case, with every verb."""
     home = worlds.state(world / "home")
+    works = worlds.works(world, out)
     for case, taken in CASES.items():
         ends, faults = Counter(), []
-        for name in worlds.verbs(world, out):
+        for name, work in works.items():
             if (name in HEAVY and case not in HEAVY_CASES) or (wanted and name != wanted):
                 continue
             shutil.rmtree(out, ignore_errors=True)
             out.mkdir()
             out.chmod(0o777)
-            ended = worlds.run(world, worlds.verbs(world, out)[name], taken, 300)
+            try:
+                with _folders(case, world, out):
+                    ended = worlds.forked(work, world, taken, 300)
+                    left = worlds.leftovers(out)
+            except PermissionError as error:
+                ends[f"not tried ({error})"] += 1
+                break
             ends[f"{ended.code}"] += 1
-            fault = ended.fault
-            if fault is None and (left := worlds.leftovers(out)):
-                fault = f"left {left}"
+            fault = ended.fault or (f"left {left}" if left else None)
             if fault:
                 faults.append(f"{name}: {fault}")
             _restore(world / "home", home)
         yield case, ends, faults
+
+
+@contextlib.contextmanager
+def _folders(case: str, world: Path, out: Path) -> Iterator[None]:
+    """The folder for results and that of the voices as a case has them. PermissionError where we may not."""
+    with contextlib.ExitStack() as stack:
+        if "1 MB" in case:
+            disk = stack.enter_context(worlds.small_disk(out))
+            (disk / "filler").write_bytes(bytes((1 << 20) - LEFT))
+        for shut in (out, world / "home") if "read-only" in case else ():
+            stack.enter_context(worlds.read_only(shut))
+        yield
 
 
 def _restore(home: Path, files: dict[str, bytes]) -> None:
@@ -202,6 +274,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--places", type=int, default=2000, help="damages of each file (default 2000)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="default: one a core")
     parser.add_argument("--only", choices=("damage", "verbs"))
     parser.add_argument("--verb", help="of world.verbs: only this one")
     args = parser.parse_args()
@@ -223,13 +296,10 @@ def main() -> int:
             for case, ends, faults in deprived(world, out, args.verb):
                 bad += told(case, ends, faults)
         if args.only != "verbs":
-            os.environ |= {"TTS_FM_HOME": str(world / "home"), "TTS_FM_CACHE": str(world / "cache")}
             print("\n| File | Places | Ends | |\n|---|---|---|---|")
-            for name, kind in kinds(world, out).items():
-                began = time.monotonic()
-                ends, faults = damage(kind, world, args.places, args.seed)
+            for name, ends, faults, seconds in shared_out(world, args.places, args.seed, args.workers):
                 bad += told(name, ends, faults)
-                print(f"  {time.monotonic() - began:.0f} s", file=sys.stderr)
+                print(f"  {seconds:.0f} s", file=sys.stderr)
     return 1 if bad else 0
 
 

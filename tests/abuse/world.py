@@ -7,13 +7,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import resource
 import select
 import shutil
 import signal
 import sys
+import threading
 import time
 import traceback
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +24,7 @@ from pathlib import Path
 from tts_fm.voices.stored import BUILTIN
 
 TESTS = Path(__file__).parents[1]
-sys.path.insert(0, str(TESTS))
-STRANGER = 54321  # a user whom the system does not know
+sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 BUG, TRACE = "this is a bug", "Traceback"
 #: exit codes of work that was done, refused or left; 1 is a bug of ours
 KNOWN = {0, 2, 3, 4, 5, 130, 141, 143}
@@ -75,7 +77,8 @@ def make_world(place: Path) -> Path:
     items = [{"id": f"item{k}", "text": f"Number {k} is here.", "ref_audio": "me.wav"} for k in range(3)]
     (place / "list.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
     (place / "list.csv").write_text("id,text,seed\na,Hello there.,1\nb,Good bye.,2\n")
-    (place / "list.toml").write_text('[[item]]\nid = "a"\ntext = "Hello there."\nseed = 3\n')
+    two = '[voices.two]\nref_audio = "me.wav"\n'
+    (place / "list.toml").write_text(f'ref_audio = "me.wav"\ngen_text = "One. [two] Two."\nseed = 3\n{two}')
     (place / "list.txt").write_text("Hello there.\nGood bye.\n")
     (place / "book.txt").write_text("CHAPTER I\n\nIt was late, and Ahab sat.\n\nCHAPTER II\n\nThe morning came.\n")
     (place / "play.txt").write_text("ALICE: Who are you?\n\nBOB: I am late.\n")
@@ -149,12 +152,64 @@ def verbs(world: Path, out: Path) -> dict[str, list[str]]:
     }
 
 
+def works(world: Path, out: Path) -> dict[str, Callable[[], int]]:
+    """The verbs as they are run, and what runs until it is told to end: the server and the demo, each asked for one
+    page and sent SIGTERM, and training for two updates.
+    """
+    from tts_fm.cli import main as cli
+
+    def line(argv: list[str]) -> Callable[[], int]:
+        return lambda: cli.main(argv)
+
+    def until_asked(argv: list[str], page: str) -> Callable[[], int]:
+        def work() -> int:
+            threading.Thread(target=ask_and_end, args=(page,), daemon=True).start()
+            return cli.main(argv)
+
+        return work
+
+    def train() -> int:
+        from data_prep.shared import run
+        from recipes.libritts.train import main
+
+        sizes = ["model.dim=64", "model.depth=1", "train.steps=2", "train.warmup=1"]
+        changes = [part for size in sizes for part in ("--set", size)]
+        return run(main, ["tiny", f"{world}/manifest.jsonl", f"{out}/run", "--device", "cpu", *changes])
+
+    model = ["-m", str(world / "model")]
+    return {name: line(argv) for name, argv in verbs(world, out).items()} | {
+        "serve": until_asked(["serve", "--port", "0", *model], "/health"),
+        "demo": until_asked(["demo", *model], "/"),
+        "train": train,
+    }
+
+
+def ask_and_end(page: str) -> None:
+    """Wait until this process answers for a page, then send it SIGTERM."""
+    while True:
+        time.sleep(0.2)
+        for port in listening():
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}{page}", timeout=5):
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+
+def listening() -> list[int]:
+    """The ports at which this process waits for callers (Linux)."""
+    own = set()
+    for number in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            own.add(os.readlink(number))
+    rows = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
+    return [int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in own]
+
+
 @dataclass(frozen=True)
 class Taken:
     """What is taken away from a process."""
 
     streams: tuple[int, ...] = ()  # closed
-    home: bool = False  # HOME unset, and a user without an entry in passwd where we may become one
+    home: bool = False  # HOME unset, and nobody knows the user
     most: int | None = None  # bytes in a file, as if the disk were full
     locale: str | None = None  # of the environment; "C" = ASCII
     full: tuple[int, ...] = ()  # streams that lead to a full device
@@ -209,12 +264,13 @@ def _deprive(world: Path, taken: Taken, ends: list[int], env: dict[str, str]) ->
     if taken.home:
         for name in ("HOME", "TTS_FM_HOME", "TTS_FM_CACHE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
             os.environ.pop(name, None)
-        if os.getuid() == 0:
-            os.setgroups([])
-            os.setgid(STRANGER)
-            os.setuid(STRANGER)
+        pwd.getpwuid = _nobody  # and not by another user id, who may not read where Python is installed
     if taken.most is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (taken.most, resource.RLIM_INFINITY))
+
+
+def _nobody(number: int) -> None:
+    raise KeyError(f"getpwuid(): uid not found: {number}")
 
 
 def _watched(child: int, ends: list[int], seconds: float) -> Outcome:
@@ -253,6 +309,32 @@ def small_disk(place: Path, size: str = "1m") -> Iterator[Path]:
         raise PermissionError(made.stderr.decode().strip())
     try:
         yield place
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+@contextlib.contextmanager
+def read_only(place: Path) -> Iterator[None]:
+    """A folder that nobody may write in, and what is below it: by its rights, for root by a mount over itself."""
+    import subprocess
+
+    if os.getuid():
+        folders = [place, *(path for path in place.rglob("*") if path.is_dir())]
+        modes = [path.stat().st_mode for path in folders]
+        for path in folders:
+            path.chmod(0o555)
+        try:
+            yield
+        finally:
+            for path, mode in zip(folders, modes, strict=True):
+                path.chmod(mode)
+        return
+    for how in (["--bind", place, place], ["-o", "remount,ro,bind", place]):
+        made = subprocess.run(["mount", *how], capture_output=True)
+        if made.returncode:
+            raise PermissionError(made.stderr.decode().strip())
+    try:
+        yield
     finally:
         subprocess.run(["umount", "-l", place], check=True)
 

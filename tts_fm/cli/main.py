@@ -55,7 +55,7 @@ EPILOG = """tts-fm VERB --help explains a verb.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (default: this process's) and return its exit code."""
-    _fill_streams()
+    fill_streams()
     with _ending_in_order():
         return _run(argv)
 
@@ -123,7 +123,7 @@ def _run(argv: Sequence[str] | None) -> int:
         return exit_code(error)
 
 
-def _fill_streams() -> None:
+def fill_streams() -> None:
     """Streams that were closed (`2>&-`) become the null device: what is opened next would take their number, and what
     is said would go into it. Of a stream that cannot say a character it says its number.
     """

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import re
 import sys
 import types
@@ -31,7 +32,7 @@ from tts_fm.errors import MissingDependency, ModelError
 from tts_fm.text.normalise import normalise
 
 RATE = 16_000  # Hz: what every measure here listens at
-WHISPER_FOLDER = Path.home() / ".cache" / "whisper-base-ct2"
+WHISPER_FOLDER = Path(os.path.expanduser("~/.cache/whisper-base-ct2"))  # stays so for a user without a home
 
 
 def need(module: str, package: str | None = None) -> Any:

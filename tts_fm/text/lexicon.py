@@ -216,14 +216,19 @@ def to_ipa(phones: str, alphabet: str) -> str | None:
     return re.sub(r"[/()\[\]\n]", "", phones).strip() or None
 
 
-def default_path() -> Path:
-    """Where a user's own lexicon is looked for: $TTS_FM_HOME/lexicon.tsv, or ~/.config/tts_fm/lexicon.tsv."""
+def default_path() -> Path | None:
+    """Where a user's own lexicon is looked for: $TTS_FM_HOME/lexicon.tsv, or ~/.config/tts_fm/lexicon.tsv; None for a
+    user who has no home.
+    """
     home = os.environ.get("TTS_FM_HOME")
-    return (Path(home) if home else Path.home() / ".config" / "tts_fm") / "lexicon.tsv"
+    try:
+        return (Path(home) if home else Path.home() / ".config" / "tts_fm") / "lexicon.tsv"
+    except RuntimeError:
+        return None
 
 
 def find_lexicon(path: str | os.PathLike[str] | None = None) -> Lexicon:
     """The user's own lexicon, if there is one, and the one at `path`, whose entries win."""
     own = default_path()
-    lexicon = read_lexicon(own) if own.is_file() else Lexicon()
+    lexicon = read_lexicon(own) if own is not None and own.is_file() else Lexicon()
     return lexicon + read_lexicon(path) if path is not None else lexicon
