@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 
 import httpx
@@ -127,6 +128,16 @@ def hostile(server: Server, unfinished: int, deaf: int, steps: int) -> Iterator[
             sock.close()
 
 
+def limits() -> str:
+    """The server's limits, which are the defaults of `tts-fm serve` and of its connections."""
+    from tts_fm.serve.config import ServeConfig
+    from tts_fm.serve.connections import HEAD_SECONDS, PLACES
+
+    numbers = {field.name: field.default for field in fields(ServeConfig) if isinstance(field.default, int | float)}
+    numbers |= {"connections that wait": PLACES, "seconds for headers": HEAD_SECONDS}
+    return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in numbers.items() if name != "port")
+
+
 def attacks(server: Server, seconds: float, steps: int) -> Iterator[tuple[str, str, bool]]:
     """(case, what happened, whether it should)."""
     alone = honest(server, steps)
@@ -163,7 +174,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         server = Server(args.model, Path(folder))
         try:
-            print("| Case | What happened | |\n|---|---|---|")
+            print(f"| Case | What happened | |\n|---|---|---|\n| limits | {limits()} | |", flush=True)
             for case, told, good in attacks(server, args.seconds, args.steps):
                 print(f"| {case} | {told} | {'as it should' if good else 'WRONG'} |", flush=True)
                 bad += not good
