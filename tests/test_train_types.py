@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from train_worker import Noise, toy_trainer
 from recipes.libritts import recipes, train
 from tts_fm.text.tokens import save_vocab
 from tts_fm.train.state import read_average
+from tts_fm.train.stopping import StopRequest
 
 GOLDEN = Path(__file__).parent / "golden"
 F5 = GOLDEN / "f5_v1.weights.safetensors"
@@ -50,15 +52,31 @@ def test_without_a_scaler_fp16_skips_what_is_not_finite(tmp_path: Path, caplog: 
 
 @pytest.mark.skipif("TTS_FM_COMPILE" not in os.environ, reason="minutes of compiling: make test-compile")
 def test_compiled_blocks_give_the_same_losses(tmp_path: Path):
+    """Items of one length: every shape is compiled anew (tests/test_recipe_flow.py has several)."""
     from tiny_model import tiny_flow
     from train_worker import toy_config
 
     from tts_fm.train.trainer import Trainer
 
-    toy_trainer(tmp_path / "eager", model={"dropout": 0.0}, steps=3).run()
-    Trainer(tiny_flow(), Noise(), Noise(9), toy_config(steps=3), tmp_path / "compiled", compiled=True).run()
+    even = Noise()
+    even.frames = [96] * len(even)
+    toy_trainer(tmp_path / "eager", even, model={"dropout": 0.0}, steps=3).run()
+    Trainer(tiny_flow(), even, None, toy_config(steps=3), tmp_path / "compiled", compiled=True).run()
     eager, compiled = figures(tmp_path / "eager"), figures(tmp_path / "compiled")
     assert all(compiled[step] == pytest.approx(eager[step], rel=1e-4) for step in eager)
+
+
+def test_a_stop_that_ends_the_compiler_too_is_a_stop(caplog: pytest.LogCaptureFixture):
+    """As `timeout`, Slurm and Ctrl-C do it: all processes of the group get the signal."""
+    with pytest.raises(KeyboardInterrupt), StopRequest().listening():
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise RuntimeError("CppCompileError: C++ compile error")
+    assert "asked to stop while torch.compile was at work" in caplog.text
+    with pytest.raises(RuntimeError), StopRequest().listening():
+        raise RuntimeError("CppCompileError: C++ compile error")
+    with pytest.raises(ZeroDivisionError), StopRequest().listening():
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise ZeroDivisionError
 
 
 def test_finetuning_starts_from_published_weights(tmp_path: Path):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
+
+log = logging.getLogger(__name__)
 
 
 class StopRequest:
@@ -27,6 +30,8 @@ class StopRequest:
     def listening(self) -> Iterator[None]:
         """While it lasts SIGTERM and SIGINT ask for a stop; another one, two seconds later or more, interrupts at once
         (Slurm and torchrun may both pass on the first one). In threads other than the main one there are no signals.
+        A signal that was meant for all processes ends the compiler of torch.compile as well, which cannot be waited
+        for: KeyboardInterrupt then, not the compiler's error.
         """
 
         def ask(number: int, _: object) -> None:
@@ -41,6 +46,11 @@ class StopRequest:
         before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield
+        except Exception as error:
+            if not self._asked or "CompileError" not in f"{type(error).__name__}: {error}":
+                raise
+            log.warning("asked to stop while torch.compile was at work; the last checkpoint stands")
+            raise KeyboardInterrupt from error
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
