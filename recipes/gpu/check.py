@@ -67,7 +67,7 @@ def velocity(model: FlowModel, b: Batch) -> torch.Tensor:
 def check(device: torch.device, small: bool, seconds: float) -> int:
     """Print the deviation of every network and type; returns how many are above their limits, or failed."""
     table = Table("check", "network", "type", "deviation", "limit", seconds=seconds)
-    b, above = batch_of(2, 96 if small else 512), 0
+    b, above = batch_of(2, 96 if small else 256), 0
     for name, config in networks(small).items():
         with table.attempt(name, "float32 on the CPU"):
             model = model_of(config, device).eval()

@@ -40,9 +40,9 @@ class Table:
                 yield
         except Exception as error:  # whatever a driver or a compiler comes up with: the other rows are worth having
             self.failed += 1
-            late = isinstance(error, TimeoutError) or self.left <= 0
-            told = (str(error) or type(error).__name__).splitlines()[0][:200]
-            self.row(*labels, ("" if late else f"FAILED, {type(error).__name__}: ") + told)
+            late = self.left <= 0  # also where a library has put the end of the time into an error of its own
+            told = str(error) if isinstance(error, TimeoutError) else "cut off: the time was up"
+            self.row(*labels, told if late else f"FAILED, {type(error).__name__}: {' '.join(str(error).split())[:300]}")
             if not late:
                 traceback.print_exception(error, file=sys.stderr)
 

@@ -193,8 +193,15 @@ def _as(weight: Any, v: Any) -> Any:
 
 
 def _cast(x: Any, v: Any) -> Any:
-    """x in v's dtype, and on its device."""
-    return x.astype(v.dtype) if isinstance(v, np.ndarray) else x.to(v.device, v.dtype)
+    """x in v's dtype, and on its device; a GPU is not waited for."""
+    if isinstance(v, np.ndarray):
+        return x.astype(v.dtype)
+    import torch
+
+    x = x.to(dtype=v.dtype)
+    if v.is_cuda and not x.is_cuda and torch.cuda.is_available():
+        x = x.pin_memory()  # from other memory a copy waits for all that the GPU has to do
+    return x.to(v.device, non_blocking=True)
 
 
 def _where(condition: Any, x: Any, y: Any) -> Any:
