@@ -167,6 +167,11 @@ def test_weights_come_back_in_small_files(tmp_path: Path, monkeypatch: pytest.Mo
     for k, v in load_file(tmp_path / "other" / "builtin" / "model.safetensors").items():
         assert float((v.float() - wanted[k].float()).abs().max()) < 1.5e-3 and v.dtype == torch.float16
         assert float((v - weights[k]).abs().max()) > 0.01
+    old = {k: torch.zeros_like(v) for k, v in weights.items()}
+    save_file(old, tmp_path / "assets" / "builtin" / "model.safetensors")
+    pack.join(out, tmp_path / "assets", share=0.25)
+    for k, v in load_file(tmp_path / "assets" / "builtin" / "model.safetensors").items():
+        torch.testing.assert_close(v, weights[k] / 4)
     with pytest.raises(ValueError, match=r"average-0.5.gz is not there"):
         pack.join(out, tmp_path / "again", "0.5")
     with pytest.raises(ValueError, match="no shards"):

@@ -3,6 +3,7 @@
     python -m recipes.gpu.pack corpus CORPUS PIECES       PIECES/corpus-00.tar ..., under 60 MB each, Opus
     python -m recipes.gpu.pack unpack PIECES CORPUS       there: the corpus again, of all pieces that have arrived
     python -m recipes.gpu.pack join RESULTS ASSETS        here: the shards of recipes/gpu/voice.py put in their places
+    python -m recipes.gpu.pack join RESULTS ASSETS --share 0.5    ..., half of the way from the weights that are there
 
 Every piece is a tar of its own with a manifest, so that some of them are a corpus too. Shards are safetensors files
 under 16 MB.
@@ -193,10 +194,20 @@ def _whole(first: Path) -> dict[str, Any]:
     return tensors
 
 
-def join(results: Path, assets: Path, average: str = "") -> list[Path]:
+def blended(there: Path, tensors: dict[str, Any], share: float) -> dict[str, Any]:
+    """`share` of the way from the weights in a file to `tensors`, which were trained on from them. A mean of such
+    weights is often better than either (Wortsman 2022, arXiv 2203.05482).
+    """
+    from safetensors.torch import load_file
+
+    old = load_file(there)
+    return {name: old[name].float().lerp(new.float(), share).to(new.dtype) for name, new in tensors.items()}
+
+
+def join(results: Path, assets: Path, average: str = "", share: float = 1.0) -> list[Path]:
     """The inverse of `bring`: weights and small files in their places under `assets`, the run's logs in results/logs.
-    average: which of the flow's other averages is taken, such as "0.9995". ModelError where a shard is missing,
-    ValueError where there is nothing.
+    average: which of the flow's other averages is taken, such as "0.9995". share: how far flow and vocoder go from the
+    weights that are there. ModelError where a shard is missing, ValueError where there is nothing.
     """
     from safetensors.torch import save_file
 
@@ -210,6 +221,8 @@ def join(results: Path, assets: Path, average: str = "") -> list[Path]:
             if not (other := results / f"average-{average}.gz").is_file():
                 raise ValueError(f"{other} is not there: was --averages given, and is {average!r} one of them?")
             tensors = differing(other, tensors)
+        if share != 1:
+            tensors = blended(place, tensors, share)
         place.parent.mkdir(parents=True, exist_ok=True)
         with files.writing(place) as part:
             save_file(tensors, part)
@@ -234,13 +247,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--megabytes", type=float, default=PIECE / 1e6, help="of a piece at most")
     parser.add_argument("--average", default="", help="join: another of the flow's averages, such as 0.9995")
+    parser.add_argument("--share", type=float, default=1.0, help="join: how far from OUT's weights to the new ones")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     args = parser.parse_args(argv)
     if args.verb == "unpack":
         print(f"{unpack(args.source, args.out)} clips in {args.out}")
         return
     found = (
-        join(args.source, args.out, args.average)
+        join(args.source, args.out, args.average, args.share)
         if args.verb == "join"
         else pack(args.source, args.out, int(args.megabytes * 1e6), args.jobs)
     )
