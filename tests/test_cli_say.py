@@ -216,6 +216,7 @@ def test_bad_input_is_told_in_one_line(fake, tmp_path, capsys, arguments, told) 
         (OSError(28, "No space left on device", "a.wav"), 2, "a.wav: No space left on device"),
         (ImportError("No module named 'jiwer'", name="jiwer"), 5, "jiwer"),
         (KeyError("oops"), 1, "bug"),
+        (RuntimeError("could not determine the home directory for '~/.cache'"), 2, "set HOME"),
         (MemoryError(), 1, "memory"),
         (MemoryError("not enough memory for 4 x 900 mel frames at once"), 1, "4 x 900"),
         (KeyboardInterrupt(), 130, "interrupted"),

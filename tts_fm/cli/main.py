@@ -250,6 +250,9 @@ def exit_code(error: Exception) -> int:
         )
         note(f"error: {told}")
         return 1
+    if isinstance(error, RuntimeError) and "home directory" in first:  # pathlib's words, and platformdirs'
+        note("error: there is no home folder, and a library of this verb keeps its files there; set HOME to a folder")
+        return 2
     note(
         f"error: unexpected {type(error).__name__}: {first}; this is a bug: run it again with -v and report what it "
         "prints"
