@@ -139,7 +139,7 @@ def test_a_recording_is_edited_without_torch(tmp_path):
     (change,) = told["changes"]
     assert (change["old"], change["new"]) == ("eighteen", "eighty") and 0 < change["start"] < change["end"]
     wave, rate = read_audio(tmp_path / "b.wav")
-    assert rate == 24_000 and len(wave) == round(told["seconds"] * rate)
+    assert rate == 24_000 and len(wave) == pytest.approx(told["seconds"] * rate, abs=2)  # told in 0.1 ms
     recorded = load(source)
     start = round(change["start"] * rate) - 2400  # the joint reaches somewhat into what stays
     assert np.abs(wave[:start] - recorded[:start]).max() < 1e-3  # 16 bits

@@ -121,13 +121,14 @@ def kill(args: argparse.Namespace, rest: list[str]) -> None:
     whole, cut = out / f"whole.{args.kind}", out / f"cut.{args.kind}"
     _, seconds, _ = run(["book", args.file, "-o", str(whole), "--json", "-q", *rest])
     chance, killed = random.Random(args.seed), 0
+    part = seconds * min(1.0, 6 / args.times)  # so that so many fit in
     while True:
         process = subprocess.Popen(
             [*COMMAND, "book", args.file, "-o", str(cut), "-q", *rest], cwd=ROOT, start_new_session=True,
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            process.wait(chance.uniform(0.1, 0.5) * seconds if killed < args.times else None)
+            process.wait(chance.uniform(0.1, 0.5) * part if killed < args.times else None)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

@@ -23,8 +23,9 @@ from tts_fm.errors import TtsFmError
 
 TYPE_CHECKING = False  # as in terminal.py: what only some calls need is imported there
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from types import ModuleType
+    from collections.abc import Callable, Iterator, Sequence
+    from types import FrameType, ModuleType
+    from typing import Any
 
 # verb -> (its module, one line of help)
 VERBS: dict[str, tuple[str, str]] = {
@@ -66,24 +67,40 @@ def _ending_in_order() -> Iterator[None]:
     ends it at once. Verbs that finish what they have begun take the signals themselves.
     """
 
-    def end(number: int, frame: object) -> None:
+    def end(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
         raise SystemExit(128 + number)
 
     def lost(told: sys.UnraisableHookArgs) -> None:
         """An exception that a library's callback or a __del__ cannot pass on: the signal behind it comes again, soon,
-        since what is raised in here is lost as well.
+        since what is raised in here is lost as well. What comes before that is the same signal: it is held back.
         """
+        handler: Callable[[int, FrameType | None], Any]
         if isinstance(told.exc_value, SystemExit):
-            signal.signal(signal.SIGTERM, end)
-            threading.Timer(0.01, _thread.interrupt_main, [signal.SIGTERM]).start()
+            number, handler = signal.SIGTERM, end
         elif isinstance(told.exc_value, KeyboardInterrupt):
-            threading.Timer(0.01, _thread.interrupt_main).start()
+            number, handler = signal.SIGINT, signal.default_int_handler
         else:
             hook(told)
+            return
+        due = threading.Event()
+
+        def hold(number: int, frame: FrameType | None) -> None:
+            if due.is_set():
+                signal.signal(number, handler)
+                handler(number, frame)
+
+        def again() -> None:
+            time.sleep(0.01)
+            due.set()
+            _thread.interrupt_main(number)
+
+        signal.signal(number, hold)
+        _thread.start_new_thread(again, ())
 
     import _thread
     import threading
+    import time
 
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
