@@ -147,8 +147,8 @@ def test_record_from_the_microphone(page):
 
 
 def test_stop_keeps_what_is_finished(page):
-    page.fill("#clone-text textarea", TEXT * 20)
-    page.locator("#clone-steps input[type=number]").fill("32")
+    page.fill("#clone-text textarea", TEXT * 80)
+    page.locator("#clone-steps input[type=number]").fill("64")  # so that a slow browser still finds it running
     page.locator("#clone-steps input[type=number]").press("Tab")
     page.click("#clone-go")
     told(page, "clone", r"Chunk [1-9]")
