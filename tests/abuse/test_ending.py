@@ -30,8 +30,10 @@ def world(tmp_path_factory) -> Path:
 def unheard() -> Iterator[object]:
     """SIGTERM as a new process has it: tests before this one may have loaded what listens to it, such as Ray."""
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has it ignored
     yield signal.getsignal(signal.SIGTERM)
     signal.signal(signal.SIGTERM, before)
+    signal.signal(signal.SIGINT, interrupt)
 
 
 def test_sigterm_takes_away_what_is_half_written(world, tmp_path, monkeypatch, capsys, unheard) -> None:

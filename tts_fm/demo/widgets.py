@@ -174,8 +174,9 @@ def wire(
         service.arm(who(request, tab))
         return good("Waiting for its turn …")
 
-    def halt(request: gr.Request) -> str:
-        return good("Stopping at the next solver step …" if service.stop(who(request, tab)) else "Nothing is running.")
+    def halt(request: gr.Request) -> Any:
+        # what runs tells its end itself, maybe before this answer arrives
+        return gr.skip() if service.stop(who(request, tab)) else good("Nothing is running.")
 
     for number, trigger in enumerate(triggers):
         trigger(arm, None, line, queue=False, api_visibility="private", show_progress="hidden").then(
