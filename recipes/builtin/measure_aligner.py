@@ -1,6 +1,6 @@
 """How far the aligner's boundaries lie from the true ones, on clips of the corpus that it was not trained on.
 
-    python recipes/builtin/measure_aligner.py /work/shared/corpus --clips 100 --out runs/builtin/alignment.json
+    python recipes/builtin/measure_aligner.py CORPUS --clips 100 --out runs/builtin/alignment.json
 
 Text and audio alone are given to the aligner; a clip whose text espeak now reads as other units than the corpus has is
 counted and left out of the boundary figures. "phones": edges of phones; "all": those of stress marks, spaces and

@@ -26,20 +26,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from tts_fm.audio.mel import HOP, MEL_FLOOR, N_FFT, SAMPLE_RATE, hann_window, mel_filters
+from recipes.builtin.generator import log_mels
+from tts_fm.audio.mel import SAMPLE_RATE
 
 FRAME = 600  # samples in a frame of the plan's durations
 KINDS = {"voice": 0.25, "mixture": 0.35, "point": 0.4}
 ALTERED = 0.3  # share of the groups
 LEAD = (5, 11)  # frames of silence before the first word, at most
-
-
-def log_mel(wave: torch.Tensor) -> torch.Tensor:
-    """tts_fm.audio.mel.log_mel where the wave is: (S,) -> (S // 256 + 1, 100)."""
-    window = torch.from_numpy(hann_window()).to(wave.device)
-    spectrum = torch.stft(wave, N_FFT, HOP, window=window, center=True, pad_mode="reflect", return_complex=True)
-    filters = torch.from_numpy(mel_filters()).to(wave.device)  # (513, 100)
-    return (spectrum.abs().T @ filters).clamp_min(MEL_FLOOR).log()
 
 
 def alter(wave: torch.Tensor, factor: float, gains: Sequence[float]) -> torch.Tensor:
@@ -141,7 +134,7 @@ def _worker(number: int, jobs: int, kokoro: Path, plan: Path, out: Path, device:
                 print(f"not spoken: {error}", flush=True)
                 continue
             rounded = (wave.clamp(-1, 1) * 32767).round()  # as a file would be
-            mel = log_mel(rounded / 32767).half().cpu().numpy()
+            mel = log_mels(rounded[None] / 32767)[0].half().cpu().numpy()
             pcm = rounded.to(torch.int16).cpu().numpy()
             if not np.isfinite(mel).all() or np.abs(pcm).max() < 500:
                 failed += 1

@@ -1,4 +1,5 @@
-"""Sums of money in words: $3.50, CA$40, £5m, 30€, 29,99 €, €1.234,56, ₹1,00,000, 100 kr, USD 20, EUR/USD, $20/month.
+"""Sums of money in words: $3.50, CA$40, £5m, 30€, 29,99 €, €1.234,56, ₹1,00,000, 100 kr, USD 20,
+EUR/USD, $20/month.
 
 A comma or full stop before exactly two digits at the end parts the cents, before three it groups thousands (with €
 and the signs of the continent; "$1.234" stays a decimal). Numbers written as on the continent or in India are
@@ -29,13 +30,15 @@ _MONEY = {  # one, many, a hundredth, hundredths
     "$": ("dollar", "dollars", "cent", "cents"), "£": ("pound", "pounds", "penny", "pence"),
     "€": ("euro", "euros", "cent", "cents"), "¥": ("yen", "yen", "sen", "sen"),
     "₹": ("rupee", "rupees", "paisa", "paise"),
-    "₩": ("won", "won", "jeon", "jeon"), "₽": ("ruble", "rubles", "kopek", "kopeks"), "¢": ("cent", "cents", "", ""),
+    "₩": ("won", "won", "jeon", "jeon"), "₽": ("ruble", "rubles", "kopek", "kopeks"),
+    "¢": ("cent", "cents", "", ""),
     "₺": ("lira", "lira", "kurus", "kurus"), "₪": ("shekel", "shekels", "agora", "agorot"),
     "₴": ("hryvnia", "hryvnias", "kopiyka", "kopiykas"), "₫": ("dong", "dong", "", ""),
     "₱": ("peso", "pesos", "centavo", "centavos"), "₦": ("naira", "naira", "kobo", "kobo"),
     "₵": ("cedi", "cedis", "pesewa", "pesewas"), "₡": ("colon", "colones", "", ""),
     "₲": ("guarani", "guaranies", "", ""),
-    "฿": ("baht", "baht", "satang", "satang"), "₸": ("tenge", "tenge", "", ""), "₮": ("tugrik", "tugriks", "", ""),
+    "฿": ("baht", "baht", "satang", "satang"), "₸": ("tenge", "tenge", "", ""),
+    "₮": ("tugrik", "tugriks", "", ""),
     "₼": ("manat", "manat", "qapik", "qapik"), "₾": ("lari", "lari", "tetri", "tetri"),
     "₿": ("bitcoin", "bitcoins", "", ""),
     "₭": ("kip", "kip", "", ""), "৳": ("taka", "taka", "", ""), "₨": ("rupee", "rupees", "paisa", "paise"),
@@ -167,8 +170,8 @@ def _money_after(match: re.Match[str], gb: bool) -> str:
 
 
 @rule(
-    rf"(?<![\w.,])(?P<n>{NUM}){_MAGNITUDE} ?(?P<word>kr|zł|Kč|руб|Rp|円|元|원)(?!\w)(?:\.(?= [a-z]))?|\b(?P<word2>RM|Rp"
-    rf"|kr\.?|zł|Kč) ?(?P<n2>{NUM})"
+    rf"(?<![\w.,])(?P<n>{NUM}){_MAGNITUDE} ?(?P<word>kr|zł|Kč|руб|Rp|円|元|원)(?!\w)(?:\.(?= [a-z]))?"
+    rf"|\b(?P<word2>RM|Rp|kr\.?|zł|Kč) ?(?P<n2>{NUM})"
 )
 def _money_word(match: re.Match[str], gb: bool) -> str:
     return _sum(match["n"] or match["n2"], match["mag"], _WORDS[(match["word"] or match["word2"]).rstrip(".")], gb)
