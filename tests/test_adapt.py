@@ -28,7 +28,7 @@ from tts_fm.text.chunks import plan_chunks
 from tts_fm.text.tokens import PhonemeTokenizer
 from tts_fm.text.word_times import Word
 from tts_fm.train.voice import AdaptOptions, adapt_voice, sharpen
-from tts_fm.train.voice_items import prepare, split
+from tts_fm.train.voice_items import prepare, second_voice, split
 from tts_fm.voices.stored import add_voice, get_voice
 
 RATE = 24_000
@@ -165,6 +165,14 @@ def test_another_speaker_is_dropped_and_two_are_refused(folder):
     turns = iter(range(99))
     with pytest.raises(ValueError, match="several people speak"):
         prepared(folder, embed=lambda: lambda *_: np.eye(2)[next(turns) % 2])
+
+
+@pytest.mark.parametrize(("second", "across", "found"), [(4, 0.7, 4), (4, 0.85, 0), (3, 0.7, 3), (5, 0.7, 4)])
+def test_two_people_who_speak_as_much_are_told_apart(second, across, found):
+    """Nine pieces whose similarities are known: 0.93 within a person, `across` between two."""
+    person = np.arange(9) < second
+    alike = np.where(person[:, None] == person, 0.93, across) + 0.07 * np.eye(9)
+    assert second_voice(np.linalg.cholesky(alike)).sum() == found
 
 
 def test_without_a_speaker_encoder_it_says_so(folder):

@@ -6,6 +6,7 @@ at 24 kHz. It listens to levels and spectra alone: what is said, and by whom, tr
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -78,7 +79,7 @@ def decoded(recording: Recording, table: Table) -> np.ndarray | None:
     try:
         wave, rate = read_audio(recording.path, LONGEST_FILE)
     except ValueError as error:
-        table.drop(recording.id, 0.0, f"cannot be read ({str(error).splitlines()[0][:160]})")
+        table.drop(recording.id, 0.0, f"cannot be read ({textwrap.shorten(str(error), 200, placeholder='...')})")
         return None
     wave = resample(wave - wave.mean(), rate, SAMPLE_RATE)
     if not len(wave) or np.abs(wave).max() < 1e-3:

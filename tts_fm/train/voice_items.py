@@ -9,6 +9,7 @@ frames.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -33,6 +34,8 @@ LANGS = ("en-us", "en-gb")
 TRIED = 5  # pieces by which the accent is chosen
 ALIKE = 0.62  # similarity of a piece to the person's others below which somebody else speaks
 APART = 0.12  # and how far below the usual one
+ACROSS = 0.75  # mean similarity of two groups of pieces above which they may be one person
+GAP = 0.15  # and how far below that within each group it must lie for two people
 MOST_OTHERS = 0.35  # share of pieces by others above which the recordings are of several people
 ENOUGH = 2400.0  # seconds of sound after which no further recordings are read
 PROMPT = (4.0, 9.0)  # seconds of a good prompt
@@ -187,7 +190,8 @@ def _aligned(piece: Piece, vocab: Sequence[str], aligner: Aligner, lang: str, ta
     try:
         found = aligner.align(wave, piece.text or "", lang)
     except ValueError as error:
-        table.drop(piece.id, piece.seconds, f"text and sound do not fit ({str(error).splitlines()[0][:100]})")
+        why = textwrap.shorten(str(error), 200, placeholder="...")
+        table.drop(piece.id, piece.seconds, f"text and sound do not fit ({why})")
         return []
     if found.score < DOUBTFUL:
         table.drop(piece.id, piece.seconds, "the text is not what is heard")
@@ -271,7 +275,7 @@ def _of_one_person(
         tell("comparing voices", number, len(clips))
         vectors.append(encode(clip.piece.wave, SAMPLE_RATE))
     usual = likeness(np.stack(vectors))
-    apart = (usual < ALIKE) | (usual < np.median(usual) - APART)
+    apart = (usual < ALIKE) | (usual < np.median(usual) - APART) | second_voice(np.stack(vectors))
     if apart.mean() > MOST_OTHERS or float(np.median(usual)) < ALIKE:
         some = ", ".join(c.piece.id for c, a in zip(clips, apart, strict=True) if a)[:120]
         raise ValueError(
@@ -282,6 +286,25 @@ def _of_one_person(
         if other:
             table.drop(clip.piece.id, clip.piece.seconds, "another speaker")
     return [clip for clip, other in zip(clips, apart, strict=True) if not other]
+
+
+def second_voice(vectors: np.ndarray) -> np.ndarray:
+    """Which pieces are a second person's: (N, E) of length 1 -> (N,) bool, none where one person speaks.
+
+    Two people who speak about as much are each like half of the pieces, so that none stands out: the pieces are parted
+    into two groups (average linkage), which are two people if they are far less alike than each is within itself.
+    """
+    from scipy.cluster.hierarchy import fcluster, linkage
+
+    second = fcluster(linkage(vectors, "average", "cosine"), 2, "maxclust") == 2
+    if not 1 < second.sum() < len(vectors) - 1:  # a single piece is told by its likeness
+        return np.zeros(len(vectors), dtype=bool)
+    alike = vectors @ vectors.T
+    within = [alike[np.ix_(group, group)][~np.eye(group.sum(), dtype=bool)].mean() for group in (second, ~second)]
+    across = float(alike[np.ix_(second, ~second)].mean())
+    if across > ACROSS or across > min(within) - GAP:
+        return np.zeros(len(vectors), dtype=bool)
+    return second if 2 * second.sum() <= len(second) else ~second
 
 
 def likeness(vectors: np.ndarray) -> np.ndarray:
