@@ -177,6 +177,8 @@ HOWS = [
     {},
     {"steps": 3, "cfg": 0.0, "method": "heun"},
     {"cfg": 2.0, "cfg_audio": 0.5},
+    {"cfg": 1.0, "cfg_audio": 0.5, "cfg_joint": 1.5},
+    {"cfg": 2.0, "cfg_audio_interval": (0.0, 0.3)},
     {"cfg": 2.0, "cfg_rescale": 0.7, "cfg_interval": (0.0, 0.6)},
     {"grid": (0.0, 0.2, 0.7, 1.0), "duration": 1.5},
 ]

@@ -13,7 +13,17 @@ from flow_toys import Gaussian, Mixture
 from tiny_model import tiny_config, tiny_flow
 
 from tts_fm.flow import make_path, solve, straightness, time_grid
-from tts_fm.flow.straighten import along, distilled, lesson_loss, reflow, rollout_loss, split, u_shaped, walk
+from tts_fm.flow.straighten import (
+    along,
+    distilled,
+    lesson_loss,
+    reflow,
+    rollout_loss,
+    search_times,
+    split,
+    u_shaped,
+    walk,
+)
 from tts_fm.model.flow_model import FlowModel
 
 TOY = Gaussian()
@@ -188,6 +198,23 @@ def test_a_student_is_its_teacher_before_the_first_update():
     same = zip(student.net.modulations(t, t), teacher.net.modulations(t), strict=True)
     assert all(torch.equal(a, b) for a, b in same)
     assert not torch.allclose(student.net.modulations(t, until)[0], teacher.net.modulations(t)[0])
+
+
+@pytest.mark.parametrize("steps", [2, 3])
+def test_searched_times_are_the_best_there_are(steps):
+    """Against all grids of 40 places: Euler on the Gaussian, whose end is known."""
+    x0 = torch.randn(50, 1, 1, generator=gen(), dtype=torch.float64)
+
+    def error(times):
+        return float((solve(TOY.velocity, x0, times) - TOY.flow(x0)).square().mean())
+
+    inner = itertools.combinations([k / 40 for k in range(1, 40)], steps - 1)
+    least = min(error([0.0, *each, 1.0]) for each in inner)
+    start = [k / steps for k in range(steps + 1)]
+    times, found = search_times(error, start, width=0.01)
+    assert found == error(times) <= min(1.02 * least + 1e-6, error(start)) and found < 0.9 * error(start)
+    assert times[0] == 0 and times[-1] == 1 and times == sorted(times)
+    assert search_times(error, [0.0, 1.0]) == ([0.0, 1.0], error([0.0, 1.0])), "one step has nothing to move"
 
 
 def test_the_u_net_has_no_students():

@@ -186,7 +186,7 @@ def test_three_scales_are_joint_guidance(model, cond, monkeypatch):
 
 def test_a_voice_that_is_guided_first_only(model, cond, monkeypatch):
     steps = counted(monkeypatch, model.net, "forward")
-    model.sample(cond, IDS, 20, grid=[0.0, 0.1, 0.5, 1.0], cfg=(1.0, 1.0), audio_interval=(0.0, 0.08))
+    model.sample(cond, IDS, 20, grid=[0.0, 0.1, 0.5, 1.0], cfg=(1.0, 1.0), cfg_audio_interval=(0.0, 0.08))
     assert [len(call[0]) for call in steps] == [2, 2, 2]  # full and null, then full and no_text
 
 

@@ -95,7 +95,13 @@ def test_a_solver_is_fitted(teacher: Path, paths: Path, tmp_path: Path) -> None:
     assert solver.about["steps"] == 2 and 0 <= solver.about["distance"]["fitted"] < solver.about["distance"]["euler"]
 
 
-def test_a_student_of_few_steps(teacher: Path, paths: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_student_of_few_steps(
+    teacher: Path,
+    paths: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     monkeypatch.setattr(straighten, "HELD_OUT", 1)
     how = "--steps 2 --save 2 --batch-frames 1100 --eager --device cpu --warmup 1 --lr 0.05 --ema 0.1".split()
     run(straighten, paths, tmp_path, "--teacher", teacher, *how)
@@ -105,6 +111,15 @@ def test_a_student_of_few_steps(teacher: Path, paths: Path, tmp_path: Path, monk
     changed = {name for name in old if not torch.allclose(old[name], new[name], atol=2e-3)}
     assert changed and not any("text_embed" in name for name in changed), "the text side is frozen"
     assert (tmp_path / "model" / "duration").is_dir()
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        run(straighten, paths, tmp_path, "--search", "2", "--searched", "4", "--width", "0.2")
+    told = [float(number) for number in re.findall(r"searched on 4 paths: (\S+) -> (\S+)", caplog.text)[0]]
+    assert told[1] <= told[0]
+    defaults = json.loads((tmp_path / "model" / "config.json").read_text())["defaults"]
+    assert defaults["steps"] == 2 and len(defaults["grid"]) == 3 and str(defaults["grid"][1]) in caplog.text
+    speech = TTS.load(tmp_path / "model", engine="torch").say("Hello.", cfg=0.0)
+    assert list(speech.settings.grid) == defaults["grid"] and speech.forwards == 2
 
 
 def test_an_aligner_is_trained_and_measured(

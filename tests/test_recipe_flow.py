@@ -11,7 +11,10 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipes" / "builtin"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipes" / "lab"))
+import ablate
 import cache as caches
+import coupling
 import flow
 import loop
 import tones
@@ -116,3 +119,36 @@ def test_compiled_blocks_take_any_shape(cache: Path, tmp_path: Path, monkeypatch
         more = (torch.full((items, 4), frames / 4), flags, flags, torch.Generator().manual_seed(0))
         run.plain(x, mask, mask, ids, *more).loss.backward()
     assert len(graphs) == 1
+
+
+def test_ablations_become_a_table_of_a_page(tmp_path: Path) -> None:
+    def row(variant: str, forwards: int, value: float) -> dict:
+        figure = {"value": value, "low": value - 0.01, "high": value + 0.03}
+        return {"variant": variant, "forwards": forwards} | dict.fromkeys(ablate.MEASURES, figure)
+
+    rows = ablate.ordered([row("coupling ot", 8, 0.2), row("coupling ot", 2, 0.3), row(ablate.BASE, 2, 0.1)])
+    assert [(r["variant"], r["forwards"]) for r in rows] == [(ablate.BASE, 2), ("coupling ot", 2), ("coupling ot", 8)]
+    page = tmp_path / "page.md"
+    page.write_text("before\n" + "\n".join(ablate.MARKS) + "\nafter\n")
+    for _ in range(2):
+        ablate.write_into(page, ablate.summary(rows))
+    lines = page.read_text().split("\n")
+    assert lines[0] == "before" and lines[-2] == "after" and len(lines) == 11
+    assert f"| {ablate.BASE} | 0.100 / - | 0.100 / - | 0.100 / - |" in lines
+    assert "| coupling ot | 0.300 / 0.200 | 0.300 / 0.200 | 0.300 / 0.200 |" in lines
+    assert "WER 0.020, SIM 0.020, DNSMOS 0.020" in page.read_text()
+    page.write_text("no marks")
+    with pytest.raises(ValueError, match="has no <!-- ablation"):
+        ablate.write_into(page, "text")
+
+
+def test_what_coupling_does_to_mels_is_counted(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x0, x1 = torch.tensor([[[1.0], [0.0]], [[3.0], [9.0]]]), torch.tensor([[[2.0], [1.0]], [[6.0], [0.0]]])
+    mask = torch.tensor([[True, True], [True, False]])
+    squares, spread, count = coupling.figures(x0, x1, mask).tolist()
+    assert (squares, spread, count) == (1 + 1 + 9, 1 + 1, 3), "velocities 1, 1 and 3; 1 and 3 are a frame's"
+    coupling.main([str(cache), "--sizes", "1", "3", "--count", "2"])
+    one, three = ([float(cell) for cell in line.replace("%", "").split("|")[2:-1]]
+                  for line in capsys.readouterr().out.splitlines()[2:])  # fmt: skip
+    assert one[0] == one[1] and one[2] == one[3] == one[4] == 0, "one utterance has nothing to choose from"
+    assert three[1] <= three[0] and three[2] >= 0

@@ -25,7 +25,8 @@ OTHER = {
     "steps": 7, "cfg": 1.25, "temperature": 0.6, "match": 0.5, "method": "heun", "sway": -0.5, "seed": 5, "speed": 1.5,
     "duration": 2.5, "lang": "en-gb", "loudness": -20.0, "chunk_seconds": 6.0, "cfg_interval": (0.25, 0.75),
     "cfg_rescale": 0.5, "cfg_audio": 0.75, "grid": (0.0, 0.125, 1.0), "normalise": "off", "first_seconds": 2.5,
-    "subtitles_text": "spoken",
+    "subtitles_text": "spoken", "cfg_joint": 0.5, "cfg_audio_interval": (0.0, 0.125),
+    "guide": "pitch=low:0.5,accent=gb",
 }  # fmt: skip
 
 
@@ -36,7 +37,7 @@ def test_every_field_is_in_the_table_with_what_a_user_must_know() -> None:
         if not setting.places:
             continue
         assert setting.label and (setting.default is not None or setting.unset), name
-        assert setting.choices or setting.low is not None, f"{name} has neither a range nor choices"
+        assert setting.choices or setting.pattern or setting.low is not None, f"{name} has neither range nor choices"
         assert setting.places == EVERYWHERE, f"{name} is offered in some places only"
 
 
@@ -146,6 +147,8 @@ def test_the_servers_schema_is_the_table() -> None:
         assert field["default"] == json.loads(json.dumps(setting.default)) and setting.help in field["description"]
         if setting.choices:
             assert told["enum"] == list(setting.choices)
+        elif setting.pattern:
+            assert told["pattern"] == setting.pattern
         else:
             number = told["items"] if setting.type is tuple else told
             assert (number["minimum"], number["maximum"]) == (setting.low, setting.high)
@@ -228,6 +231,14 @@ def test_the_digest_of_a_batch_sees_every_setting(name: str, tmp_path) -> None:
         ({"grid": (0.0, 0.5, 1.0), "steps": 3}, "2 steps"),
         ({"cfg_interval": (0.6, 0.5)}, "cfg_interval"),
         ({"cfg_audio": 1.0, "cfg_rescale": 0.5}, "cfg_rescale works with cfg alone"),
+        ({"cfg_joint": 1.0, "cfg_rescale": 0.5}, "cfg_rescale works with cfg alone"),
+        ({"cfg_joint": 1.0, "cfg_audio_interval": (0.0, 0.5)}, "leave it or cfg_joint out"),
+        ({"cfg_audio_interval": (0.6, 0.5)}, "cfg_audio_interval is from, to"),
+        ({"guide": "pitch"}, "guide must read NAME=CLASS:SCALE, as in pitch=low:1.0"),
+        ({"guide": "pitch=low:-1"}, "guide must read"),
+        ({"guide": "pitch=low,"}, "guide must read"),
+        ({"guide": "pitch=low:10.5"}, "guide pitch=low must have a scale from 0 to 10, got 10.5"),
+        ({"guide": "pitch=low", "method": "fitted"}, "guide cannot go with method fitted"),
         ({"method": "newton"}, "method must be one of euler, .*dopri5"),
     ],
 )
@@ -256,6 +267,12 @@ def test_models_fill_only_what_was_not_given() -> None:
     plain = Settings().with_defaults({})
     assert (plain.steps, plain.cfg, plain.temperature, plain.match) == (32, 2.0, 1.0, 0.0)
     assert Settings(grid=(0.0, 0.5, 1.0)).with_defaults(model).check().steps == 2
+    student = {"steps": 2, "grid": [0.0, 0.4, 1.0]}
+    assert Settings().with_defaults(student).check().grid == (0.0, 0.4, 1.0)
+    assert Settings(steps=2).with_defaults(student).grid == (0.0, 0.4, 1.0)
+    assert Settings(steps=4).with_defaults(student).grid is None
+    assert Settings(method="heun").with_defaults(student).grid is None
+    assert Settings(grid=(0.0, 0.7, 1.0)).with_defaults(student).grid == (0.0, 0.7, 1.0)
     assert Settings(grid=[0.0, 1.0]) == Settings(grid=(0.0, 1.0))  # type: ignore[arg-type]
 
 
@@ -269,7 +286,9 @@ CASES = [
     for guidance in (
         {"cfg": 0.0}, {"cfg": 2.0}, {"cfg": 2.0, "cfg_interval": (0.1, 0.6)}, {"cfg": 2.0, "cfg_audio": 1.0},
         {"cfg": 2.0, "cfg_audio": 0.0}, {"cfg": 0.0, "cfg_audio": 1.0}, {"cfg": 2.0, "cfg_audio": 2.0},
-        {"cfg": 1.0, "cfg_rescale": 0.5},
+        {"cfg": 1.0, "cfg_rescale": 0.5}, {"cfg": 2.0, "cfg_audio_interval": (0.0, 0.3)},
+        {"cfg": 2.0, "cfg_audio": 1.0, "cfg_audio_interval": (0.2, 0.6), "cfg_interval": (0.1, 0.9)},
+        {"cfg": 1.0, "cfg_audio": 2.0, "cfg_joint": 2.5},
     )
 ]  # fmt: skip
 CASES += [
@@ -310,4 +329,4 @@ def test_an_adaptive_solver_is_counted_by_the_times_at_which_it_asked() -> None:
 def test_keys_of_unlike_solvers_can_be_sorted() -> None:
     many = [Settings(**{name: value}).with_defaults({}) for name, value in OTHER.items()]
     keys = sorted({settings.solver_key() for settings in many})
-    assert len(keys) == 1 + sum(TABLE[name].solver or name == "cfg_audio" for name in OTHER)
+    assert len(keys) == 1 + sum(TABLE[name].solver or name in ("cfg_audio", "cfg_joint") for name in OTHER)

@@ -232,7 +232,8 @@ def test_temperature(tts, voice):
 
 @pytest.mark.parametrize(
     "given",
-    [{"grid": (0.0, 0.9, 1.0)}, {"cfg_audio": 0.0}, {"cfg_interval": (0.5, 1.0)}, {"cfg_rescale": 1.0},
+    [{"grid": (0.0, 0.9, 1.0)}, {"cfg_audio": 0.0}, {"cfg_joint": 1.0}, {"cfg_audio_interval": (0.0, 0.1)},
+     {"cfg_interval": (0.5, 1.0)}, {"cfg_rescale": 1.0},
      {"method": "rk4_classic"}, {"sway": 0.5}],
     ids=str,
 )  # fmt: skip

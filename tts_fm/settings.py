@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import struct
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from tts_fm.errors import MissingDependency
-from tts_fm.flow.tables import ADAPTIVE, FITTED, TABLES, f5_points
+from tts_fm.flow.tables import ADAPTIVE, FITTED, GUIDES, TABLES, branches, f5_points, float32, guides
 
 # forwards of the velocity in one step; None = the solver chooses its steps itself
 METHODS: dict[str, int | None] = {name: len(table.weights) for name, table in TABLES.items()} | dict.fromkeys(ADAPTIVE)
@@ -40,6 +40,8 @@ class Setting:
     high: float | None = None
     unit: str = ""
     choices: Mapping[str, str] = dataclasses.field(default_factory=dict)  # value -> what the demo calls it
+    pattern: str = ""  # regular expression of the whole, of a text that is no choice
+    form: str = ""  # the same in words
     others: bool = False  # whether values beside the choices may work
     counts: tuple[int, int] = (0, 0)  # how many numbers, at least and at most
     unset: str = ""  # what None means
@@ -66,6 +68,8 @@ class Setting:
         if self.choices:
             names = list(self.choices)
             return f"{', '.join(names)} and others" if self.others else f"{', '.join(names[:-1])} or {names[-1]}"
+        if self.pattern:
+            return self.form
         if self.type is tuple:
             least, most = self.counts
             count = str(least) if least == most else f"{least} to {most}"
@@ -104,7 +108,11 @@ class Setting:
         """Raise ValueError, naming what works, for a value of the wrong type or out of range."""
         if value is None and self.default is None:
             return
-        if self.type is str:
+        if self.pattern:
+            if isinstance(value, str) and re.fullmatch(self.pattern, value):
+                return
+            wanted = f"must read {self.form}"
+        elif self.type is str:
             if isinstance(value, str) and (value in self.choices or self.others or not self.choices):
                 return
             wanted = "must be text" if self.others or not self.choices else f"must be one of {', '.join(self.choices)}"
@@ -189,6 +197,14 @@ class Settings:
         None, "guidance towards the voice alone; cfg is then the one towards the words", label="Guidance to the voice",
         low=0, high=20, unset="as cfg", metavar="W",
     )  # fmt: skip
+    cfg_audio_interval: tuple[float, float] = entry(
+        (0.0, 1.0), "flow times between which the voice is guided too; 0,0.08: full guidance first, then to the words",
+        label="Guidance to the voice from, to", low=0, high=1, counts=(2, 2), solver=True, metavar="LOW,HIGH",
+    )  # fmt: skip
+    cfg_joint: float | None = entry(
+        None, "guidance towards words and voice together; cfg_audio is then added to cfg, and is 0 unless given",
+        label="Joint guidance", low=0, high=20, unset="off", metavar="W",
+    )  # fmt: skip
     cfg_interval: tuple[float, float] = entry(
         (0.0, 1.0), "flow times between which guidance acts; 0 is noise, 1 is speech", label="Guidance from, to",
         low=0, high=1, counts=(2, 2), solver=True, metavar="LOW,HIGH",
@@ -196,6 +212,11 @@ class Settings:
     cfg_rescale: float = entry(
         0.0, "how much of the contrast that guidance adds is taken back", label="Guidance rescale", low=0, high=1,
         solver=True, slider=(0, 1, 0.05), metavar="R",
+    )  # fmt: skip
+    guide: str | None = entry(
+        None, "what the speech is pulled to by the model's classifier, on the torch engine; the number is how strongly",
+        label="Guide", pattern=GUIDES, form="NAME=CLASS:SCALE, as in pitch=low:1.0 or accent=gb:0.5,pitch=high:2",
+        unset="nothing", solver=True, metavar="NAME=CLASS:SCALE,...",
     )  # fmt: skip
     duration: float | None = entry(
         None, "length of the whole", label="Duration", low=0.1, high=6 * 3600, unit="seconds",
@@ -228,14 +249,17 @@ class Settings:
     item: str = entry("", "an id that is mixed into the seed, so that the items of a list differ", places=())
 
     def __post_init__(self) -> None:
-        for name in ("grid", "cfg_interval"):
+        for name in ("grid", "cfg_interval", "cfg_audio_interval"):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
 
     def with_defaults(self, defaults: Mapping[str, Any]) -> Settings:
         """Fill what models have a say in (`fallback`) from a model's defaults, or as F5-TTS where it has none; a grid
-        sets `steps`.
+        sets `steps`. A model's own grid is taken where it has as many steps, and nothing else says where they lie.
         """
+        own, plain = defaults.get("grid"), (self.grid, self.sway, self.method) == (None, -1.0, "euler")
+        if own and plain and self.steps in (None, len(own) - 1):
+            return replace(self, grid=tuple(own)).with_defaults(defaults)
         steps = self.steps if self.grid is None or self.steps is not None else len(self.grid) - 1
         filled = {
             name: defaults.get(name, setting.fallback)
@@ -258,22 +282,30 @@ class Settings:
                     f"tts-fm say takes up to {TABLE[name].high:g}"
                 )
         self._check_grid()
-        low, high = self.cfg_interval
-        if low > high:
-            raise ValueError(f"cfg_interval is from, to: the second must not be smaller, got {low:g},{high:g}")
-        if self.cfg_audio is not None and self.cfg_rescale:
-            raise ValueError("cfg_rescale works with cfg alone; leave cfg_audio or cfg_rescale out")
+        for name in ("cfg_interval", "cfg_audio_interval"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} is from, to: the second must not be smaller, got {low:g},{high:g}")
+        self._check_guidance()
         if self.method == FITTED and self.grid is not None:
             raise ValueError("method fitted has its own times; leave grid out")
         if self.method in ADAPTIVE and find_spec("torchdiffeq") is None:
             raise MissingDependency(f"method {self.method} needs: pip install 'tts-fm[ode]'; rk4 does without")
         return self
 
+    def _check_guidance(self) -> None:
+        if self.cfg_rescale and isinstance(self.scales, tuple):
+            raise ValueError("cfg_rescale works with cfg alone; leave it out, or what guides the voice apart")
+        if self.cfg_joint is not None and self.cfg_audio_interval != (0.0, 1.0):
+            raise ValueError("cfg_audio_interval works with cfg and cfg_audio; leave it or cfg_joint out")
+        if guides(self.guide) and self.method == FITTED:
+            raise ValueError("guide cannot go with method fitted, which was fitted to the field without it")
+
     def _check_grid(self) -> None:
         grid = self.grid
         if grid is None:
             return
-        times = [_float32(t) for t in grid]
+        times = [float32(t) for t in grid]
         if times[0] != 0 or times[-1] != 1 or not all(a < b for a, b in itertools.pairwise(times)):
             raise ValueError(f"grid must rise from 0 to 1, as in 0,0.1,0.4,1; got {as_text(grid)}")
         if self.steps is not None and self.steps != len(grid) - 1:
@@ -291,28 +323,24 @@ class Settings:
         words and voice are guided apart. asked: the flow times at which an adaptive solver evaluated the velocity,
         whose number is not known beforehand.
         """
-        if self.method in ADAPTIVE:
-            return sum(map(self._branches, asked))
-        grid = [_float32(t) for t in (self.grid or f5_points(self.steps or 1, self.sway))]
-        nodes = TABLES["euler" if self.method == FITTED else self.method].nodes
-        return sum(
-            self._branches(_float32(start + node * (end - start)))
-            for start, end in itertools.pairwise(grid)
-            for node in nodes
-        )
+        if self.method not in ADAPTIVE:
+            grid = [float32(t) for t in (self.grid or f5_points(self.steps or 1, self.sway))]
+            nodes = TABLES["euler" if self.method == FITTED else self.method].nodes
+            asked = [start + node * (end - start) for start, end in itertools.pairwise(grid) for node in nodes]
+        return sum(branches(float32(t), self.scales, self.cfg_interval, self.cfg_audio_interval) for t in asked)
 
-    def _branches(self, t: float) -> int:
-        """Forwards of one evaluation at flow time t."""
-        low, high = map(_float32, self.cfg_interval)
-        if t < low or (t >= high and high < 1):
-            return 1
-        audio = self.cfg if self.cfg_audio is None else self.cfg_audio
-        return 1 + (audio != self.cfg) + (audio != 0)
+    @property
+    def scales(self) -> Any:
+        """How strong guidance is: one number; (words, voice) where they are guided apart; (both, voice, joint)."""
+        if self.cfg_joint is not None:
+            return self.cfg, self.cfg_audio or 0.0, self.cfg_joint
+        if self.cfg_audio is None and self.cfg_audio_interval == (0.0, 1.0):
+            return self.cfg
+        return self.cfg, self.cfg if self.cfg_audio is None else self.cfg_audio
 
     def solver(self) -> dict[str, Any]:
         """The options of model.sample; after `with_defaults`."""
-        options = {name: getattr(self, name) for name, setting in TABLE.items() if setting.solver}
-        return options if self.cfg_audio is None else options | {"cfg": (self.cfg, self.cfg_audio)}
+        return {name: getattr(self, name) for name, setting in TABLE.items() if setting.solver} | {"cfg": self.scales}
 
     def solver_key(self) -> tuple[str, ...]:
         """What items must share to be solved in one batch; keys can be sorted."""
@@ -358,11 +386,6 @@ def _table() -> dict[str, Setting]:
         field.name: replace(field.metadata["setting"], name=field.name, type=kind(hints[field.name]))
         for field in dataclasses.fields(Settings)
     }
-
-
-def _float32(value: float) -> float:
-    """As the solver rounds times."""
-    return float(struct.unpack("f", struct.pack("f", value))[0])
 
 
 TABLE: dict[str, Setting] = _table()

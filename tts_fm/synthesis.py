@@ -228,6 +228,7 @@ class TTS:
         voice = self.voice(request.voice, request.ref_text)
         own = {} if voice.adapter is None else dict(voice.adapter.defaults)
         settings = request.settings.with_defaults(self.defaults | own).check()
+        self.engine.check(settings)
         lang = settings.lang or voice.lang or self.engine.lang or "en-us"
         prompt = voice.mel[: len(voice.mel) // self.engine.patch * self.engine.patch]  # (Tp, 100)
         tokenizer, budget, speed = self.engine.tokenizer(lang), settings.chunk_seconds, settings.speed

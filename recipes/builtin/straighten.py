@@ -2,6 +2,7 @@
 
     python recipes/builtin/teacher_paths.py CORPUS runs/lab/paths --count 1000
     nice -n 10 python recipes/builtin/straighten.py runs/lab/paths runs/lab/student --minutes 90
+    python recipes/builtin/straighten.py runs/lab/paths runs/lab/student --search 2
     tts-fm eval LIST --model runs/lab/student/model --steps 2
 
 The student starts as its teacher, with an embedding of the step's length that is zero at first (ModelConfig.span). Text
@@ -10,7 +11,8 @@ Lessons, in shares of the batches (--shares): `1`, `2`, `4`, `8`: its own walk o
 path (rollout_loss); `any`: one step between two random times; `reflow`: straight lines; `split`: its own two steps in
 one; `flow`: one step against --teacher-steps of the teacher, which runs for it (2: flow distillation, 4 to 8: mean
 flow). Run it again to go on from the last checkpoint; log.jsonl has the distance from the teacher's end, in nepers of
-log-mel, for each number of steps.
+log-mel, for each number of steps. --search N trains nothing: it finds the times of N steps at which the student (where
+there is none, the teacher) ends nearest (O3S, flow.search_times), and the student speaks with them from then on.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import dataclasses
 import logging
 import shutil
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 import loop
@@ -29,11 +32,23 @@ from teacher_paths import TeacherPath, TeacherPaths
 from torch import Tensor
 
 from tts_fm import devices
-from tts_fm.checkpoint.load import load_flow_model, save_flow_model
-from tts_fm.files import write_state
-from tts_fm.flow.straighten import along, distilled, lesson_loss, reflow, rollout_loss, split, u_shaped, walk
+from tts_fm.checkpoint.load import CONFIG, load_flow_model, save_flow_model
+from tts_fm.files import write_json, write_state
+from tts_fm.flow.straighten import (
+    Student,
+    along,
+    distilled,
+    lesson_loss,
+    reflow,
+    rollout_loss,
+    search_times,
+    split,
+    u_shaped,
+    walk,
+)
 from tts_fm.model.condition import Condition
 from tts_fm.model.flow_model import FlowModel
+from tts_fm.model.folder import read_config
 from tts_fm.synthesis import BUILTIN
 
 EDGES = (512, 768, 1024)  # frames that items are padded to
@@ -141,21 +156,51 @@ def student_call(model: FlowModel, c: Condition):
     return student
 
 
+class Ends:
+    """How far from the teacher's end a network's own steps lead, on some of the paths; conditions are made once."""
+
+    def __init__(self, model: FlowModel, batches: Batches) -> None:
+        self.model = model.eval()
+        self.parts: list[tuple[Student, Tensor, Tensor, Tensor]] = []
+        with devices.autocast(model.device, torch.bfloat16):
+            for edge, members in batches.of_edge.items():
+                size = max(1, batches.frames // edge)
+                for start in range(0, len(members) - size + 1, size):
+                    items = [batches.paths[i] for i in members[start : start + size]]
+                    condition, states, weight = collate(model, items, edge)
+                    self.parts.append((student_call(model, condition), states[:, 0], states[:, -1], weight == 1))
+
+    def error(self, times: Sequence[float] | Tensor) -> float:
+        """Root mean square over the speech, nepers of log-mel, of one step between each two of `times`."""
+        with devices.autocast(self.model.device, torch.bfloat16):
+            each = [(walk(call, x0, times) - end)[heard].square().mean() for call, x0, end, heard in self.parts]
+        return self.model.config.mel_std * float(torch.stack(each).mean()) ** 0.5
+
+
 def measure(model: FlowModel, batches: Batches, grid: Tensor, counts: tuple[int, ...]) -> dict[str, float]:
-    """Root mean square distance to the teacher's end over the speech, nepers of log-mel, for each number of steps."""
-    model.eval()
-    found: dict[str, list[float]] = {f"end_{n}": [] for n in counts}
-    with devices.autocast(model.device, torch.bfloat16):
-        for edge, members in batches.of_edge.items():
-            size = max(1, batches.frames // edge)
-            for start in range(0, len(members) - size + 1, size):
-                items = [batches.paths[i] for i in members[start : start + size]]
-                condition, states, weight = collate(model, items, edge)
-                for n in counts:
-                    times = grid[:: (len(grid) - 1) // n]
-                    error = walk(student_call(model, condition), states[:, 0], times) - states[:, -1]
-                    found[f"end_{n}"].append(float(error[weight == 1].square().mean()))
-    return {k: round(model.config.mel_std * float(np.mean(v)) ** 0.5, 4) for k, v in found.items() if v}
+    """Distance to the teacher's end for each number of steps, on times of the stored grid."""
+    ends = Ends(model, batches)
+    return {f"end_{n}": round(ends.error(grid[:: (len(grid) - 1) // n]), 4) for n in counts if ends.parts}
+
+
+def search(folder: Path, paths: TeacherPaths, args: Namespace) -> None:
+    """Find the times of --search steps on paths that are not those which measure, and keep them in a student's
+    config.json.
+    """
+    model, grid, n = load_flow_model(folder), paths.grid, args.search
+    size = len(grid) - 1
+    start = [float(grid[round(k * size / n)]) for k in range(n + 1)]
+    numbers = range(HELD_OUT, min(HELD_OUT + args.searched, len(paths)))
+    looked, checked = (Ends(model, Batches(paths, those, EDGES[-1])) for those in (numbers, range(HELD_OUT)))
+    times, error = search_times(looked.error, start, args.width)
+    times = [round(t, 4) for t in times]
+    logging.info("searched on %d paths: %.4f -> %.4f", args.searched, looked.error(start), error)
+    logging.info("on %d others: %.4f at %s", HELD_OUT, checked.error(start), [round(t, 4) for t in start])
+    logging.info("on %d others: %.4f, --grid %s", HELD_OUT, checked.error(times), ",".join(map(str, times)))
+    if model.config.span:  # a student's own times; a teacher takes any number of steps
+        settings = read_config(folder / CONFIG)
+        settings["defaults"] = settings.get("defaults", {}) | {"steps": n, "grid": times}
+        write_json(folder / CONFIG, settings)
 
 
 class Average:
@@ -194,15 +239,20 @@ def main() -> None:
     parser.add_argument("--teacher-steps", type=int, default=2, help="of the teacher in a lesson of kind `flow`")
     parser.add_argument("--huber", type=float, default=0.0)
     parser.add_argument("--ema", type=float, default=0.99, help="decay of the averaged weights, which are exported")
+    parser.add_argument("--search", type=int, metavar="N", help="find the times of N steps instead of training")
+    parser.add_argument("--searched", type=int, default=12, help="paths on which they are looked for")
+    parser.add_argument("--width", type=float, default=0.02, help="how finely")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--eager", action="store_true", help="do not compile")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
+    folder, paths = args.out / "model", TeacherPaths(args.cache, args.paths)
+    if args.search is not None:
+        return search(folder if folder.is_dir() else args.teacher, paths, args)
     teacher = load_flow_model(args.teacher)
     model = student_of(teacher)
-    paths = TeacherPaths(args.cache, args.paths)
     train = Batches(paths, range(HELD_OUT, len(paths)), args.batch_frames, args.seed)
     valid = Batches(paths, range(min(HELD_OUT, len(paths))), args.batch_frames)
     lessons = Lessons(model, teacher, train, paths.grid, args)
@@ -210,8 +260,7 @@ def main() -> None:
     logging.info("%d paths; before training %s", len(paths), measure(model, valid, paths.grid, counts))
     if not args.eager:
         model.net.compile_blocks()
-    folder = args.out / "model"
-    for part in ("duration", "vocoder"):
+    for part in ("duration", "vocoder", "classifier"):
         if (args.teacher / part).is_dir():
             shutil.copytree(args.teacher / part, folder / part, dirs_exist_ok=True)
     extra = {k: v for k, v in teacher.settings.items() if k not in ("model", "tokenizer", "sigma_min", "path")}

@@ -3,13 +3,15 @@ changed, judged by what is heard.
 
     python recipes/builtin/cache.py CORPUS runs/builtin/cache
     nice -n 10 python recipes/lab/ablate.py runs/builtin/cache runs/lab/ablate --list dev.jsonl --updates 4000
-    python recipes/lab/ablate.py runs/builtin/cache runs/lab/ablate --list dev.jsonl --plot docs/flow/ablation.png
+    python recipes/lab/ablate.py runs/builtin/cache runs/lab/ablate --list dev.jsonl --plot docs/flow/ablation.png \\
+        --into docs/flow.md
 
 All variants (--only names some) share data, order of batches, seed, first weights and number of updates; the network
 has 6 million parameters. Each speaks the list's sentences at each of --forwards (Euler, no guidance; the prompt's
 colour is not carried over) with the built-in voice's durations and vocoder: word error rate, speaker similarity and
 DNSMOS, with bootstrap 95 % intervals. Run it again to go on where it was stopped; results.jsonl has a line for each
-variant and number of forwards, and those that are there are not made again.
+variant and number of forwards, and those that are there are not made again. --plot and --into train nothing: they
+draw what is there, and write it as a table with a line for each variant into a page, between two marks.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import dataclasses
 import json
 import logging
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -44,6 +47,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "weighting noise": {"weighting": "noise"},
 }
 MEASURES = ("wer", "sim", "dnsmos")
+MARKS = ("<!-- ablation -->", "<!-- end of the ablation -->")  # between which --into writes
+LINES = {"path": "-", "times": "--", "coupling": "-.", "weighting": ":"}  # of the plot, by what differs
 
 
 def file_name(variant: str) -> str:
@@ -106,6 +111,36 @@ def judge(args: argparse.Namespace, folder: Path, forwards: int) -> dict[str, An
     return dict(json.loads(done.stdout)["overall"])
 
 
+def ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """In the order of VARIANTS, then of the number of forwards."""
+    places = list(VARIANTS)
+    return sorted(rows, key=lambda row: (places.index(row["variant"]), row["forwards"]))
+
+
+def summary(rows: list[dict[str, Any]]) -> str:
+    """Markdown: a line for each variant, with a figure for each number of forwards, and how wide intervals are."""
+    counts = sorted({row["forwards"] for row in rows})
+    found = {(row["variant"], row["forwards"]): row for row in rows}
+    at = " / ".join(map(str, counts))
+    lines = [f"| at {at} forwards | WER | similarity | DNSMOS |", "|---|---|---|---|"]
+    for variant in dict.fromkeys(row["variant"] for row in rows):
+        mine = [found.get((variant, count)) for count in counts]
+        cells = [" / ".join("-" if row is None else f"{row[m]['value']:.3f}" for row in mine) for m in MEASURES]
+        lines.append(f"| {variant} | {' | '.join(cells)} |")
+    widths = {m: statistics.median((row[m]["high"] - row[m]["low"]) / 2 for row in rows) for m in MEASURES}
+    said = ", ".join(f"{m.upper()} {width:.3f}" for m, width in widths.items())
+    return "\n".join([*lines, "", f"95 % intervals reach about so far to either side: {said}."])
+
+
+def write_into(page: Path, text: str) -> None:
+    """Put the text between MARKS of a page, in place of what is there. ValueError without the marks."""
+    whole = page.read_text("utf-8")
+    if not all(mark in whole for mark in MARKS):
+        raise ValueError(f"{page} has no {' ... '.join(MARKS)}")
+    before, rest = whole.split(MARKS[0], 1)
+    page.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{rest.split(MARKS[1], 1)[1]}", "utf-8")
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown: a line for each variant and number of forwards."""
     lines = ["| variant | forwards | WER | similarity | DNSMOS |", "|---|---|---|---|---|"]
@@ -126,7 +161,9 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     for panel, measure in zip(panels, MEASURES, strict=True):
         for variant in dict.fromkeys(row["variant"] for row in rows):
             mine = sorted((row["forwards"], row[measure]["value"]) for row in rows if row["variant"] == variant)
-            panel.plot(*zip(*mine, strict=True), marker="o", label=variant, linewidth=2.5 if variant == BASE else 1)
+            look = {"color": "black", "linewidth": 2.5} if variant == BASE else {"linewidth": 1.2}
+            line = "-" if variant == BASE else LINES[variant.split()[0]]
+            panel.plot(*zip(*mine, strict=True), marker=".", label=variant, linestyle=line, **look)
         panel.set(xscale="log", xlabel="forwards of the network", title=measure)
         panel.set_xticks(
             sorted({row["forwards"] for row in rows}), sorted({str(row["forwards"]) for row in rows}, key=int)
@@ -153,13 +190,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--asr", help="a Whisper for CTranslate2, or a size")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw what is there, and train nothing")
+    parser.add_argument("--into", type=Path, metavar="MD", help="write what is there into a page, and train nothing")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     sys.path.insert(0, str(RECIPES))
     args.out.mkdir(parents=True, exist_ok=True)
     results = args.out / "results.jsonl"
     rows = [json.loads(line) for line in results.read_text("utf-8").splitlines()] if results.is_file() else []
-    if args.plot is None:
+    if args.plot is None and args.into is None:
         import torch
 
         torch.set_num_threads(args.threads)
@@ -171,8 +209,11 @@ def main() -> None:
                     rows.append(row)
                     with results.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(row) + "\n")
-    else:
+    rows = ordered(rows)
+    if args.plot is not None:
         plot(rows, args.plot)
+    if args.into is not None:
+        write_into(args.into, summary(rows))
     print(table(rows))
 
 

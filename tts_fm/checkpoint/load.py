@@ -43,7 +43,10 @@ BLOCKS = {"dit": "transformer_blocks", "unett": "layers"}  # what the weights ca
 MODEL, CONFIG, VOCAB = "model.safetensors", "config.json", "vocab.txt"
 SOLVER = "solver.json"  # solvers that were fitted to this very model; a folder may do without
 # may be in a folder
-PARTS = ("vocoder/vocoder.safetensors", "vocoder/vocoder.json", "duration/model.safetensors", "duration/config.json")
+PARTS = (
+    "vocoder/vocoder.safetensors", "vocoder/vocoder.json", "duration/model.safetensors", "duration/config.json",
+    "classifier/model.safetensors", "classifier/config.json",
+)  # fmt: skip
 
 
 def load_flow_model(

@@ -92,9 +92,8 @@ def engine_from(args: argparse.Namespace) -> str:
     from tts_fm.synthesis import BUILTIN
 
     spec = model_from(args)
-    return engine_of(
-        BUILTIN if spec is None else find_model(spec), args.engine, device_from(args), args.dtype, **published(args)
-    )
+    place = BUILTIN if spec is None else find_model(spec)
+    return engine_of(place, engine_asked(args), device_from(args), args.dtype, **published(args))
 
 
 def model_from(args: argparse.Namespace) -> str | None:
@@ -105,6 +104,11 @@ def model_from(args: argparse.Namespace) -> str | None:
 def published(args: argparse.Namespace) -> dict[str, Any]:
     """What the model options say of published weights."""
     return {name: getattr(args, name) for name in ("variant", "vocab") if getattr(args, name) is not None}
+
+
+def engine_asked(args: argparse.Namespace) -> str:
+    """--engine; "auto" is torch where a guide is given, which needs it."""
+    return "torch" if args.engine == "auto" and getattr(args, "guide", None) else args.engine
 
 
 def load_tts(args: argparse.Namespace, threads: int | None = None) -> TTS:
@@ -120,7 +124,7 @@ def load_tts(args: argparse.Namespace, threads: int | None = None) -> TTS:
             model_from(args),
             device=device_from(args),
             dtype=args.dtype,
-            engine=args.engine,
+            engine=engine_asked(args),
             threads=threads,
             **published(args),
         )

@@ -118,7 +118,7 @@ def _input(setting: Setting, value: Any, key: str) -> Any:
         low, high, step = setting.slider
         low, high = LIMITS.get(setting.name, (low, high))
         return gr.Slider(low, high, value=min(max(value, low), high), step=step, **look)
-    if setting.type is tuple:
+    if setting.type is tuple or setting.pattern:
         return gr.Textbox("" if value is None else as_text(value), max_lines=1, **look)
     return gr.Number(value, precision=0 if setting.type is int else None, **look)
 

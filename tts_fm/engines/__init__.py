@@ -54,6 +54,10 @@ class Engine(Protocol):
         """Whether the durations, and the waves, of many chunks are best made in one call: on GPUs."""
         ...
 
+    def check(self, settings: Settings) -> None:
+        """ValueError for settings that it cannot carry out."""
+        ...
+
     def tokenizer(self, lang: str | None) -> Tokenizer:
         """What turns a text into the model's symbols."""
         ...

@@ -41,6 +41,9 @@ TOLERANCE, LOOSE = 1e-4, 0.2  # largest error of a float32 and of an int8 graph,
 SMALL = 64  # numbers: smaller tables stay in the graph
 #: parts of a model folder that graphs point into
 WEIGHTS = ("model.safetensors", "duration/model.safetensors", "vocoder/vocoder.safetensors")
+# the other files of a model folder; graphs have no use for the classifier, but the folder may be spoken with by torch
+OTHERS: tuple[str, ...] = ("config.json", "vocab.txt", "duration/config.json", "vocoder/vocoder.json")
+OTHERS += ("classifier/model.safetensors", "classifier/config.json")
 TYPES = {"F32": 1, "F16": 10, "BF16": 16}  # what ONNX calls the types of safetensors
 
 log = logging.getLogger(__name__)
@@ -178,7 +181,7 @@ def _as_folder(source: Path, folder: Path, vocoder: str | Path | None, how: dict
     if not inside:
         folder.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            for name in ("config.json", "vocab.txt", *WEIGHTS, "duration/config.json", "vocoder/vocoder.json"):
+            for name in (*WEIGHTS, *OTHERS):
                 if (source / name).is_file():
                     (folder / name).parent.mkdir(exist_ok=True)
                     files.copy(source / name, folder / name)

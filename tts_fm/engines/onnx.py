@@ -35,7 +35,7 @@ from tts_fm.engines.sessions import (
 )
 from tts_fm.errors import ModelError
 from tts_fm.flow.fitted import chosen
-from tts_fm.flow.guidance import guided, guided_split
+from tts_fm.flow.guidance import guided, guided_joint, guided_split
 from tts_fm.flow.noise import seeded_normal
 from tts_fm.flow.solvers import asked_times, solve
 from tts_fm.flow.tables import FITTED
@@ -52,7 +52,8 @@ SHORTEST_PROMPT = 24  # mel frames that a graph of prompts takes at least
 KEPT_PROMPTS = 16  # prompts whose share of the work is kept
 PARTS = {"flow": "model.safetensors", "duration": "duration/model.safetensors"}  # what adapters call the networks
 ONE_THREAD = ("pace",)  # its means over time would round differently with every number of threads
-WITHHELD = {"full": (False, False), "no_text": (False, True), "null": (True, True)}  # branch -> audio, text
+# branch -> audio, text
+WITHHELD = {"full": (False, False), "no_text": (False, True), "no_audio": (True, False), "null": (True, True)}
 
 
 class Prompt(NamedTuple):
@@ -104,6 +105,12 @@ class OnnxEngine:
     def tokenizer(self, lang: str | None) -> Tokenizer:
         return make_tokenizer(self.tokenizer_settings["name"], self.vocab, lang)
 
+    def check(self, settings: Settings) -> None:
+        if settings.adaptive:
+            raise ValueError(f"method {settings.method} is for the torch engine; rk4 works here, or --engine torch")
+        if settings.guide:
+            raise ValueError("guide needs the gradient of a classifier, which the torch engine has: --engine torch")
+
     def durations(self, ids: Sequence[int], prompt: np.ndarray, speed: float) -> np.ndarray:
         pace = self._prompt(prompt, None, "pace").pace
         said = self.run("durations", ids=np.array([ids], np.int64), pace=pace)[0][0]
@@ -116,15 +123,16 @@ class OnnxEngine:
         self, utterances: Sequence[Utterance], settings: Settings, on_step: OnStep | None = None
     ) -> list[np.ndarray]:
         s = settings
-        if s.adaptive:
-            raise ValueError(f"method {s.method} is for the torch engine; rk4 works here, or --engine torch")
+        self.check(s)
         assert s.cfg is not None and s.temperature is not None
         grid = f5_grid(s.steps or 1, s.sway) if s.grid is None else np.array(s.grid, np.float32)
-        fitted = chosen(fitted_solvers(self.folder), s.steps or 1, cfg=s.cfg) if s.method == FITTED else None
+        strong = bool(np.any(s.scales))
+        wanted = s.scales if strong else 0.0
+        fitted = chosen(fitted_solvers(self.folder), s.steps or 1, cfg=wanted) if s.method == FITTED else None
         asked = asked_times(grid, s.method) if fitted is None else np.array(fitted.times, np.float32).tolist()
         ends = None
         if self.config.span:
-            if s.method != "euler" or s.cfg or s.cfg_audio:
+            if s.method != "euler" or strong:
                 raise ValueError("this voice is a few-step student: it takes Euler steps without guidance (cfg 0)")
             ends = grid[1:]
         field = Field(self, utterances, asked, ends)
@@ -141,10 +149,14 @@ class OnnxEngine:
             if on_step is not None:
                 on_step(i, float(t[0]), lambda: finish(self.keep * x + (1 - self.keep * t[0]) * v))
 
-        if s.cfg_audio is None:
+        if not isinstance(s.scales, tuple):
             velocity = guided(field.two, s.cfg, s.cfg_interval, s.cfg_rescale, mask)
+        elif s.cfg_joint is None:
+            text, voice = s.scales
+            velocity = guided_split(field.three, text, voice, s.cfg_interval, s.cfg_audio_interval)
         else:
-            velocity = guided_split(field.three, s.cfg, s.cfg_audio, s.cfg_interval)
+            both, voice, joint = s.scales
+            velocity = guided_joint(field.four, both, voice, joint, s.cfg_interval)
         if fitted is not None:
             return finish(fitted.solve(velocity, x0, report))
         return finish(solve(velocity, x0, grid, s.method, report, mask=mask))
@@ -300,6 +312,11 @@ class Field:
         """What flow.guided_split asks for."""
         no_text = self.of("no_text", x, t) if need_no_text else None
         return self.of("full", x, t), no_text, self.of("null", x, t) if need_null else None
+
+    def four(self, x: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """What flow.guided_joint asks for."""
+        full, no_text, no_audio, null = (self.of(branch, x, t) for branch in WITHHELD)
+        return full, no_text, no_audio, null
 
     def of(self, branch: str, x: np.ndarray, t: np.ndarray) -> np.ndarray:
         """Velocities of all utterances (B, T, 100), each from its own part of x; zero behind its end. branch: one of

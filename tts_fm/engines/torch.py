@@ -20,8 +20,10 @@ from tts_fm.audio.mel import HOP
 from tts_fm.checkpoint.load import load_flow_model, read_weights, with_weights
 from tts_fm.engines import OnStep, Utterance
 from tts_fm.model.aligner import AlignerModel, load_aligner
+from tts_fm.model.classifier import Guide, NoisyClassifier, load_classifier
 from tts_fm.model.duration import DurationModel, load_duration_model
 from tts_fm.model.flow_model import FlowModel
+from tts_fm.model.folder import CONFIG, WEIGHTS
 from tts_fm.model.vocoder import GriffinLim, Vocoder, load_vocoder
 from tts_fm.settings import Settings
 from tts_fm.text.tokens import Tokenizer
@@ -70,11 +72,13 @@ class TorchEngine:
         self.lang = model.tokenizer_settings.get("lang")
         self.defaults: dict[str, Any] = getattr(model, "settings", {}).get("defaults", {})
         self.source: Path | None = None  # where the model was read from
+        self.classifier: NoisyClassifier | None = None  # what `guide` asks
 
     @classmethod
     @own_settings()
     def load(cls, folder: Path, device: str = "cpu", dtype: torch.dtype | None = None, **how: Any) -> TorchEngine:
-        """A model folder or file with what lies beside it: `vocoder/` (without it Griffin-Lim is used), `duration/`.
+        """A model folder or file with what lies beside it: `vocoder/` (without it Griffin-Lim is used), `duration/`,
+        `classifier/`.
 
         dtype: what the flow network computes in; None = what is quick on this device (devices.speaking_dtype). how: as
         for load_flow_model. Raises ModelError; ValueError for a device that is not here.
@@ -86,6 +90,8 @@ class TorchEngine:
         durations = load_duration_model(folder / "duration").to(place) if (folder / "duration").is_dir() else None
         engine = cls(model, vocoder.to(place), durations)
         engine.source = folder
+        if any((folder / "classifier" / name).is_file() for name in (WEIGHTS, CONFIG)):
+            engine.classifier = load_classifier(folder / "classifier", model.config).to(place)
         return engine
 
     @own_settings()
@@ -101,8 +107,12 @@ class TorchEngine:
             own = changed(lambda name: state[name].cpu().numpy() if name in state else None, adapter, "duration")
             durations.load_state_dict(state | {name: torch.from_numpy(value) for name, value in own.items()})
         engine = TorchEngine(model, self.vocoder, durations)
-        engine.source = self.source
+        engine.source, engine.classifier = self.source, self.classifier
         return engine
+
+    def check(self, settings: Settings) -> None:
+        if settings.guide:
+            Guide(self.classifier, settings.guide)
 
     def tokenizer(self, lang: str | None) -> Tokenizer:
         return self.model.tokenizer_for(lang)
@@ -149,12 +159,15 @@ class TorchEngine:
             if on_step is not None:
                 on_step(step, time, lambda: cut(mel))
 
+        options = settings.solver()
+        if settings.guide:
+            options["guide"] = Guide(self.classifier, settings.guide)
         with memory_told(len(utterances), frames):
             mel = self.model.sample(
                 cond,
                 ids,
                 [u.frames for u in utterances],
-                **settings.solver(),
+                **options,
                 seeds=[u.seed for u in utterances],
                 durations=durations,
                 prompt_frames=[len(u.prompt) for u in utterances],

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .straighten import lesson_loss as lesson_loss
     from .straighten import reflow as reflow
     from .straighten import rollout_loss as rollout_loss
+    from .straighten import search_times as search_times
     from .straighten import split as split
     from .straighten import straightness as straightness
     from .straighten import u_shaped as u_shaped
@@ -63,7 +64,7 @@ NAMES = {
     "loss": "Loss cfm_loss",
     "path": "CosinePath OTPath Path VEPath VPPath along_path make_path path_name",
     "solvers": "nfe solve",
-    "straighten": "along distilled lesson_loss reflow rollout_loss split straightness u_shaped walk",
+    "straighten": "along distilled lesson_loss reflow rollout_loss search_times split straightness u_shaped walk",
     "times": "draw_times f5_grid logit_normal mode time_grid uniform_times",
 }
 HOMES = {name: module for module, its in NAMES.items() for name in its.split()}

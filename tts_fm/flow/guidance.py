@@ -133,7 +133,8 @@ class ClassifierGuidance:
     log_prob(x (B, T, D), t (B,)) -> (B,), differentiable in x: log probability of the wanted class for noisy x. k grows
     without bound at t = 0, so t is taken as at least t_min there. relative: the gradient is scaled to the velocity's
     norm item by item, and scale is the share of it that is added (Guided-TTS 2, arXiv 2205.15370): for classifiers
-    whose probabilities cannot be trusted. path: the straight one with sigma_min unless given.
+    whose probabilities cannot be trusted. path: the straight one with sigma_min unless given. mask (B, T): the frames
+    that are guided, and whose velocity is measured for `relative` (None: all).
     """
 
     velocity: Velocity
@@ -143,6 +144,12 @@ class ClassifierGuidance:
     t_min: float = 0.01
     path: Path | None = None
     relative: bool = False
+    mask: Tensor | None = None
+
+    @property
+    def host_times(self) -> bool:
+        """Whether the velocity wants its times on the CPU, as solvers ask."""
+        return bool(getattr(self.velocity, "host_times", False))
 
     @property
     def guided(self) -> bool:
@@ -159,14 +166,21 @@ class ClassifierGuidance:
         with torch.inference_mode(False), torch.enable_grad():
             point = x.detach().clone().requires_grad_(True)
             (slope,) = torch.autograd.grad(self.log_prob(point, t.clone()).sum(), point)
+        slope, counted = self._kept(slope), self._kept(v)
         if self.relative:
-            size, own = (z.flatten(1).norm(dim=1) for z in (v.float(), slope.float()))
+            size, own = (z.flatten(1).float().norm(dim=1) for z in (counted, slope))
             return v + _as(self.scale * size / own.clamp(min=1e-12), v) * slope.to(v.dtype)
         from .path import OTPath
 
         path = OTPath(self.sigma_min) if self.path is None else self.path
         a, da, b, db = path.coefficients(t.clamp(min=self.t_min))
         return v + _as(self.scale * b * (da * b - a * db) / a, v) * slope.to(v.dtype)
+
+    def _kept(self, z: Tensor) -> Tensor:
+        """Zero outside the mask."""
+        if self.mask is None:
+            return z
+        return z.masked_fill(~self.mask.to(z.device).reshape(*z.shape[:2], *[1] * (z.ndim - 2)), 0.0)
 
 
 def _marked(velocity: Velocity, *scales: Scale) -> Velocity:

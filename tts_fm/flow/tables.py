@@ -1,12 +1,14 @@
-"""The numbers of solvers and grids, without torch: Butcher tables, pruned knots, and F5-TTS's grid.
+"""The numbers of solvers, grids and guidance, without torch: Butcher tables, pruned knots, F5-TTS's grid, how often
+guidance asks the network, how a guide reads.
 
-solvers.py and times.py compute with them; whoever only counts forwards, or solves with numpy, takes them from here.
+The other modules compute with them; whoever only counts forwards, or solves with numpy, takes them from here.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+import struct
+from typing import Any, NamedTuple
 
 
 class Table(NamedTuple):
@@ -51,3 +53,45 @@ def f5_points(steps: int, sway: float | None = -1.0, epss: bool = True) -> list[
     even = [step / steps for step in range(steps + 1)]
     knots = [knot / 32 for knot in EPSS_KNOTS[steps]] if epss and steps in EPSS_KNOTS else even
     return [u + (sway or 0.0) * (math.cos(math.pi / 2 * u) - 1 + u) for u in knots[:-1]] + [1.0]
+
+
+def float32(value: float) -> float:
+    """As solvers round times."""
+    return float(struct.unpack("f", struct.pack("f", value))[0])
+
+
+def branches(t: float, scales: Any, interval: tuple[float, float], audio_interval: tuple[float, float]) -> int:
+    """Forwards of one evaluation at flow time t. scales: one of `guidance.guided`, two of guided_split, three of
+    guided_joint; intervals as there.
+    """
+    if isinstance(scales, tuple) and len(scales) == 3:
+        return 4
+    if not _inside(t, interval):
+        return 1
+    text, audio = scales if isinstance(scales, tuple) else (scales, scales)
+    audio = audio if _inside(t, audio_interval) or not isinstance(scales, tuple) else 0
+    return 1 + (audio != text) + (audio != 0)
+
+
+def _inside(t: float, interval: tuple[float, float]) -> bool:
+    low, high = map(float32, interval)
+    return low <= t and (t < high or high >= 1)
+
+
+# ---- guides: what a classifier pulls to
+
+_GUIDE = r"[a-z]+=[a-z]+(:[0-9]{1,3}(\.[0-9]{1,6})?)?"
+GUIDES = f"^{_GUIDE}(,{_GUIDE})*$"
+STRONGEST_GUIDE = 10.0
+
+
+def guides(text: str | None) -> list[tuple[str, str, float]]:
+    """What "pitch=low:1.0,accent=gb" asks for: name, class and scale of each; a scale that is not said is 1. The text
+    matches GUIDES, or is empty. ValueError for a scale that is too large.
+    """
+    parts = [part.partition(":") for part in (text or "").split(",") if part]
+    found = [(*pair.partition("=")[::2], float(scale or 1)) for pair, _, scale in parts]
+    for name, wanted, scale in found:
+        if scale > STRONGEST_GUIDE:
+            raise ValueError(f"guide {name}={wanted} must have a scale from 0 to {STRONGEST_GUIDE:g}, got {scale:g}")
+    return found

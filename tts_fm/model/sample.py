@@ -17,7 +17,8 @@ from tts_fm.devices import send
 from tts_fm.flow.coupling import seeded_pairs
 from tts_fm.flow.fitted import chosen
 from tts_fm.flow.guidance import Scale, guided, guided_joint, guided_split
-from tts_fm.flow.solvers import asked_times, solve
+from tts_fm.flow.path import Path
+from tts_fm.flow.solvers import Velocity, asked_times, solve
 from tts_fm.flow.tables import FITTED
 from tts_fm.flow.times import f5_grid
 from tts_fm.model.condition import Condition, Sampled, Text
@@ -26,7 +27,8 @@ from tts_fm.model.replay import recordable
 Frames = int | Sequence[int] | Tensor
 # (step, time, the speech it points to as log-mel (B, T, 100)); may raise to cancel
 OnStep = Callable[[int, float, Tensor], object]
-Guide = Scale | tuple[Scale, Scale] | tuple[Scale, Scale, Scale]  # of guided, guided_split, guided_joint
+Cfg = Scale | tuple[Scale, Scale] | tuple[Scale, Scale, Scale]  # of guided, guided_split, guided_joint
+Guide = Callable[[Velocity, Tensor, Path], Velocity]  # (velocity, frames that are made (B, T), path) -> guided
 # branch -> drop_audio, drop_text
 WITHHELD = {"full": (False, False), "no_text": (False, True), "no_audio": (True, False), "null": (True, True)}
 
@@ -41,10 +43,11 @@ def sample(
     steps: int = 32,
     method: str = "euler",
     sway: float | None = -1.0,
-    cfg: Guide = 2.0,
+    cfg: Cfg = 2.0,
     cfg_interval: tuple[float, float] = (0.0, 1.0),
-    audio_interval: tuple[float, float] = (0.0, 1.0),
+    cfg_audio_interval: tuple[float, float] = (0.0, 1.0),
     cfg_rescale: float = 0.0,
+    guide: Guide | None = None,
     grid: Tensor | Sequence[float] | None = None,
     temperature: float = 1.0,
     noise: Tensor | None = None,
@@ -64,7 +67,8 @@ def sample(
     it is not just the start (editing). steps, sway: F5's grid with EPSS where it has a table; grid: your own times
     instead. method: see flow.solve, or "fitted": the solver fitted to this model for so many steps. cfg: w in
     v + w (v - v_null), 0 is off; a pair is (text scale, audio scale), three are those of flow.guided_joint.
-    cfg_interval, cfg_rescale: as in flow.guided; audio_interval: as in guided_split. noise: (B, T, 100) or (T, 100);
+    cfg_interval, cfg_rescale: as in flow.guided; cfg_audio_interval: the audio_interval of guided_split.
+    guide: what adds a classifier's gradient (classifier.py). noise: (B, T, 100) or (T, 100);
     else drawn for each item on its own from seeds (default 0), or from generator in order. temperature: factor on the
     noise, as in Matcha-TTS (arXiv 2309.03199): below 1 smoother, less varied. pad_to: frames to pad all items to
     (default: the longest); an item that is always padded alike is the same to the last bit in bf16 too. durations:
@@ -94,7 +98,7 @@ def sample(
     asked = torch.tensor(fitted.times).tolist() if fitted else asked_times(times, method)
     ends = None
     if model.config.span:
-        if method != "euler" or _strong(cfg):
+        if method != "euler" or _strong(cfg) or guide is not None:
             raise ValueError("this voice is a few-step student: it takes Euler steps without guidance (cfg 0)")
         ends = dict(zip(asked, times[1:].tolist(), strict=True))
     branches = Branches(
@@ -111,13 +115,9 @@ def sample(
         if on_step is not None:
             on_step(i, float(t[0]), finish(model.path.to_x1(v, x, t.to(x.device))))
 
-    if isinstance(cfg, tuple) and len(cfg) == 3:
-        field = guided_joint(branches.four, *cfg, cfg_interval)
-    elif isinstance(cfg, tuple):
-        field = guided_split(branches.three, cfg[0], cfg[1], cfg_interval, audio_interval)
-    else:
-        field = guided(branches.two, cfg, cfg_interval, cfg_rescale, mask)
-    field.host_times = True  # type: ignore[attr-defined]
+    field = branches.guided(cfg, cfg_interval, cfg_audio_interval, cfg_rescale, mask)
+    if guide is not None:
+        field = guide(field, mask & ~given, model.path)
     on = report if on_step is not None else None
     return finish(fitted.solve(field, x0, on) if fitted else solve(field, x0, times, method, on, mask=mask))
 
@@ -135,7 +135,7 @@ class Branches:
         ids: Tensor,
         mask: Tensor | None,
         durations: Tensor | None,
-        cfg: Guide,
+        cfg: Cfg,
         schedule: Schedule,
     ) -> None:
         self.model, self.batch, self.schedule = model, len(mel), schedule
@@ -157,6 +157,24 @@ class Branches:
             drop_text,
         )
         self._made: dict[tuple[str, ...], Condition] = {tuple(names): self.condition}
+
+    def guided(
+        self,
+        cfg: Cfg,
+        interval: tuple[float, float],
+        audio_interval: tuple[float, float],
+        rescale: float,
+        mask: Tensor,
+    ) -> Velocity:
+        """The velocity that the solver follows; arguments as in `sample`."""
+        if isinstance(cfg, tuple) and len(cfg) == 3:
+            field = guided_joint(self.four, *cfg, interval)
+        elif isinstance(cfg, tuple):
+            field = guided_split(self.three, cfg[0], cfg[1], interval, audio_interval)
+        else:
+            field = guided(self.two, cfg, interval, rescale, mask)
+        field.host_times = True  # type: ignore[attr-defined]
+        return field
 
     def two(self, x: Tensor, t: Tensor, need_null: bool) -> tuple[Tensor, Tensor | None]:
         """What flow.guided asks for."""
@@ -217,7 +235,7 @@ class Schedule:
         return [m[row : row + 1] for m in self.block]
 
 
-def _strong(cfg: Guide) -> bool:
+def _strong(cfg: Cfg) -> bool:
     """Whether any guidance is asked for."""
     return any(bool(torch.as_tensor(scale != 0).any()) for scale in (cfg if isinstance(cfg, tuple) else (cfg,)))
 

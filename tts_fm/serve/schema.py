@@ -118,6 +118,8 @@ def _field(setting: Setting) -> tuple[Any, Any]:
     kind: Any
     if setting.choices:
         kind = Annotated[Literal[tuple(setting.choices)], BeforeValidator(_lower)]
+    elif setting.pattern:
+        kind = Annotated[str, Field(pattern=setting.pattern), BeforeValidator(_lower)]
     elif setting.type is tuple:
         least, most = setting.counts
         kind = Annotated[list[number], Field(min_length=least, max_length=most)]
