@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from demo_toys import TEXT, EvenAligner, speech_like
 
 from tts_fm.audio.files import load
 from tts_fm.demo.commands import OWN
-from tts_fm.demo.service import Cancelled, Run, Service, until_stopped
+from tts_fm.demo.runs import Cancelled, Run, until_stopped
+from tts_fm.demo.service import Service
+from tts_fm.demo.sessions import FieldError
 from tts_fm.settings import Settings
 
 pytest_plugins = ["demo_fixtures"]
@@ -113,6 +116,21 @@ def test_many_are_named_when_they_are_bad_and_tell_how_many_are_done(service):
     assert {chunks for _, chunks in seen} == {2} and seen[0] == (0, 2)
 
 
+def test_requests_in_turn_give_what_they_give_together(service):
+    voice, settings = service.voice("ann"), service.settings(steps=2)
+    requests = [service.request(text, voice, settings) for text in ("One.", TEXT, "Two.")]
+    told = list(service.in_turn(requests, "abc", FREE))
+    assert [number for number, _, _ in told] == sorted(number for number, _, _ in told) and len(told) == 4
+    together = dict(service.many(requests, "abc", FREE))
+    done = {number: speech for number, _, speech in told if speech is not None}
+    assert done.keys() == together.keys()
+    for number, speech in done.items():
+        np.testing.assert_allclose(speech.wave, together[number].wave, atol=1e-4)
+    with pytest.raises(FieldError, match="b: ") as caught:
+        list(service.in_turn([requests[0], replace(requests[0], text="?!")], "ab", FREE))
+    assert caught.value.field == "text"
+
+
 def test_an_edit_is_that_of_the_library_and_can_be_stopped(service, home):
     from tts_fm.edit.change import edit
 
@@ -152,8 +170,9 @@ def test_two_sessions_at_once_get_what_they_would_get_alone(service):
      {"speed": 0}, {"speed": float("inf")}, {"method": "magic"}],
 )  # fmt: skip
 def test_numbers_out_of_range_are_refused(service, wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
+    with pytest.raises(FieldError, match=next(iter(wrong))) as caught:
         service.settings(**wrong)
+    assert caught.value.field == next(iter(wrong))
 
 
 def test_zero_is_a_value_and_none_is_the_models_own(service):

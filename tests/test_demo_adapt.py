@@ -19,7 +19,7 @@ from test_data_recordings import babble
 from tts_fm.demo import tabs_adapt
 from tts_fm.demo.commands import OWN
 from tts_fm.demo.making import SENTENCES, Spoken, judged
-from tts_fm.demo.service import Cancelled, Run
+from tts_fm.demo.runs import Cancelled, Run
 from tts_fm.text.phonemes import phoneme_units_many
 from tts_fm.voices.adapters import read_voice
 

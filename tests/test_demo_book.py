@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
+import soundfile
+from test_demo_sessions import sounds
 
 from tts_fm.book.document import BookError
 from tts_fm.demo.books import Shelf
@@ -56,13 +57,24 @@ def test_the_same_file_is_the_same_book(shelf: Shelf, upload: str) -> None:
 def test_one_hears_it_while_it_is_made_and_gets_the_file(service, shelf: Shelf, upload: str) -> None:
     book = shelf.put(upload)
     told = read_aloud(service, shelf, book.key, [0, 1])
-    sounds = [sound for _, sound, _, _ in told[:-1]]
-    assert len(sounds) >= 5 and all(rate == 24_000 and pcm.dtype == np.int16 for rate, pcm in sounds)
+    heard = sounds(told[-2][1])
+    assert len(sounds(told[0][1])) == 1 and len(heard) >= 5  # the first is told as soon as it is spoken
+    assert all(soundfile.info(file).samplerate == 24_000 for file, _ in heard) and heard[1][1] > 0
     path = told[-1][2]
     with av.open(path) as container:
         assert [c["metadata"]["title"] for c in container.chapters()] == ["CHAPTER I", "CHAPTER II"]
     again = read_aloud(service, shelf, book.key, [0, 1], "epub")
-    assert len(again) == 1 and again[0][2].endswith(".epub")  # nothing is spoken twice
+    assert len(again) == 2 and again[-1][2].endswith(".epub") and not sounds(again[0][1])  # nothing is spoken twice
+    service.leave("s")
+    assert not any(file.exists() for file, _ in heard) and list(book.work.glob("*.flac"))
+
+
+def test_what_is_far_ahead_is_heard_from_the_kept_file(service, shelf: Shelf, upload: str, monkeypatch) -> None:
+    monkeypatch.setattr("tts_fm.demo.sessions.AHEAD", 0.0)
+    book = shelf.put(upload)
+    heard = sounds(read_aloud(service, shelf, book.key, [0, 1])[-2][1])
+    assert [file.suffix for file, _ in heard[:2]] == [".wav", ".flac"]
+    assert {file.suffix for file, _ in heard[1:]} == {".flac"}
 
 
 def test_a_reload_finds_what_is_there(service, shelf: Shelf, upload: str) -> None:

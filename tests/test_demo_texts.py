@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from demo_toys import speech_like
 
-from tts_fm.demo.commands import OWN, command_line, edit_line, parse_script, read_items
+from tts_fm.demo.commands import OWN, command_line, edit_line, parse_script, read_items, text_of
 from tts_fm.demo.figures import MARK, colours, speech_picture, steps_picture, table
 from tts_fm.settings import Settings
 from tts_fm.text.word_times import Word
@@ -66,6 +66,17 @@ def test_good_lists(tmp_path, monkeypatch):
         ("one", "ann", "Hello; you", 2.0, 4),
         ("000003", None, "Bye", 1.0, 4),
     ]
+
+
+def test_a_text_comes_from_a_file(tmp_path):
+    for name, content in (("a.txt", "One  day.\n\nIt rained."), ("a.html", "<p>One day.</p><p>It <b>rained</b>.</p>")):
+        (tmp_path / name).write_text(content, "utf-8")
+        assert text_of(str(tmp_path / name), 100) == "One day.\n\nIt rained."
+    with pytest.raises(ValueError, match="the file has 20 characters, this page takes 10: the page Book"):
+        text_of(str(tmp_path / "a.txt"), 10)
+    (tmp_path / "b.txt").write_bytes(b"\x00\x01\x02" * 40)
+    with pytest.raises(ValueError):
+        text_of(str(tmp_path / "b.txt"), 100)
 
 
 def test_pictures():

@@ -53,12 +53,13 @@ SAMPLING = (2, 1.0, 1.0, 0, "euler", "")  # the rest as the page has it
 def test_api_clone(client, home):
     from gradio_client import handle_file
 
-    said, wav, _picture, _subtitles, command, chunks, words = client.predict(
+    said, wav, _picture, _subtitles, command, chunks, words, live, takes = client.predict(
         "Hello there.", "ann", None, "", *SAMPLING, api_name="/clone"
     )
     assert "s of speech" in said and "--voice ann" in command and "Hello there." in chunks and "<td>Hello</td>" in words
     wave, rate = soundfile.read(wav)
     assert rate == 24_000 and 0 < np.abs(wave).max() < 1
+    assert "1 of" not in live and 'data-ended="1"' in live and "Hello there." in takes
     own = client.predict("Hello there.", OWN, handle_file(home / "me.wav"), "", *SAMPLING, api_name="/clone")
     assert "--ref-audio my-voice.wav" in own[4] and str(home) not in "".join(map(str, own))
     assert "seed 1" in client.predict(1, api_name="/speak_chunk_again")[0]
@@ -90,10 +91,11 @@ def test_api_script_and_batch(client, home, tmp_path):
     from gradio_client.exceptions import AppError
 
     script = "[ann] Hello.\n[guest1] Good day.\n[bob] Bye."
-    said, wav, _, turns = client.predict(
+    said, wav, _, turns, picture, words, _ = client.predict(
         script, handle_file(home / "me.wav"), "", None, "", 0.5, *SAMPLING, api_name="/script"
     )
     assert "3 of 3 turns" in said and turns.count("<tr>") == 4 and soundfile.info(wav).duration > 1
+    assert picture and words.count("<tr>") == 5
     with pytest.raises(AppError, match="no recording of guest2"):
         client.predict("[guest2] Hi.", None, "", None, "", 0.5, *SAMPLING, api_name="/script")
     listing = tmp_path / "list.jsonl"

@@ -54,7 +54,7 @@ def requests(count: int, steps: int, voices: list[str]) -> Iterator[tuple[str, s
 
 def ways(tts: TTS, client: httpx.Client, service: Any, text: str, voice: str, settings: Settings) -> Iterator[tuple]:
     """(name, samples (S,) int16, the WAV stream's bytes or None) for every way out."""
-    from tts_fm.demo.service import Run
+    from tts_fm.demo.runs import Run
 
     speech = tts.say(text, voice, settings=settings)
     truth = np.frombuffer(pcm16(speech.wave), "<i2")

@@ -1,31 +1,36 @@
-"""The demo in a real browser: Debian's chromium driven by playwright, its microphone fed from a file. Skipped where one
-of them is missing.
-
-apt-get install chromium; pip install playwright axe-playwright-python
-"""
+"""The demo in a real browser; see demo_pages.py. One server and one browser for all, with a tiny model."""
 
 from __future__ import annotations
 
-import os
+import base64
 import re
-import shutil
-import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 import soundfile
+from demo_pages import (
+    SIZES,
+    TABS,
+    WAIT,
+    chromium,
+    first_sound,
+    hidden_controls,
+    opened,
+    playwright,
+    record_sentence,
+    served,
+    to_tab,
+    told,
+    unfold,
+)
+from demo_toys import TEXT, EvenAligner, speech_like, store_voices
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from tts_fm.demo.making import SENTENCES
+from tts_fm.voices.stored import BUILTIN
 
-pytest.importorskip("gradio")
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-if CHROMIUM is None:
-    pytest.skip("no chromium on this machine", allow_module_level=True)
-
-from demo_toys import TEXT, EvenAligner, speech_like, store_voices  # noqa: E402
-
-WAIT = 60_000  # milliseconds; machines that test are busy
+EMMA = BUILTIN / "emma.flac"
+BOOK = "CHAPTER I\n\nThe lamp was out.\n\nWho is there? he said.\n\n\n\nCHAPTER II\n\nThe boat came in at nine.\n"
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +38,11 @@ def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("home")
     store_voices(folder / "voices")
     soundfile.write(folder / "me.wav", speech_like(6), 48_000)
+    wave, rate = soundfile.read(EMMA) if EMMA.is_file() else (speech_like(6), 24_000)
+    soundfile.write(folder / "microphone.wav", wave, rate, subtype="PCM_16")
     (folder / "list.txt").write_text("One.\nTwo things.\n", "utf-8")
+    (folder / "lamp.txt").write_text(BOOK, "utf-8")
+    (folder / "text.txt").write_text("The lamp was out.\n", "utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tts_fm.voices.stored.user_folder", lambda: folder / "voices")
         patch.setattr("tts_fm.voices.stored.BUILTIN", folder / "none")
@@ -45,46 +54,18 @@ def home(tmp_path_factory):
 def url(home, tmp_path_factory):
     from tiny_model import tiny_tts_folder
 
-    from tts_fm.demo.app import build, launch_options
     from tts_fm.demo.service import Service
     from tts_fm.synthesis import TTS
 
-    service = Service(TTS.load(tiny_tts_folder(tmp_path_factory.mktemp("model"))))
-    page = build(service)
-    _, address, _ = page.launch(
-        prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options(service)
-    )
-    yield address
-    page.close(verbose=False)
-    service.close()
+    model = str(tiny_tts_folder(tmp_path_factory.mktemp("model")))
+    with served(Service(TTS.load(model), model=model)) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
 def browser(home):
-    with playwright.sync_playwright() as p:
-        options = [
-            "--no-sandbox",
-            "--use-fake-device-for-media-stream",
-            "--use-fake-ui-for-media-stream",
-            f"--use-file-for-fake-audio-capture={home / 'me.wav'}",
-        ]
-        chromium = p.chromium.launch(executable_path=CHROMIUM, args=options)
-        yield chromium
-        chromium.close()
-
-
-def opened(browser, url, width: int = 1280, height: int = 900):
-    """A fresh session; every request to another host is noted in page.strangers, every console error in page.errors."""
-    context = browser.new_context(viewport={"width": width, "height": height}, permissions=["microphone"])
-    page = context.new_page()
-    page.set_default_timeout(WAIT)
-    page.strangers, page.errors = [], []
-    page.on("request", lambda r: None if r.url.startswith((url, "data:", "blob:")) else page.strangers.append(r.url))
-    page.on("pageerror", lambda e: page.errors.append(str(e)))
-    page.goto(url, timeout=WAIT)
-    page.wait_for_selector("#clone-go")
-    page.wait_for_selector("#clone-status[role=status]", state="attached")
-    return page
+    with chromium(home / "microphone.wav") as made:
+        yield made
 
 
 @pytest.fixture
@@ -94,24 +75,11 @@ def page(browser, url):
     made.context.close()
 
 
-def to_tab(page, name: str) -> None:
-    """Open a page; on a narrow screen the last ones are behind a button."""
-    tab = page.get_by_role("tab", name=name)
-    if not tab.first.is_visible():
-        page.locator(".overflow-menu > button").click()
-        page.locator(".overflow-dropdown button", has_text=name).click()
-    else:
-        tab.first.click()
-
-
-def told(page, key: str, words: str) -> None:
-    """Wait until the status line of a page shows the words (a regular expression)."""
-    playwright.expect(page.locator(f"#{key}-status")).to_contain_text(re.compile(words), timeout=WAIT)
-
-
-def test_speak_download_and_stay_at_home(page, tmp_path):
+def test_speak_compare_and_stay_at_home(page, tmp_path):
+    assert not page.locator("#clone-takes li").count()
     page.click("#clone-go")
     told(page, "clone", r"s of speech")
+    assert 0 < first_sound(page) < WAIT / 1000
     playwright.expect(page.locator("#clone-words tbody tr")).to_have_count(8)
     assert page.locator("#clone-picture img").evaluate("e => e.naturalWidth") == 800
     assert "--voice ann" in page.locator("#clone-command textarea").input_value()
@@ -123,18 +91,33 @@ def test_speak_download_and_stay_at_home(page, tmp_path):
         page.locator("#clone-audio [aria-label='Download'], #clone-audio a[download]").first.click()
     caught.value.save_as(tmp_path / "a.wav")
     assert soundfile.info(tmp_path / "a.wav").samplerate == 24_000
+    page.click("#clone-example-2")  # another text in the second voice
+    playwright.expect(page.locator("#clone-text textarea")).to_have_value(re.compile("Dr. Lee"))
+    playwright.expect(page.locator("#clone-voice input")).to_have_value("bob")
+    page.keyboard.press("Control+Enter")
+    playwright.expect(page.locator("#clone-takes li")).to_have_count(2, timeout=WAIT)
+    sound = "[...document.querySelectorAll('#clone-takes audio')].map((a) => !a.paused)"
+    page.click(".tts-ab[data-side=A]")
+    page.wait_for_function(f"{sound}[1]")  # the older one
+    page.click(".tts-ab[data-side=B]")
+    page.wait_for_function(f"{sound}[0] && !{sound}[1]")
+    assert page.locator(".tts-ab[aria-pressed=true]").inner_text() == "Play B"
     assert not page.strangers and not page.errors  # nothing was asked of another host: fonts, scripts, analytics
 
 
-def test_upload_chooses_the_recording(page, home):
-    page.locator("#clone-recording input[type=file]").set_input_files(home / "me.wav")
+def test_a_recording_is_uploaded_or_dropped_or_recorded(page, home):
+    """Dropped anywhere: a file goes where it fits."""
+    drop = """([name, type, data]) => ttsDropped([
+      new File([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))], name, {type})])"""
+    page.evaluate(drop, ["text.txt", "text/plain", base64.b64encode((home / "text.txt").read_bytes()).decode()])
+    playwright.expect(page.locator("#clone-text textarea")).to_have_value("The lamp was out.", timeout=WAIT)
+    page.evaluate(drop, ["me.wav", "audio/wav", base64.b64encode((home / "me.wav").read_bytes()).decode()])
     playwright.expect(page.locator("#clone-voice input")).to_have_value("my recording", timeout=WAIT)
     page.click("#clone-go")
     told(page, "clone", r"s of speech")
     assert "--ref-audio my-voice.wav" in page.locator("#clone-command textarea").input_value()
-
-
-def test_record_from_the_microphone(page):
+    page.locator("#clone-recording [aria-label='Clear'], #clone-recording button[title='Clear']").first.click()
+    playwright.expect(page.locator("#clone-voice input")).to_have_value("ann", timeout=WAIT)
     page.locator(
         "#clone-recording [aria-label='Record audio'], #clone-recording button[title*='icrophone']"
     ).first.click()
@@ -142,33 +125,35 @@ def test_record_from_the_microphone(page):
     page.wait_for_timeout(3500)
     page.locator("#clone-recording .stop-button, #clone-recording .stop-button-paused").first.click()
     playwright.expect(page.locator("#clone-voice input")).to_have_value("my recording", timeout=WAIT)
-    page.wait_for_timeout(500)
-    page.click("#clone-go")
-    told(page, "clone", r"s of speech")
 
 
-@pytest.mark.skipif("PYTEST_XDIST_WORKER" in os.environ, reason="beside other tests the browser clicks too late: alone")
 def test_stop_keeps_what_is_finished(page):
     page.fill("#clone-text textarea", TEXT * 80)
-    page.locator("#clone-steps input[type=number]").fill("64")  # so that a slow browser still finds it running
-    page.locator("#clone-steps input[type=number]").press("Tab")
     page.click("#clone-go")
     told(page, "clone", r"Chunk [1-9]")
     page.click("#clone-stop")
     told(page, "clone", r"Cancelled after chunk \d+ of \d+")
     assert page.locator("#clone-audio").get_by_role("button").count() > 0
+    assert page.evaluate("window.ttsPlayer.playing.length") == 0
     page.click("#clone-stop")
     told(page, "clone", "Nothing is running")
 
 
-def test_errors_say_what_to_do(page):
+def test_errors_say_what_to_do_beside_their_field(page):
     page.fill("#clone-text textarea", "")
     page.click("#clone-go")
     told(page, "clone", "Not done: the text is empty")
-    playwright.expect(page.get_by_text("write what shall be said").last).to_be_visible()
+    playwright.expect(page.locator("#clone-text .tts-fault")).to_contain_text("write what shall be said")
+    playwright.expect(page.locator("#clone-text textarea")).to_be_focused()
+    assert page.locator("#clone-text textarea").get_attribute("aria-invalid") == "true"
     page.fill("#clone-text textarea", "All is well.")
     page.click("#clone-go")
     told(page, "clone", "s of speech")
+    playwright.expect(page.locator(".tts-fault")).to_have_count(0)
+    page.get_by_label("Voice").first.click()
+    page.get_by_role("option", name="my recording").click()
+    page.click("#clone-go")  # the recording is missing, and its place was folded
+    playwright.expect(page.locator("#clone-recording .tts-fault")).to_contain_text("there is no recording yet")
 
 
 def test_one_chunk_again_and_hear_it_form(page):
@@ -185,14 +170,17 @@ def test_one_chunk_again_and_hear_it_form(page):
         choices.last.check()
 
 
-def test_script_and_batch_pages(page, home, tmp_path):
-    page.get_by_role("tab", name="Script").click()
+def test_script_and_batch_pages(page, home):
+    to_tab(page, "Script")
     page.click("#script-go")
     told(page, "script", "3 of 3 turns")
+    assert first_sound(page) > 0 and page.evaluate("window.ttsPlayer.sounds.length") == 3
+    assert page.locator("#script-picture img").evaluate("e => e.naturalWidth") == 800
+    assert page.locator("#script-words tbody tr").count() > 15
     page.fill("#script-text textarea", "[eve] Hello.")
     page.click("#script-go")
     told(page, "script", "line 1: there is no voice 'eve'")
-    page.get_by_role("tab", name="Batch").click()
+    to_tab(page, "Batch")
     page.locator("#batch-list input[type=file]").set_input_files(home / "list.txt")
     page.wait_for_selector("#batch-list :text('list')")
     page.click("#batch-go")
@@ -203,7 +191,7 @@ def test_script_and_batch_pages(page, home, tmp_path):
 
 
 def test_edit_page(page, home, tmp_path):
-    page.get_by_role("tab", name="Edit").click()
+    to_tab(page, "Edit")
     page.locator("#edit-recording input[type=file]").set_input_files(home / "me.wav")
     page.wait_for_selector("#edit-recording :text('me.wav'), #edit-recording [aria-label='Play']")
     page.fill("#edit-text textarea", "Hello there, my friend.")
@@ -219,51 +207,93 @@ def test_edit_page(page, home, tmp_path):
         page.locator("#edit-after [aria-label='Download'], #edit-after a[download]").first.click()
     caught.value.save_as(tmp_path / "a.wav")
     assert b"edited recording" in (tmp_path / "a.wav").read_bytes()
-    page.set_viewport_size({"width": 390, "height": 844})
-    page.wait_for_timeout(400)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    page.screenshot(path=tmp_path / "edit.png", full_page=True)
     assert not page.strangers and not page.errors
+
+
+def test_a_book_is_heard_while_it_is_made_and_survives_a_reload(home, page):
+    pytest.importorskip("av")
+    pytest.importorskip("mutagen")
+    to_tab(page, "Book")
+    page.locator("#book-file input[type=file]").set_input_files(str(home / "lamp.txt"))
+    told(page, "book", "2 chapters can be read aloud")
+    assert page.locator("#book-chapters input[type=checkbox]:checked").count() == 2
+    page.locator("#book-chapters input[type=checkbox]").nth(1).uncheck()
+    page.click("#book-go")
+    told(page, "book", "Ready: 3 paragraphs, 1 chapters")
+    assert first_sound(page) > 0 and page.evaluate("window.ttsPlayer.sounds.length") >= 3
+    playwright.expect(page.locator("#book-result")).to_contain_text(re.compile("m4b"), timeout=WAIT)
+    page.reload()
+    page.wait_for_selector("#clone-go")
+    to_tab(page, "Book")
+    told(page, "book", "still here, 3 paragraphs of it are spoken")
+    assert page.locator("#book-chapters input[type=checkbox]").count() == 2
+    page.click("#book-go")  # the rest alone
+    told(page, "book", "Ready: 5 paragraphs, 2 chapters")
+    assert not page.errors
+
+
+def test_how_it_works_follows_the_knobs(page):
+    to_tab(page, "How it works")
+    pictures = page.locator("#flow-plane")
+    playwright.expect(pictures.locator("svg")).to_have_count(2)
+    before = pictures.inner_html()
+    page.get_by_label("near noise").check()
+    playwright.expect(pictures).to_contain_text("apart")
+    page.wait_for_function("(old) => document.querySelector('#flow-plane').innerHTML !== old", arg=before)
+    page.click("#flow-go")
+    told(page, "flow", "Ready")
+    assert page.locator("#flow-moment input[type=radio]").count() == 5  # four steps and the first guess
+    assert not page.errors
 
 
 def test_two_visitors_do_not_see_each_other(browser, url, page):
     page.click("#clone-go")
     told(page, "clone", "s of speech")
     other = opened(browser, url)
-    assert other.locator("#clone-words").inner_text().strip() == ""
+    assert other.locator("#clone-words").inner_text().strip() == "" and not other.locator("#clone-takes li").count()
     other.get_by_text("Work on one chunk").click()
     other.click("#clone-again")
     told(other, "clone-form", "press Speak first")
     other.context.close()
 
 
-def test_phone_width_needs_no_sideways_scrolling(browser, url):
-    page = opened(browser, url, 390, 844)
+def test_what_starts_the_work_is_in_sight_at_every_size(browser, url):
+    """On every page, without scrolling; and nothing scrolls sideways."""
+    page = opened(browser, url, *SIZES["phone"])
     page.click("#clone-go")
     told(page, "clone", "s of speech")
     page.get_by_text("Work on one chunk").click()
-    for name in ("Clone", "Make a voice", "Script", "Batch", "Edit", "About"):
-        to_tab(page, name)
-        page.wait_for_timeout(400)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+    for width, height in SIZES.values():
+        page.set_viewport_size({"width": width, "height": height})
+        for name in TABS:
+            to_tab(page, name)
+            page.evaluate("scrollTo(0, 0)")
+            page.wait_for_timeout(250)
+            assert not hidden_controls(page), (name, width)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, (name, width)
     page.context.close()
 
 
 def test_keyboard_alone_in_the_order_of_the_task(page):
     seen = []
-    page.locator("#clone-voice input").focus()
+    page.locator("#clone-text textarea").focus()
     for _ in range(60):
         seen.append(page.evaluate("(document.activeElement.closest('[id^=clone-]') || {}).id || ''"))
         if seen[-1] == "clone-go":
             break
         page.keyboard.press("Tab")
     order = [key for n, key in enumerate(seen) if key and key not in seen[:n]]
-    names = "voice recording transcript sharpen text sampling steps cfg speed seed method lang sampling-more go"
+    names = "text example-1 example-2 example-3 example-4 file voice own sampling go"
     assert order == [f"clone-{name}" for name in names.split()]
     page.keyboard.press("Enter")
     told(page, "clone", "s of speech")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "clone-stop"
+    page.click("#tts-theme")
+    assert page.evaluate("document.body.classList.contains('dark')")
+    page.reload()
+    page.wait_for_selector("#clone-go")
+    assert page.evaluate("document.body.classList.contains('dark')")  # it is remembered
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -273,9 +303,47 @@ def test_accessibility_has_no_serious_findings(browser, url, theme):
     page.click("#clone-go")
     told(page, "clone", "s of speech")
     page.get_by_text("Work on one chunk").click()
-    for name in ("Clone", "Make a voice", "Script", "Batch", "Edit", "About"):
-        page.get_by_role("tab", name=name).click()
-        page.wait_for_timeout(600)
-        found = [v for v in axe.run(page).response["violations"] if v["impact"] in ("serious", "critical")]
-        assert not found, [(v["id"], [n["html"][:120] for n in v["nodes"][:3]]) for v in found]
+    unfold(page, "clone-own")
+    unfold(page, "clone-sampling")
+    for name in TABS:
+        to_tab(page, name)
+        page.wait_for_timeout(400)
+        found = axe.run(page).response["violations"]
+        assert not found, [(v["id"], v["impact"], [n["html"][:120] for n in v["nodes"][:3]]) for v in found]
+    page.context.close()
+
+
+def test_read_learn_hear_and_take_home(browser, url, home, tmp_path, monkeypatch):
+    """The page "Make a voice" on a phone, its microphone fed with a real voice."""
+    if not EMMA.is_file():
+        pytest.skip("the stored voices are not installed")
+    monkeypatch.setattr("tts_fm.train.voice.updates_for", lambda seconds: 6)
+    monkeypatch.setattr("tts_fm.train.voice._others", lambda vocab: [])
+    width, height = SIZES["phone"]
+    page = opened(browser, url, width, height)
+    to_tab(page, "Make a voice")
+    playwright.expect(page.locator("#adapt-words")).to_have_text(SENTENCES[0], timeout=WAIT)
+    record_sentence(page)
+    page.click("#adapt-next")
+    playwright.expect(page.locator("#adapt-words")).to_have_text(SENTENCES[1], timeout=WAIT)
+    page.click("#adapt-go")
+    told(page, "adapt", "whose voice")
+    playwright.expect(page.locator("#adapt-consent .tts-fault")).to_be_visible()
+    text = tmp_path / "microphone.txt"
+    text.write_text("She saw him walk through the office.")
+    page.locator("#adapt-uploads input[type=file]").set_input_files([home / "microphone.wav", text])
+    page.wait_for_selector("#adapt-uploads :text('microphone')")
+    page.fill("#adapt-consent textarea, #adapt-consent input", "a stored voice, for a test")
+    page.click("#adapt-go")
+    told(page, "adapt", "The voice is made")
+    playwright.expect(page.locator("#adapt-kept")).to_contain_text("kept")
+    page.click("#adapt-hear")
+    playwright.expect(page.locator("#adapt-heard-status")).to_contain_text("before and after", timeout=WAIT)
+    with page.expect_download() as caught:
+        page.locator("#adapt-zip").click()
+    caught.value.save_as(tmp_path / "voice.zip")
+    names = {Path(name).name for name in zipfile.ZipFile(tmp_path / "voice.zip").namelist()}
+    assert {"voice.json", "adapter.safetensors", "prompt.flac"} <= names
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert not page.strangers and not page.errors
     page.context.close()

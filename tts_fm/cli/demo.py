@@ -23,7 +23,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--share", action="store_true", help="also open a public gradio.live address")
     parser.add_argument("--auth", metavar="NAME:PASSWORD", help="ask visitors for this")
     parser.add_argument(
-        "--max-chars", type=int, default=4000, metavar="N", help="longest text of one request (default: 4000)"
+        "--max-chars", type=int, default=20_000, metavar="N", help="longest text of one request (default: 20000)"
     )
     add_model_options(parser)
     parser.set_defaults(run=run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tts_fm.errors import MissingDependency
@@ -12,36 +13,11 @@ if TYPE_CHECKING:
 
     from tts_fm.demo.service import Service
 
-CSS = """
-.gradio-container {max-width: min(1280px, 100vw) !important; min-width: 0; margin: auto}
-.gradio-container .wrap, .gradio-container .contain, .tabs, .tab-wrapper, .tab-container {min-width: 0; max-width: 100%}
-.tts-status {min-height: 1.6em}
-.tts-status p {margin: 0}
-.tts-bad {border-left: 4px solid #b3261e; padding: 4px 10px}
-.tts-good {border-left: 4px solid #2b6d3f; padding: 4px 10px}
-.tts-consent, .tts-caption {font-size: 0.9em}
-.tts-caption {overflow: visible !important}
-.tts-table {overflow: auto; max-height: 360px}
-.tts-table table {border-collapse: collapse; width: 100%; font-size: 0.92em}
-.tts-table caption {text-align: left; font-weight: 600; padding: 4px 0}
-.tts-table th, .tts-table td {border: 0; text-align: left; padding: 3px 6px; vertical-align: top}
-.tts-table td {overflow-wrap: anywhere}
-.tts-table tr {border-bottom: 1px solid var(--border-color-primary)}
-.dark {--color-accent: #60a5fa}
-.gradio-container time, .gradio-container .controls span {color: var(--body-text-color-subdued) !important}
-"""
-# Status lines are live regions, so that a screen reader says what they show; Gradio's "Empty value" labels need a role
-# to be allowed.
-JS = """() => {
-  document.documentElement.lang = "en";
-  const mend = () => {
-    for (const e of document.querySelectorAll(".tts-status:not([role])")) e.setAttribute("role", "status");
-    for (const e of document.querySelectorAll("div.empty[aria-label]:not([role])")) e.setAttribute("role", "img");
-  };
-  mend();
-  new MutationObserver(mend).observe(document.body, {childList: true, subtree: true});
-}"""
+HERE = Path(__file__).parent  # of page.css and page.js
 TITLE = "tts_fm: text and a few seconds of a voice become speech"
+HEAD = """<div class="tts-head"><div><h1>tts_fm</h1>
+<p>Write a text, choose or record a voice, press Speak. Everything runs on the machine that serves this page.</p></div>
+<button type="button" class="tts-button" id="tts-theme" title="Switch between light and dark"></button></div>"""
 
 
 def need_gradio() -> None:
@@ -60,19 +36,25 @@ def build(service: Service) -> gr.Blocks:
     need_gradio()
     import gradio as gr
 
-    from tts_fm.demo import tabs_about, tabs_adapt, tabs_batch, tabs_book, tabs_clone, tabs_edit, tabs_script
+    from tts_fm.demo import (
+        tabs_about,
+        tabs_adapt,
+        tabs_batch,
+        tabs_book,
+        tabs_clone,
+        tabs_edit,
+        tabs_flow,
+        tabs_script,
+    )
 
     def left(request: gr.Request) -> None:
         service.leave(str(request.session_hash))
 
     left.__annotations__["request"] = gr.Request
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 86400)) as page:
-        gr.Markdown(
-            "# tts_fm\nWrite a text, choose or record a voice, press Speak. Everything runs on the machine that serves "
-            "this page."
-        )
+        gr.HTML(HEAD, container=False)
         tabs = {"Clone": tabs_clone, "Make a voice": tabs_adapt, "Script": tabs_script, "Book": tabs_book}
-        tabs |= {"Batch": tabs_batch, "Edit": tabs_edit, "About": tabs_about}
+        tabs |= {"Batch": tabs_batch, "Edit": tabs_edit, "How it works": tabs_flow, "About": tabs_about}
         for name, tab in tabs.items():
             with gr.Tab(name, id=name.lower().replace(" ", "-")):
                 tab.build(service)
@@ -85,8 +67,9 @@ def launch_options(service: Service) -> dict[str, Any]:
     return {
         "max_file_size": service.limits.upload_bytes,
         "state_session_capacity": 24,
-        "css": CSS,
-        "js": JS,
+        "css_paths": HERE / "page.css",
+        "js": (HERE / "page.js").read_text("utf-8"),
+        "allowed_paths": [str(service.sessions.root)],
         "theme": theme(),
         "footer_links": ["api"],
         "show_error": True,

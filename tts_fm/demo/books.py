@@ -10,7 +10,6 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +23,6 @@ from tts_fm.files import write_json
 from tts_fm.settings import Settings
 
 if TYPE_CHECKING:
-    from tts_fm.engines.jobs import Chunk
     from tts_fm.synthesis import Speech
 
 KEPT_HOURS = 24.0
@@ -65,11 +63,15 @@ class OpenBook:
         units = {unit.id: unit for unit in plan.units if not (self.work / f"{unit.id}.flac").is_file()}
         return list(units.values())
 
-    def keep(self, unit: Unit, speech: Speech) -> None:
-        """Put the sound and the words of a unit into the folder: the words first, so that a sound is complete."""
+    def keep(self, unit: Unit, speech: Speech) -> Path:
+        """Put the sound and the words of a unit into the folder: the words first, so that a sound is complete. Returns
+        the file of the sound.
+        """
         self.work.mkdir(exist_ok=True)
         write_json(self.work / f"{unit.id}.words.json", word_record(speech), indent=None)
-        speech.save(self.work / f"{unit.id}.flac")
+        sound = self.work / f"{unit.id}.flac"
+        speech.save(sound)
+        return sound
 
 
 class Shelf:
@@ -111,15 +113,3 @@ class Shelf:
         for folder in self.root.glob("*") if self.root.is_dir() else ():
             if time.time() - folder.stat().st_mtime > KEPT_HOURS * 3600:
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def pcm_of(chunks: list[Chunk], pause: float = 0.0) -> Iterator[tuple[int, object]]:
-    """(rate, int16 samples) of chunks, for a player that is fed while they are made."""
-    import numpy as np
-
-    from tts_fm.audio.mel import SAMPLE_RATE
-
-    for k, chunk in enumerate(chunks):
-        quiet = np.zeros(round(pause * SAMPLE_RATE) if k == 0 else 0, np.float32)
-        wave = np.concatenate([quiet, chunk.wave])
-        yield SAMPLE_RATE, np.round(np.clip(wave, -1, 1) * 32767).astype(np.int16)

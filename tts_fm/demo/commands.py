@@ -1,5 +1,5 @@
-"""Texts that come in, scripts of `[name] words` and uploaded lists, and that go out: command lines. Over strings; no
-files but the list.
+"""Texts that come in, examples, scripts of `[name] words`, uploaded texts and lists, and that go out: command lines.
+Over strings; no files but those that are uploaded.
 
 Only stored voices and the page's own recordings can be named: a list never names a file of the machine that runs the
 demo.
@@ -21,6 +21,17 @@ if TYPE_CHECKING:
 
 OWN = ""  # the voice choice that means "my recording"
 TAG = re.compile(r"\s*\[([A-Za-z0-9][A-Za-z0-9_-]{0,63})\](?!\()\s*")  # [name], but not [word](/ipa/)
+EXAMPLES = (  # what a button is called, and what it puts into the text
+    ("Sentence", "The birch canoe slid on the smooth planks."),
+    ("Numbers", "On 3 May 2024, Dr. Lee paid $1,250.50 for 12 tickets, and the train left at 7:45 p.m."),
+    ("Twister", "Peter Piper picked a peck of pickled peppers. <break 0.4s> How many did he pick?"),
+    (
+        "Story",
+        "The keeper had not slept for two nights, since the lamp would not burn. He climbed the stairs once more, "
+        "counting each of them aloud, and at the top he stopped. Somebody had been here before him. On the sill lay a "
+        "single wet glove, and beside it, still warm, the lamp was shining as it had never shone before.",
+    ),
+)
 LIST_TYPES = (".txt", ".csv", ".tsv", ".jsonl")
 
 
@@ -56,6 +67,23 @@ def parse_script(text: str, voices: Collection[str]) -> list[Turn]:
     if not turns:
         raise ValueError("the script is empty: write lines like [name] what that voice says")
     return turns
+
+
+def text_of(path: str, most: int) -> str:
+    """What can be spoken of an uploaded text, Markdown, HTML or EPUB file, its paragraphs apart by an empty line.
+    ValueError for what is none, or has more than `most` characters.
+    """
+    from tts_fm.book.read import read_book
+
+    book = read_book(Path(path))
+    chapters = [chapter for chapter in book.chapters if chapter.spoken]
+    spoken = (paragraph.spoken_text() for chapter in chapters for paragraph in chapter.paragraphs)
+    text = "\n\n".join(" ".join(words.split()) for words in spoken if words.strip())
+    if len(text) > most:
+        raise ValueError(
+            f"the file has {len(text):,} characters, this page takes {most:,}: the page Book reads a text of any length"
+        )
+    return text
 
 
 def read_items(path: str, settings: Settings, most: int, characters: int) -> list[Item]:

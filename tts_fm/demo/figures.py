@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tts_fm.audio.mel import HOP
+
 if TYPE_CHECKING:
     from PIL import ImageDraw
     from PIL.Image import Image
 
+    from tts_fm.engines.jobs import Chunk
     from tts_fm.text.word_times import Word
 
 INK, PAPER, WAVE, GRID, MARK = (34, 34, 40), (255, 255, 255), (41, 98, 160), (205, 208, 214), (255, 226, 160)
@@ -26,6 +29,7 @@ ANCHORS = np.array(
     [(13, 8, 35), (60, 20, 95), (120, 35, 115), (180, 55, 105), (230, 95, 85), (250, 160, 95), (253, 225, 155)],
     np.float64,
 )
+SILENT = -11.5  # log-mel of silence
 FLOOR, CEILING = -9.0, 2.5  # log-mel values that get the darkest and the brightest colour
 
 
@@ -59,6 +63,18 @@ def speech_picture(
     if len(mel):
         picture.paste(Image.fromarray(colours(mel)).resize((width, low), Image.Resampling.BILINEAR), (0, high + axis))
     return picture
+
+
+def silent_mel(frames: int) -> np.ndarray:
+    """(frames, 100) of silence."""
+    return np.full((max(0, frames), 100), SILENT, np.float32)
+
+
+def chunk_mel(chunk: Chunk) -> np.ndarray:
+    """The mel of a chunk with its pause in front, so that the picture's two halves share one time axis: (T, 100)."""
+    frames = round(chunk.samples / HOP)
+    joined = np.concatenate([silent_mel(frames - len(chunk.mel)), chunk.mel])
+    return joined[:frames] if frames else chunk.mel
 
 
 def _draw_wave(draw: ImageDraw.ImageDraw, wave: np.ndarray, width: int, height: int) -> None:
@@ -125,3 +141,9 @@ def table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[object]]) 
         f'aria-label="{label}"><table><caption>{escape(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
+
+
+def word_table(words: Sequence[Word]) -> str:
+    """When each word is heard, as a table."""
+    rows = [(word.text, f"{word.start:.2f}", f"{word.end:.2f}") for word in words]
+    return table("Word times", ("Word", "Start (s)", "End (s)"), rows)

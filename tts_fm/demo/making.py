@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tts_fm.demo.sessions import FieldError
 from tts_fm.errors import TtsFmError
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class Maker:
         for too little, or recordings that nothing can be learnt from. check: called often; raises to stop.
         """
         if not consent.strip():
-            raise ValueError("say whose voice it is and that they agreed, for instance: my own voice")
+            raise FieldError("say whose voice it is and that they agreed, for instance: my own voice", "consent")
         if not spoken and not uploads:
             raise ValueError("there are no recordings yet: read some sentences aloud, or upload recordings")
         place = Path(tempfile.mkdtemp(dir=self.root, prefix="made-"))

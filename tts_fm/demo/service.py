@@ -12,17 +12,19 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tts_fm.demo.commands import OWN
 from tts_fm.demo.making import Maker
+from tts_fm.demo.runs import Run, Tell
+from tts_fm.demo.sessions import FieldError, Sessions, at_field
 from tts_fm.settings import TABLE, Settings
 
 if TYPE_CHECKING:
@@ -35,50 +37,13 @@ if TYPE_CHECKING:
 LIMITS = {"steps": (2, 32)}  # what the demo offers of a setting, where that is less than the table does
 KEEP_SECONDS = 600.0  # a result file may be fetched for this long; Gradio keeps its own copy for the player
 SHOWN_STEPS = 9  # moments of the solver that "hear it form" plays
-Tell = Callable[[int, int, int, int], None]  # (step, steps, chunks already spoken, chunks in all)
-Result = TypeVar("Result")
-
-
-class Cancelled(Exception):
-    """The user pressed Stop."""
-
-
-class Run:
-    """A request under way. Called at every solver step; tells how far it is, and raises Cancelled once that is
-    wanted.
-    """
-
-    def __init__(self, stopped: Callable[[], bool | None], tell: Tell | None = None) -> None:
-        self._stopped, self._tell = stopped, tell
-
-    def check(self) -> None:
-        """Raise Cancelled if that is wanted."""
-        if self._stopped():
-            raise Cancelled
-
-    def __call__(self, step: int, steps: int, spoken: int, chunks: int) -> None:
-        self.check()
-        if self._tell is not None:
-            self._tell(step, steps, spoken, chunks)
-
-
-def until_stopped(results: Iterable[Result]) -> Iterator[Result]:
-    """Results as they come. Stop ends them early; where nothing has come yet it stays an exception."""
-    some = False
-    try:
-        for result in results:
-            some = True
-            yield result
-    except Cancelled:
-        if not some:
-            raise
 
 
 @dataclass(frozen=True)
 class VisitorLimits:
     """What one visitor may ask for."""
 
-    characters: int = 4_000  # in one text or script
+    characters: int = 20_000  # in one text or script
     lines: int = 200  # in a list
     list_characters: int = 20_000  # in all lines of a list together
     upload_bytes: int = 20 << 20
@@ -124,6 +89,7 @@ class Service:
         self.folder, self.uploads = self.root / "results", self.root / "uploads"
         self.folder.mkdir()
         self.uploads.mkdir()
+        self.sessions = Sessions(self.root / "sessions")
         self.maker = Maker(self.root, model, tts.engine.text == "aligned")
 
     # ---- stopping
@@ -144,11 +110,12 @@ class Service:
             return known
 
     def leave(self, session: str) -> None:
-        """The browser went away: stop everything of that session."""
+        """The browser went away: stop everything of that session, and remove what it has heard."""
         with self._guard:
             for who in self._running:
                 if who.split("/")[0] == session:
                     self._running[who] = True
+        self.sessions.leave(session)
 
     @contextmanager
     def running(self, who: str, tell: Tell | None = None) -> Iterator[Run]:
@@ -172,19 +139,24 @@ class Service:
         values = {name: value for name in given if (value := TABLE[name].read(given[name])) is not None}
         if "grid" in values:
             values.pop("steps", None)
-        return Settings(**values).with_defaults(self.tts.defaults).check(LIMITS)
+        try:
+            return Settings(**values).with_defaults(self.tts.defaults).check(LIMITS)
+        except ValueError as error:  # its first word is the field's name
+            raise FieldError(str(error), str(error).split()[0].replace("_", "-")) from None
 
     def voice(self, name: str, recording: str | None = None, transcript: str | None = None) -> Voice:
         """The stored voice `name`, or for OWN the checked recording."""
         if name == OWN or name is None:
             if not recording:
-                raise ValueError(
-                    "there is no recording yet: upload or record 3 to 12 s of speech, or choose a stored voice"
+                raise FieldError(
+                    "there is no recording yet: upload or record 3 to 12 s of speech, or choose a stored voice",
+                    "recording",
                 )
-            with nameless(recording):
+            with at_field("recording"), nameless(recording):
                 return replace(self.tts.voice(recording, transcript or None), name="my recording")
         if name not in self.tts.voices():
-            raise ValueError(f"there is no voice {name!r}; choose one of {', '.join(self.tts.voices()) or 'none'}")
+            known = ", ".join(self.tts.voices()) or "none"
+            raise FieldError(f"there is no voice {name!r}; choose one of {known}", "voice")
         return self.tts.voice(name)
 
     def request(self, text: str, voice: Voice, settings: Settings) -> Request:
@@ -192,11 +164,12 @@ class Service:
         from tts_fm.synthesis import Request
 
         if not text or not text.strip():
-            raise ValueError("the text is empty: write what shall be said")
+            raise FieldError("the text is empty: write what shall be said", "text")
         if len(text) > self.limits.characters:
-            raise ValueError(
+            raise FieldError(
                 f"the text has {len(text):,} characters, this demo takes {self.limits.characters:,}: shorten it, or "
-                "use tts-fm batch"
+                "read it on the page Book",
+                "text",
             )
         return Request(text, voice, None, settings)
 
@@ -230,8 +203,12 @@ class Service:
         """Chunk `number` (from 1) of a take after some of the solver's steps: what speech the noise was pointing to."""
         at = self._chunk_index(take, number)
         assert take is not None
-        job = self._plan(take.request, run)[at]
-        steps = job.settings.steps or 1
+        return self.form(take.request, at, run)
+
+    def form(self, request: Request, at: int, run: Run) -> list[Moment]:
+        """`moments` of chunk `at` (from 0) of a request."""
+        job = self._plan(request, run)[at]
+        steps = job.settings.intervals or 1
         wanted = set(np.linspace(0, steps, min(SHOWN_STEPS, steps + 1)).round().astype(int).tolist())
         seen: list[tuple[int, float, np.ndarray]] = []
 
@@ -264,17 +241,42 @@ class Service:
         """Speak many requests in exact batches; yields (number, Speech) as they finish. All bad ones are named, by
         `names`, before that.
         """
-        faults = []
-        for name, request in zip(names, requests, strict=True):
-            try:
-                self._plan(request, run)
-            except ValueError as error:
-                faults.append(f"{name}: {error}")
-        if faults:
-            raise ValueError(joined(faults))
+        self._planned(requests, names, run)
         results = self.tts.batch(requests, on_progress=run)
         while (result := self._do(lambda: next(results, None))) is not None:
             yield result
+
+    def in_turn(
+        self, requests: Sequence[Request], names: Sequence[str], run: Run
+    ) -> Iterator[tuple[int, Chunk, Speech | None]]:
+        """As `many`, for those who listen: one request after the other, (number, chunk, the Speech of a request with
+        its last chunk).
+        """
+        from tts_fm.synthesis import finish
+
+        results = self.tts.spoken(self._planned(requests, names, run), on_progress=run)
+        chunks: list[Chunk] = []
+        while (result := self._do(lambda: next(results, None))) is not None:
+            job, chunk = result
+            chunks.append(chunk)
+            if len(chunks) < job.total:
+                yield job.request, chunk, None
+                continue
+            yield job.request, chunk, finish(job, chunks, sum(each.compute_seconds for each in chunks))
+            chunks = []
+
+    def _planned(self, requests: Sequence[Request], names: Sequence[str], run: Run) -> list[Job]:
+        """The jobs of all requests. ValueError names every bad one."""
+        jobs: list[Job] = []
+        faults: list[str] = []
+        for number, (name, request) in enumerate(zip(names, requests, strict=True)):
+            try:
+                jobs += self._plan(request, run, number)
+            except ValueError as error:
+                faults.append(f"{name}: {error}")
+        if faults:
+            raise FieldError(joined(faults), "text")
+        return jobs
 
     def edit(self, recording: str | None, text: str, new_text: str, settings: Settings, run: Run) -> Edited:
         """Change what is said in a recording from `text` to `new_text`; see edit.edit."""
@@ -283,7 +285,8 @@ class Service:
         from tts_fm.edit.recording import Recording
 
         if not recording:
-            raise ValueError(f"there is no recording yet: upload or record up to {LONGEST:.0f} s of speech")
+            said = f"there is no recording yet: upload or record up to {LONGEST:.0f} s of speech"
+            raise FieldError(said, "recording")
         if max(len(text), len(new_text)) > self.limits.characters:
             raise ValueError(
                 f"the longer text has more than {self.limits.characters:,} characters; cut out the sentence to change"
@@ -299,9 +302,10 @@ class Service:
         run.check()
         return self._do(work)
 
-    def _plan(self, request: Request, run: Run) -> list[Job]:
+    def _plan(self, request: Request, run: Run, number: int = 0) -> list[Job]:
         run.check()
-        return self._do(lambda: self.tts.plan(request))
+        with at_field("text"):
+            return self._do(lambda: self.tts.plan(request, number, lambda seconds: run.check()))
 
     def _timed(self, take: Take, work: Callable[[], Any]) -> Any:
         """`_do`, the seconds that it works added to those of the take."""

@@ -19,7 +19,8 @@ metadata (program, voice, seed, steps; for an edited recording, which seconds ar
 
 ## Your data
 Recordings and texts are used for your request and nothing else. The server removes its result files after ten
-minutes, and uploads and the copies for the players within a day. Texts are not logged. No analytics are sent.
+minutes, the takes of your session when you leave the page, and uploads and the copies for the players within a day.
+Texts are not logged. No analytics are sent.
 
 ## Licence
 tts_fm is Apache-2.0. The built-in model was trained on synthetic speech (Kokoro-82M, Apache-2.0) of texts in the

@@ -53,9 +53,9 @@ def build(service: Service) -> None:
                 0, 10, 0, step=0.5, label="Minutes of learning", elem_id="adapt-minutes",
                 info="0 = by the amount of sound: half a minute to three",
             )  # fmt: skip
-            gr.Markdown(CONSENT, elem_classes="tts-consent")
             go, stop = go_and_stop("Make the voice", "adapt")
             line = status("adapt-status")
+            gr.Markdown(CONSENT, elem_classes="tts-consent")
         with gr.Column(min_width=300):
             kept = gr.HTML(elem_id="adapt-kept")
             text = gr.Textbox(

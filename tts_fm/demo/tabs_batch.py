@@ -12,7 +12,9 @@ import gradio as gr
 
 from tts_fm.demo.commands import LIST_TYPES, read_items
 from tts_fm.demo.figures import table
-from tts_fm.demo.service import LIMITS, Service, until_stopped
+from tts_fm.demo.runs import until_stopped
+from tts_fm.demo.service import LIMITS, Service
+from tts_fm.demo.sessions import FieldError, at_field
 from tts_fm.demo.widgets import (
     CONSENT,
     Meter,
@@ -46,12 +48,12 @@ def build(service: Service) -> None:
             upload = gr.File(
                 label="List", file_types=list(LIST_TYPES), type="filepath", elem_id="batch-list", height=150
             )
-            choice, recording, transcript = voice_inputs(service, "batch")
+            choice, recording, transcript, _ = voice_inputs(service, "batch")
             kind = gr.Radio(list(FORMATS), value="wav", label="Format of the files", elem_id="batch-format")
-            settings = sampling_inputs(service, "batch", opened=False)
-            gr.Markdown(CONSENT, elem_classes="tts-consent")
+            settings = sampling_inputs(service, "batch")
             go, stop = go_and_stop("Speak the list", "batch")
             line = status("batch-status")
+            gr.Markdown(CONSENT, elem_classes="tts-consent")
         with gr.Column(min_width=300):
             result = gr.File(
                 label="Result (zip with audio, subtitles and results.jsonl)", interactive=False, elem_id="batch-zip"
@@ -77,11 +79,12 @@ def handler(service: Service) -> Any:
     ) -> Updates:
         with service.running(who(request, "batch"), Meter(progress)) as run:
             if not upload:
-                raise ValueError("there is no list yet: upload a .txt file with a line for each utterance")
+                raise FieldError("there is no list yet: upload a .txt file with a line for each utterance", "list")
             if kind not in FORMATS:
                 raise ValueError(f"the format must be one of {', '.join(FORMATS)}, got {kind!r}")
             chosen = service.settings(**values)
-            items = read_items(upload, chosen, service.limits.lines, service.limits.list_characters)
+            with at_field("list"):
+                items = read_items(upload, chosen, service.limits.lines, service.limits.list_characters)
             of_page = (voice, recording, transcript)  # for lines that name no voice
             named = {item.parts[0].voice for item in items}
             voices = {name: service.voice(*(of_page if name is None else (name,))) for name in named}

@@ -4,22 +4,24 @@ EPUB that reads itself aloud comes back. The work folder is the state, so a relo
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from tts_fm.demo.books import KINDS, OUTPUTS, OpenBook, Shelf, pcm_of
+from tts_fm.demo.books import KINDS, OUTPUTS, OpenBook, Shelf
 from tts_fm.demo.figures import table
-from tts_fm.demo.service import Cancelled, Service
+from tts_fm.demo.runs import Cancelled
+from tts_fm.demo.service import Service
 from tts_fm.demo.widgets import (
     CONSENT,
     Meter,
     bad,
     go_and_stop,
     good,
+    live_player,
     sampling_inputs,
     status,
     voice_inputs,
@@ -34,7 +36,6 @@ NOBODY = "the same voice"
 def build(service: Service) -> None:
     """Lay out the page and wire it."""
     shelf = Shelf(service.root / "books")
-    live = shutil.which("ffmpeg") is not None  # Gradio's stream of sound is encoded by that program
     gr.Markdown(
         "A novel, an article or a script: .txt, .md, .html or .epub. Untick what you do not want to hear, press Read "
         "aloud, and listen while it is made. What is spoken is kept for a day: a reload, or the same file again, goes "
@@ -45,23 +46,17 @@ def build(service: Service) -> None:
         with gr.Column(min_width=300):
             upload = gr.File(label="Book", file_types=list(KINDS), type="filepath", elem_id="book-file", height=150)
             chapters = gr.CheckboxGroup([], label="Chapters", elem_id="book-chapters")
-            choice, recording, transcript = voice_inputs(service, "book")
+            choice, recording, transcript, _ = voice_inputs(service, "book")
             quotes = gr.Dropdown(
                 [NOBODY, *service.tts.voices()], value=NOBODY, label="Voice of quotations", elem_id="book-quotes"
             )
             kind = gr.Radio(list(OUTPUTS), value="m4b", label="What is made of it", elem_id="book-kind")
-            settings = sampling_inputs(service, "book", opened=False)
-            gr.Markdown(CONSENT, elem_classes="tts-consent")
+            settings = sampling_inputs(service, "book")
             go, stop = go_and_stop("Read aloud", "book")
             line = status("book-status")
+            live = live_player("book")
+            gr.Markdown(CONSENT, elem_classes="tts-consent")
         with gr.Column(min_width=300):
-            audio = gr.Audio(
-                label="Listen while it is made" if live else "Listen while it is made (needs ffmpeg on this machine)",
-                streaming=live,
-                autoplay=True,
-                interactive=False,
-                elem_id="book-audio",
-            )
             result = gr.File(label="The book", interactive=False, elem_id="book-result")
             rows = gr.HTML(elem_id="book-rows")
     opened, opening = openers(shelf)
@@ -80,9 +75,9 @@ def build(service: Service) -> None:
         "book",
         [go.click],
         stop,
-        handler(service, shelf, live),
+        handler(service, shelf),
         inputs,
-        [line, audio, result, rows],
+        [line, live, result, rows],
         result,
         told,
     )
@@ -127,8 +122,8 @@ def listing(book: OpenBook) -> str:
     return table(book.book.title, ("No.", "Chapter", "Words", "Spoken"), rows)
 
 
-def handler(service: Service, shelf: Shelf, live: bool = True) -> Any:
-    """The page's function, free of its layout. live: whether sound is sent to the player while it is made."""
+def handler(service: Service, shelf: Shelf) -> Any:
+    """The page's function, free of its layout."""
 
     def speak(
         key: str | None,
@@ -150,22 +145,29 @@ def handler(service: Service, shelf: Shelf, live: bool = True) -> Any:
             narrator = service.voice(voice, recording, transcript)
             second = None if quotes in ("", NOBODY) else quotes
             plan = book.plan(list(chapters), _name(narrator, recording), second, chosen)
-            left = book.left(plan)
+            left, live = book.left(plan), service.sessions.live(str(request.session_hash), "book")
             try:
                 for number, unit in enumerate(left, 1):
+                    said = good(f"Paragraph {number} of {len(left)}: {plan.chapters[unit.chapter].title} …")
                     own = service.voice(second) if second and unit.voice == second else narrator
-                    asked = service.request(unit.text, own, _item(chosen, unit.id))
-                    take = None
+                    asked = service.request(unit.text, own, replace(chosen, item=unit.id))
+                    take, pieces = None, live.early
                     for take, _ in service.speak(asked, run):
-                        said = good(f"Paragraph {number} of {len(left)}: {plan.chapters[unit.chapter].title} …")
-                        for sound in pcm_of(take.chunks[-1:], unit.pause if len(take.chunks) == 1 else 0.0):
-                            yield said, sound if live else gr.skip(), gr.skip(), gr.skip()
-                    if take is not None:
-                        book.keep(unit, service.finish(take))
+                        if pieces:
+                            live.add(take.chunks[-1].wave, unit.pause if len(take.chunks) == 1 else 0.0)
+                        yield said, live.html(), gr.skip(), gr.skip()
+                    if take is None:
+                        continue
+                    speech = service.finish(take)
+                    sound = book.keep(unit, speech)
+                    if not pieces:
+                        live.add_file(sound, speech.seconds, unit.pause)
+                        yield said, live.html(), gr.skip(), gr.skip()
             except Cancelled:
                 kept = len(left) - len(book.left(plan))
                 yield good(f"Stopped; {kept} paragraphs are kept. Read aloud goes on."), *[gr.skip()] * 3
                 return
+            yield good("The file is being made …"), live.html(ended=True), gr.skip(), gr.skip()
             path = make(service, book, plan, kind, narrator.name)
             said = good(f"Ready: {len(plan.units)} paragraphs, {len(plan.chapters)} chapters.")
             yield said, gr.skip(), path, listing(book)
@@ -178,12 +180,6 @@ def _name(voice: Any, recording: str | None) -> str:
     import hashlib
 
     return voice.name if recording is None else f"own-{hashlib.sha256(voice.wave.tobytes()).hexdigest()[:16]}"
-
-
-def _item(settings: Any, name: str) -> Any:
-    from dataclasses import replace
-
-    return replace(settings, item=name)
 
 
 def make(service: Service, book: OpenBook, plan: Any, kind: str, narrator: str) -> str:

@@ -10,15 +10,22 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from tts_fm.demo.commands import OWN, command_line
-from tts_fm.demo.figures import speech_picture, steps_picture, table
-from tts_fm.demo.service import Moment, Service, Take, until_stopped
+from tts_fm.demo import forming
+from tts_fm.demo.books import KINDS
+from tts_fm.demo.commands import EXAMPLES, OWN, command_line, text_of
+from tts_fm.demo.figures import chunk_mel, speech_picture, table, word_table
+from tts_fm.demo.runs import until_stopped
+from tts_fm.demo.service import Service, Take
+from tts_fm.demo.sessions import History
 from tts_fm.demo.widgets import (
     CONSENT,
+    QUIET,
     Meter,
     Updates,
+    bad,
     go_and_stop,
     good,
+    live_player,
     picture,
     sampling_inputs,
     status,
@@ -26,36 +33,46 @@ from tts_fm.demo.widgets import (
     who,
     wire,
 )
+from tts_fm.errors import TtsFmError
 from tts_fm.text.subtitles import shown_text
 from tts_fm.text.subtitles import subtitles as subtitle_text
-
-EXAMPLE = "The birch canoe slid on the smooth planks."
+from tts_fm.voices.stored import Voice
 
 
 def build(service: Service) -> None:
     """Lay out the page and wire it."""
     with gr.Row():
         with gr.Column(min_width=300):
-            choice, recording, transcript = voice_inputs(service, "clone")
-            sharpen = gr.Checkbox(
-                False,
-                label="Sharpen: learn the recording's voice in the background, so that later sentences are closer",
-                elem_id="clone-sharpen",
-                visible=service.maker.possible,
-            )
             text = gr.Textbox(
-                EXAMPLE,
+                EXAMPLES[0][1],
                 label="Text to speak",
-                lines=4,
-                max_lines=14,
+                lines=3,
+                max_lines=12,
                 max_length=service.limits.characters,
                 elem_id="clone-text",
-                info=f"Up to {service.limits.characters:,} characters; <break 0.5s> makes a pause. Shift+Enter speaks",
+                info=f"Up to {service.limits.characters:,} characters; <break 0.5s> makes a pause. Ctrl+Enter speaks",
             )
+            with gr.Row(elem_classes="tts-examples"):
+                examples = [
+                    gr.Button(name, size="sm", min_width=60, elem_id=f"clone-example-{n}")
+                    for n, (name, _) in enumerate(EXAMPLES, 1)
+                ]
+                file = gr.UploadButton(
+                    "From a file …", size="sm", min_width=90, file_types=list(KINDS), elem_id="clone-file"
+                )
+            choice, recording, transcript, own = voice_inputs(service, "clone")
+            with own:
+                sharpen = gr.Checkbox(
+                    False,
+                    label="Sharpen: learn the recording's voice in the background, so that later sentences are closer",
+                    elem_id="clone-sharpen",
+                    visible=service.maker.possible,
+                )
             settings = sampling_inputs(service, "clone")
-            gr.Markdown(CONSENT, elem_classes="tts-consent")
             go, stop = go_and_stop("Speak", "clone")
             line = status("clone-status")
+            live = live_player("clone")
+            gr.Markdown(CONSENT, elem_classes="tts-consent")
         with gr.Column(min_width=300):
             audio = gr.Audio(
                 label="Speech", interactive=False, type="filepath", elem_id="clone-audio", buttons=["download"]
@@ -63,6 +80,7 @@ def build(service: Service) -> None:
             image = picture(
                 "clone-picture", "Waveform, words and mel", "Waveform, word times and mel spectrogram of the speech"
             )
+            history = gr.HTML(elem_id="clone-takes")
             subtitles = gr.DownloadButton("Download subtitles (SRT)", elem_id="clone-srt", interactive=False)
             command = gr.Textbox(
                 label="The same on the command line",
@@ -73,12 +91,15 @@ def build(service: Service) -> None:
             )
             chunks = gr.HTML(elem_id="clone-chunks")
             words = gr.HTML(elem_id="clone-words")
-    take = gr.State(None, time_to_live=3600)
-    outputs = [line, audio, image, subtitles, command, chunks, words, take]
-    speak, repeat, hear, pick = handlers(service)
-    inputs = [text, choice, recording, transcript, *settings, sharpen]
+    take, past = gr.State(None, time_to_live=3600), gr.State(History(), time_to_live=3600)
+    outputs = [line, audio, image, subtitles, command, chunks, words, take, live, history, past]
+    speak, repeat, hear = handlers(service)
+    inputs = [text, choice, recording, transcript, *settings, sharpen, past]
     told = "Speak a text in a stored voice or in that of a recording."
     wire(service, "clone", [go.click, text.submit], stop, speak, inputs, outputs, audio, told)
+    for which, button in enumerate(examples):
+        button.click(example(service, which), None, [text, choice], **QUIET)
+    file.upload(from_file(service), file, [line, text], **QUIET)
     with gr.Accordion("Work on one chunk: speak it again, or hear it form", open=False, elem_id="clone-more"):
         number = gr.Number(
             1, precision=0, label="Chunk", info="Its number in the table of chunks", elem_id="clone-chunk"
@@ -88,20 +109,7 @@ def build(service: Service) -> None:
             form = gr.Button("Hear it form, step by step", elem_id="clone-form", min_width=220)
             halt = gr.Button("Stop", variant="stop", elem_id="clone-form-stop", min_width=90)
         more = status("clone-form-status")
-        moments = gr.State(None, time_to_live=3600)
-        strip = picture(
-            "clone-strip",
-            "What the noise becomes",
-            "Mel spectrograms of the speech foreseen after several solver steps",
-        )
-        moment = gr.Radio([], label="Listen after step", elem_id="clone-moment")
-        sound = gr.Audio(
-            label="Speech foreseen after this step",
-            interactive=False,
-            type="filepath",
-            elem_id="clone-moment-audio",
-            buttons=["download"],
-        )
+        formed = forming.forming(service, "clone")
     told = "Speak one chunk of your last result again with the next seed."
     wire(
         service,
@@ -109,7 +117,7 @@ def build(service: Service) -> None:
         [redo.click],
         halt,
         repeat,
-        [take, number],
+        [take, number, past],
         [more, *outputs[1:]],
         audio,
         told,
@@ -123,16 +131,36 @@ def build(service: Service) -> None:
         None,
         hear,
         [take, number],
-        [more, strip, moment, sound, moments],
-        strip,
+        [more, *formed],
+        formed[0],
         told,
         "hear_it_form",
     )
-    moment.input(pick, [moments, moment], sound, queue=False, api_visibility="private")
 
 
-def handlers(service: Service) -> tuple[Any, Any, Any, Any]:
-    """The page's functions, free of its layout: speak, repeat, hear, pick."""
+def example(service: Service, number: int) -> Any:
+    """What the button of an example gives: a text, and one of the stored voices."""
+    names = service.tts.voices()
+    return lambda: (EXAMPLES[number][1], names[number % len(names)] if names else gr.skip())
+
+
+def from_file(service: Service) -> Any:
+    """What an uploaded text file becomes: the status line and the text."""
+
+    def read(path: str | None) -> tuple[Any, Any]:
+        if not path:
+            return gr.skip(), gr.skip()
+        try:
+            text = text_of(path, service.limits.characters)
+        except (ValueError, TtsFmError) as error:
+            return bad(str(error).replace(path, "the file"), "clone-text"), gr.skip()
+        return good(f"{len(text.split()):,} words are read from the file; press Speak."), text
+
+    return read
+
+
+def handlers(service: Service) -> tuple[Any, Any, Any]:
+    """The page's functions, free of its layout: speak, repeat, hear."""
 
     def speak(
         text: str,
@@ -141,6 +169,7 @@ def handlers(service: Service) -> tuple[Any, Any, Any, Any]:
         transcript: str,
         values: dict[str, Any],
         sharpen: bool | None,
+        past: History | None,
         request: gr.Request,
         progress: Any = gr.Progress(),
     ) -> Updates:
@@ -151,44 +180,38 @@ def handlers(service: Service) -> tuple[Any, Any, Any, Any]:
                 if spoken_by.adapter is not None and values.get("match") in (None, service.tts.defaults.get("match")):
                     chosen = replace(chosen, match=None)  # off for an adapted voice
             asked = service.request(text, spoken_by, chosen)
+            session = str(request.session_hash)
+            live = service.sessions.live(session, "clone")
             for take, total in until_stopped(service.speak(asked, run)):
-                if len(take.chunks) < total:
-                    said = good(f"Chunk {len(take.chunks)} of {total} is spoken …")
-                    yield said, *[gr.skip()] * 4, chunk_table(take), gr.skip(), gr.skip()
+                live.add(take.chunks[-1].wave)
+                said = good(f"Chunk {len(take.chunks)} of {total} is spoken …")
+                yield said, *[gr.skip()] * 4, chunk_table(take), *[gr.skip()] * 2, live.html(), *[gr.skip()] * 2
             note = told + (
                 "" if len(take.chunks) == total else f"Cancelled after chunk {len(take.chunks)} of {total}. "
             )
             line = command_line(text, voice, chosen, transcript if voice == OWN else None, service.shown_model)
-            yield show(service, take, line, note)
+            yield show(service, take, line, note, session, past, live.html(ended=True))
 
-    def repeat(take: Take | None, number: float, request: gr.Request, progress: Any = gr.Progress()) -> Updates:
+    def repeat(
+        take: Take | None, number: float, past: History | None, request: gr.Request, progress: Any = gr.Progress()
+    ) -> Updates:
         with service.running(who(request, "more"), Meter(progress)) as run:
             seed = service.again(take, number, run)
             assert take is not None
-            yield show(service, take, None, f"Chunk {int(number)} was spoken again with seed {seed}. ")
+            note = f"Chunk {int(number)} was spoken again with seed {seed}. "
+            yield show(service, take, None, note, str(request.session_hash), past, gr.skip())
 
     def hear(take: Take | None, number: float, request: gr.Request, progress: Any = gr.Progress()) -> Updates:
         with service.running(who(request, "more"), Meter(progress)) as run:
-            found = service.moments(take, number, run)
-        names = [moment_name(m, found) for m in found]
-        first = found[min(1, len(found) - 1)]
-        yield (
-            good("Ready: choose a step to hear what was foreseen after it."),
-            steps_picture([m.mel for m in found], names),
-            gr.Radio(choices=[(name, m.step) for name, m in zip(names, found, strict=True)], value=first.step),
-            sound_of(service, first),
-            found,
-        )
+            yield forming.shown(service, service.moments(take, number, run))
 
-    def pick(moments: list[Moment] | None, step: int | None) -> str | None:
-        chosen = next((m for m in moments or [] if m.step == step), None)
-        return sound_of(service, chosen) if chosen is not None else None
-
-    return speak, repeat, hear, pick
+    return speak, repeat, hear
 
 
-def show(service: Service, take: Take, command: str | None, note: str) -> tuple[Any, ...]:
-    """All outputs of a finished take."""
+def show(
+    service: Service, take: Take, command: str | None, note: str, session: str, past: History | None, live: Any
+) -> tuple[Any, ...]:
+    """All outputs of a finished take, which also becomes part of the session's history. live: what the player hears."""
     speech = service.finish(take)
     folder = service.place()
     wave = folder / "speech.wav"
@@ -203,7 +226,11 @@ def show(service: Service, take: Take, command: str | None, note: str) -> tuple[
     )
     if speech.warnings:
         said += " Note: " + "; ".join(speech.warnings) + "."
-    rows = [(word.text, f"{word.start:.2f}", f"{word.end:.2f}") for word in speech.words]
+    about = [take.request.voice.name] if isinstance(take.request.voice, Voice) else []
+    about += [f"seed {speech.settings.seed}", f"{speech.settings.intervals} steps", f"{speech.seconds:.1f} s"]
+    if take.again:
+        about.append("chunks spoken again: " + ", ".join(str(at + 1) for at in sorted(take.again)))
+    past = service.sessions.keep(session, past or History(), wave, take.request.text, about)
     return (
         good(said),
         str(wave),
@@ -211,8 +238,11 @@ def show(service: Service, take: Take, command: str | None, note: str) -> tuple[
         gr.DownloadButton(value=str(folder / "speech.srt"), interactive=True),
         command if command is not None else gr.skip(),
         chunk_table(take),
-        table("Word times", ("Word", "Start (s)", "End (s)"), rows),
+        word_table(speech.words),
         take,
+        live,
+        past.html(),
+        past,
     )
 
 
@@ -225,21 +255,3 @@ def chunk_table(take: Take) -> str:
         )
         start += chunk.seconds
     return table("Chunks, as they were read", ("No.", "Normalised text", "Start (s)", "Length (s)", "Seed"), rows)
-
-
-def chunk_mel(chunk: Any) -> np.ndarray:
-    """The mel of a chunk with its pause in front, so that the picture's two halves share one time axis: (T, 100)."""
-    frames = round(chunk.samples / 256)
-    silent = np.full((max(0, frames - len(chunk.mel)), 100), -11.5, np.float32)
-    return np.concatenate([silent, chunk.mel])[:frames] if frames else chunk.mel
-
-
-def moment_name(moment: Moment, all_of_them: list[Moment]) -> str:
-    last = all_of_them[-1].step
-    return f"{moment.step} of {last}" + (
-        " (the result)" if moment.step == last else " (first guess)" if moment.step == 0 else ""
-    )
-
-
-def sound_of(service: Service, moment: Moment) -> str:
-    return service.save_wave(moment.wave, f"after-step-{moment.step}", f"the solver's guess after step {moment.step}")

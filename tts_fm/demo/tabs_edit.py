@@ -8,7 +8,7 @@ import gradio as gr
 
 from tts_fm.audio.mel import log_mel
 from tts_fm.demo.commands import edit_line
-from tts_fm.demo.figures import speech_picture, table
+from tts_fm.demo.figures import speech_picture, table, word_table
 from tts_fm.demo.service import Service
 from tts_fm.demo.widgets import (
     CONSENT,
@@ -46,10 +46,10 @@ def build(service: Service) -> None:
                 max_length=1000,
                 elem_id="edit-new",
             )
-            settings = sampling_inputs(service, "edit", opened=False)
-            gr.Markdown(CONSENT, elem_classes="tts-consent")
+            settings = sampling_inputs(service, "edit")
             go, stop = go_and_stop("Edit the recording", "edit")
             line = status("edit-status")
+            gr.Markdown(CONSENT, elem_classes="tts-consent")
         with gr.Column(min_width=300):
             before = gr.Audio(label="Before", interactive=False, type="filepath", elem_id="edit-before", buttons=[])
             after = gr.Audio(
@@ -110,7 +110,6 @@ def show(service: Service, edited: Edited, recording: str, command: str) -> tupl
         (span.old or "(nothing)", span.new or "(nothing)", f"{span.start:.2f}", f"{span.end:.2f}")
         for span in edited.spans
     ]
-    times = [(word.text, f"{word.start:.2f}", f"{word.end:.2f}") for word in edited.words]
     return (
         good(said),
         recording,
@@ -118,5 +117,5 @@ def show(service: Service, edited: Edited, recording: str, command: str) -> tupl
         speech_picture(edited.wave, mel, edited.words, marks),
         table("Changes", ("Before", "After", "Start (s)", "End (s)"), rows),
         command,
-        table("Word times", ("Word", "Start (s)", "End (s)"), times),
+        word_table(edited.words),
     )

@@ -10,16 +10,20 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from tts_fm.audio.mel import SAMPLE_RATE
+from tts_fm.audio.mel import HOP, SAMPLE_RATE
 from tts_fm.demo.commands import OWN, Turn, parse_script
-from tts_fm.demo.figures import table
-from tts_fm.demo.service import Service, until_stopped
+from tts_fm.demo.figures import chunk_mel, silent_mel, speech_picture, table, word_table
+from tts_fm.demo.runs import Cancelled, until_stopped
+from tts_fm.demo.service import Service
+from tts_fm.demo.sessions import FieldError, at_field
 from tts_fm.demo.widgets import (
     CONSENT,
     Meter,
     Updates,
     go_and_stop,
     good,
+    live_player,
+    picture,
     recording_input,
     sampling_inputs,
     status,
@@ -62,10 +66,11 @@ def build(service: Service) -> None:
                         gr.Textbox(label=said, max_length=600, elem_id=f"script-{name}-text"),
                     ]
             pause = gr.Slider(0, 2, value=0.3, step=0.1, label="Pause between turns (s)", elem_id="script-pause")
-            settings = sampling_inputs(service, "script", opened=False)
-            gr.Markdown(CONSENT, elem_classes="tts-consent")
+            settings = sampling_inputs(service, "script")
             go, stop = go_and_stop("Speak the script", "script")
             line = status("script-status")
+            live = live_player("script")
+            gr.Markdown(CONSENT, elem_classes="tts-consent")
         with gr.Column(min_width=300):
             audio = gr.Audio(
                 label="Speech of all voices",
@@ -74,9 +79,13 @@ def build(service: Service) -> None:
                 elem_id="script-audio",
                 buttons=["download"],
             )
+            image = picture(
+                "script-picture", "Waveform, words and mel", "Waveform, word times and mel spectrogram of the script"
+            )
             subtitles = gr.DownloadButton("Download subtitles (SRT)", elem_id="script-srt", interactive=False)
             turns = gr.HTML(elem_id="script-turns")
-    inputs, outputs = [text, *guests, pause, *settings], [line, audio, subtitles, turns]
+            words = gr.HTML(elem_id="script-words")
+    inputs, outputs = [text, *guests, pause, *settings], [line, audio, subtitles, turns, image, words, live]
     wire(
         service,
         "script",
@@ -115,23 +124,29 @@ def handler(service: Service) -> Any:
         with service.running(who(request, "script"), Meter(progress)) as run:
             chosen = service.settings(**values)
             if chosen.duration is not None:
-                raise ValueError("duration cannot be given for a script of several turns; give speed")
+                raise FieldError("duration cannot be given for a script of several turns; give speed", "duration")
             if not 0 <= pause <= 10:
-                raise ValueError(f"the pause must be from 0 to 10 s, got {pause}")
+                raise FieldError(f"the pause must be from 0 to 10 s, got {pause}", "pause")
             if len(text) > service.limits.characters:
-                raise ValueError(
-                    f"the script has {len(text):,} characters, this demo takes {service.limits.characters:,}; shorten "
-                    "it"
-                )
-            turns = parse_script(text, [*service.tts.voices(), *GUESTS])
+                most = service.limits.characters
+                said = f"the script has {len(text):,} characters, this demo takes {most:,}; shorten it"
+                raise FieldError(said, "text")
+            with at_field("text"):
+                turns = parse_script(text, [*service.tts.voices(), *GUESTS])
             given = dict(zip(GUESTS, ((guest1, words1), (guest2, words2)), strict=True))
             voices = {name: voice_of(service, name, given) for name in {turn.voice for turn in turns}}
             requests = [service.request(turn.text, voices[turn.voice], replace(chosen, item=turn.id)) for turn in turns]
             done: dict[int, Speech] = {}
-            for number, speech in until_stopped(service.many(requests, [turn.where for turn in turns], run)):
-                done[number] = speech
-                yield good(f"{len(done)} of {len(turns)} turns are spoken …"), gr.skip(), gr.skip(), gr.skip()
-            yield show(service, turns, done, pause)
+            live, last = service.sessions.live(str(request.session_hash), "script"), 0
+            for number, chunk, speech in until_stopped(service.in_turn(requests, [turn.where for turn in turns], run)):
+                live.add(chunk.wave, pause if number != last else 0.0)
+                last = number
+                if speech is not None:
+                    done[number] = speech
+                yield good(f"{len(done)} of {len(turns)} turns are spoken …"), *[gr.skip()] * 5, live.html()
+            if not done:
+                raise Cancelled
+            yield show(service, turns, done, pause, live.html(ended=True))
 
     return speak
 
@@ -141,11 +156,15 @@ def voice_of(service: Service, name: str | None, given: dict[str, tuple[str | No
     if name in given:
         recording, transcript = given[name]
         if not recording:
-            raise ValueError(
+            raise FieldError(
                 f"the script names {name}, but there is no recording of {name}: give one under Guests, or use a stored "
-                "voice"
+                "voice",
+                str(name),
             )
-        return service.voice(OWN, recording, transcript)
+        try:
+            return service.voice(OWN, recording, transcript)
+        except ValueError as error:
+            raise FieldError(f"{name}: {error}", str(name)) from None
     names = service.tts.voices()
     if name is None and not names:
         raise ValueError(
@@ -154,9 +173,11 @@ def voice_of(service: Service, name: str | None, given: dict[str, tuple[str | No
     return service.voice(name or names[0])
 
 
-def show(service: Service, turns: list[Turn], done: dict[int, Speech], pause: float) -> tuple[Any, ...]:
-    """Join the turns that are done, in order."""
+def show(service: Service, turns: list[Turn], done: dict[int, Speech], pause: float, live: str) -> tuple[Any, ...]:
+    """Join the turns that are done, in order. live: what the player is told."""
     waves, rows, chunks, at, notes = [], [], [], 0.0, set()
+    mels: list[np.ndarray] = []
+    between = round(pause * SAMPLE_RATE)
     for number in sorted(done):
         speech, turn = done[number], turns[number]
         rows.append(
@@ -170,12 +191,12 @@ def show(service: Service, turns: list[Turn], done: dict[int, Speech], pause: fl
         )
         # times of words count from the whole
         chunks += [replace(moved(chunk, at), start=at + chunk.start) for chunk in speech.chunks]
-        waves += [speech.wave, np.zeros(round(pause * SAMPLE_RATE), np.float32)]
-        at += speech.seconds + round(pause * SAMPLE_RATE) / SAMPLE_RATE
+        waves += [speech.wave, np.zeros(between, np.float32)]
+        mels += [*map(chunk_mel, speech.chunks), silent_mel(round(between / HOP))]
+        at += speech.seconds + between / SAMPLE_RATE
         notes |= set(speech.warnings)
-    path = service.save_wave(
-        np.concatenate(waves[:-1]), "script", f"a script of {len(done)} turns, seed {done[min(done)].settings.seed}"
-    )
+    wave, words = np.concatenate(waves[:-1]), [word for chunk in chunks for word in chunk.words]
+    path = service.save_wave(wave, "script", f"a script of {len(done)} turns, seed {done[min(done)].settings.seed}")
     subtitles = service.place() / "script.srt"
     text = "\n\n".join(turns[number].text for number in sorted(done))
     written = shown_text(text, done[min(done)].settings.subtitles_text)
@@ -184,4 +205,12 @@ def show(service: Service, turns: list[Turn], done: dict[int, Speech], pause: fl
         f" Note: {'; '.join(sorted(notes))}." if notes else ""
     )
     heads = ("No.", "Voice", "Normalised text", "Start (s)", "End (s)")
-    return good(said), path, gr.DownloadButton(value=str(subtitles), interactive=True), table("Turns", heads, rows)
+    return (
+        good(said),
+        path,
+        gr.DownloadButton(value=str(subtitles), interactive=True),
+        table("Turns", heads, rows),
+        speech_picture(wave, np.concatenate(mels[:-1]), words),
+        word_table(words),
+        live,
+    )

@@ -13,10 +13,14 @@ from typing import Any
 import gradio as gr
 
 from tts_fm.demo.commands import OWN
-from tts_fm.demo.service import LIMITS, Cancelled, Service
+from tts_fm.demo.runs import Cancelled
+from tts_fm.demo.service import LIMITS, Service
+from tts_fm.demo.sessions import FieldError
 from tts_fm.errors import TtsFmError
 from tts_fm.settings import Setting, Settings, as_text, offered
 
+QUIET: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}  # answers at once
+TOLD_A_SECOND = 4  # how often the browser hears how far the work is
 Updates = Iterator[tuple[Any, ...]]  # values for all outputs of a page, again and again
 CONSENT = (
     "Clone only your own voice, or that of somebody who agreed. Say that it is generated wherever you use it: every "
@@ -34,9 +38,13 @@ def good(text: str) -> str:
     return f'<p class="tts-good">{escape(text)}</p>'
 
 
-def bad(text: str) -> str:
-    """A problem, in words and not by colour alone."""
-    return f'<p class="tts-bad"><strong>Not done:</strong> {escape(text).replace(chr(10), "<br>")}</p>'
+def bad(text: str, field: str | None = None) -> str:
+    """A problem, in words and not by colour alone. field: the id of the input that it is about; the page says it there
+    too.
+    """
+    said = escape(text, quote=True)
+    where = f' data-field="{escape(field, quote=True)}" data-said="{said}"' if field else ""
+    return f'<p class="tts-bad"{where}><strong>Not done:</strong> {said.replace(chr(10), "<br>")}</p>'
 
 
 def recording_input(elem_id: str, label: str) -> gr.Audio:
@@ -46,33 +54,47 @@ def recording_input(elem_id: str, label: str) -> gr.Audio:
     )
 
 
-def voice_inputs(service: Service, key: str) -> tuple[gr.Dropdown, gr.Audio, gr.Textbox]:
-    """Choice of a stored voice, a recording with its optional transcript. Giving a recording chooses it."""
+def voice_inputs(service: Service, key: str) -> tuple[gr.Dropdown, gr.Audio, gr.Textbox, gr.Accordion]:
+    """Choice of a stored voice, a recording with its optional transcript, and the folded part that holds these. Giving
+    a recording chooses it, choosing it shows where to give one.
+    """
     names = service.tts.voices()
     choice = gr.Dropdown(
         [*[(name, name) for name in names], ("my recording", OWN)],
         value=names[0] if names else OWN,
         label="Voice",
         elem_id=f"{key}-voice",
-        info="A stored voice, or your own recording below",
+        info="A stored voice, or your own recording",
     )
-    recording = recording_input(f"{key}-recording", "Recording of the voice (3 to 12 s of clear speech)")
-    transcript = gr.Textbox(
-        label="What the recording says (optional)",
-        elem_id=f"{key}-transcript",
-        max_length=600,
-        lines=1,
-        info="Exactly the words that are heard. Leave it empty when unsure",
-    )
+    with gr.Accordion("Your own voice: record or upload it", open=not names, elem_id=f"{key}-own") as own:
+        recording = recording_input(f"{key}-recording", "Recording of the voice (3 to 12 s of clear speech)")
+        transcript = gr.Textbox(
+            label="What the recording says (optional)",
+            elem_id=f"{key}-transcript",
+            max_length=600,
+            lines=1,
+            info="Exactly the words that are heard. Leave it empty when unsure",
+        )
+        if names:
+            sample = gr.Button(f"Try it with an example: {names[-1]} reads", size="sm", elem_id=f"{key}-example-voice")
+            given = [choice, recording, transcript]
+            sample.click(lambda: example_voice(service, names[-1]), None, given, **QUIET)
     for event in (recording.upload, recording.stop_recording):
-        event(lambda: OWN, None, choice, queue=False, api_visibility="private")
-    recording.clear(lambda: names[0] if names else OWN, None, choice, queue=False, api_visibility="private")
-    return choice, recording, transcript
+        event(lambda: OWN, None, choice, **QUIET)
+    recording.clear(lambda: names[0] if names else OWN, None, choice, **QUIET)
+    choice.input(lambda name: gr.Accordion(open=True) if name == OWN else gr.skip(), choice, own, **QUIET)
+    return choice, recording, transcript, own
 
 
-def sampling_inputs(service: Service, key: str, opened: bool = True) -> list[Any]:
-    """An input for every setting that the tab `key` offers, in the order of `setting_names`; the seldom changed ones
-    are folded.
+def example_voice(service: Service, name: str) -> tuple[str, str, str]:
+    """A stored voice's own recording as if a visitor had given it: choice, file, what it says."""
+    voice = service.tts.voice(name)
+    return OWN, service.save_wave(voice.wave, f"example-{name}", f"the prompt of {name}"), voice.text or ""
+
+
+def sampling_inputs(service: Service, key: str) -> list[Any]:
+    """An input for every setting that the tab `key` offers, in the order of `setting_names`; folded, the seldom changed
+    ones twice.
     """
     own = Settings().with_defaults(service.tts.defaults)
     made: dict[str, Any] = {}
@@ -84,7 +106,7 @@ def sampling_inputs(service: Service, key: str, opened: bool = True) -> list[Any
                     made[setting.name] = _input(setting, getattr(own, setting.name), key)
 
     settings = _offered(key)
-    with gr.Accordion("Sampling", open=opened, elem_id=f"{key}-sampling"):
+    with gr.Accordion("Sampling", open=False, elem_id=f"{key}-sampling"):
         rows([setting for setting in settings if not setting.folded])
         with gr.Accordion("More settings", open=False, elem_id=f"{key}-sampling-more"):
             rows([setting for setting in settings if setting.folded])
@@ -124,10 +146,22 @@ def _input(setting: Setting, value: Any, key: str) -> Any:
 
 
 def go_and_stop(label: str, key: str) -> tuple[gr.Button, gr.Button]:
-    with gr.Row():
+    """The buttons that start and end the work of a page, always in sight; Ctrl+Enter and Ctrl+. press them."""
+    with gr.Row(elem_classes="tts-go"):
         go = gr.Button(label, variant="primary", elem_id=f"{key}-go", min_width=140, scale=2)
         stop = gr.Button("Stop", variant="stop", elem_id=f"{key}-stop", min_width=90, scale=1)
     return go, stop
+
+
+def live_player(key: str) -> gr.HTML:
+    """The controls of sound that is heard while it is spoken, and the output that names the sound (sessions.Live)."""
+    gr.HTML(
+        f'<div class="tts-player" data-page="{key}"><button type="button" class="tts-button tts-pause" disabled>Pause'
+        '</button><label><input type="checkbox" class="tts-auto" checked> Play while it is spoken</label>'
+        '<span class="tts-first" role="status"></span></div>',
+        container=False,
+    )
+    return gr.HTML("", elem_id=f"{key}-live", elem_classes="tts-feed", container=False)
 
 
 def picture(elem_id: str, caption: str, alt_text: str) -> gr.Image:
@@ -140,6 +174,7 @@ def picture(elem_id: str, caption: str, alt_text: str) -> gr.Image:
         type="pil",
         format="png",
         elem_id=elem_id,
+        elem_classes="tts-picture",
         buttons=["fullscreen"],
         alt_text=alt_text,
     )
@@ -180,7 +215,7 @@ def wire(
 
     for number, trigger in enumerate(triggers):
         trigger(arm, None, line, queue=False, api_visibility="private", show_progress="hidden").then(
-            guarded(work, len(outputs), tab),
+            guarded(work, len(outputs), tab, str(line.elem_id).split("-")[0]),
             inputs,
             outputs,
             api_name=(name or tab) if number == 0 else None,
@@ -194,9 +229,9 @@ def wire(
         stop.click(halt, None, line, queue=False, api_visibility="private", show_progress="hidden")
 
 
-def guarded(work: Callable[..., Updates], outputs: int, tab: str) -> Callable[..., Updates]:
-    """Work whose first output is the status line: what went wrong is told there and in a message, and nothing else
-    changes.
+def guarded(work: Callable[..., Updates], outputs: int, tab: str, page: str) -> Callable[..., Updates]:
+    """Work whose first output is the status line: what went wrong is told there, in a message, and beside the field
+    that it is about, whose id begins with `page`; nothing else changes.
 
     Work with an argument `values` gets all settings of the tab as one mapping there; Gradio passes them one by one, and
     the web API shows their names.
@@ -213,7 +248,8 @@ def guarded(work: Callable[..., Updates], outputs: int, tab: str) -> Callable[..
         try:
             yield from work(*args)
         except (ValueError, TtsFmError) as error:
-            yield (bad(str(error)), *rest)
+            field = f"{page}-{error.field}" if isinstance(error, FieldError) else None
+            yield (bad(str(error), field), *rest)
             raise gr.Error(
                 escape(str(error)).replace("\n", "<br>"), print_exception=False, title="Not done", duration=12
             ) from None
@@ -233,10 +269,13 @@ class Meter:
     """Progress over chunks and their solver steps, with the time that is probably left."""
 
     def __init__(self, progress: gr.Progress) -> None:
-        self.progress, self.began = progress, time.perf_counter()
+        self.progress, self.began, self.told = progress, time.perf_counter(), 0.0
 
     def __call__(self, step: int, steps: int, spoken: int, chunks: int) -> None:
         share = (spoken + (step + 1) / max(steps, 1)) / max(chunks, 1)
         spent = time.perf_counter() - self.began
+        if spent - self.told < 1 / TOLD_A_SECOND:
+            return  # a browser that is told of every step of a quick model has no time for a click on Stop
+        self.told = spent
         left = f", about {spent / share - spent:.0f} s left" if spent > 1.5 and share > 0.05 else ""
         self.progress(min(share, 1.0), desc=f"chunk {spoken + 1} of {chunks}, step {step + 1} of {steps}{left}")
