@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ from tts_fm.model.duration import DurationModel
 from tts_fm.model.replay import Forward
 from tts_fm.model.vocoder import Vocoder
 from tts_fm.train.guard import Guard
+from tts_fm.train.lora import add_low_rank
 from tts_fm.train.optimiser import adamw, follow, step_if
 
 CUDA = torch.device("cuda", 0)
@@ -46,7 +48,10 @@ NETWORKS: dict[str, dict] = {
 
 
 @pytest.fixture(autouse=True)
-def fake() -> Iterator[FakeTensorMode]:
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorMode]:
+    """Fake tensors, and autocast as on a card that has bfloat16: without a driver torch would leave it out."""
+    monkeypatch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation=True: True)
     with FakeTensorMode() as mode:
         yield mode
 
@@ -103,6 +108,36 @@ def test_a_training_step_stays_on_its_device_and_waits_for_nothing(name: str, ha
     step_if(optimiser, guard.judge(norm, 5))
     follow(average, flow.state_dict().values(), 0.99)
     assert {value.device for value in average} == {CUDA} and norm.device == CUDA
+
+
+def test_mels_of_a_batch_are_made_on_the_device() -> None:
+    there = replace(batch(), mel=torch.zeros(2, 0, 100), waves=torch.zeros(2, 63 * 256 + 1024)).to(CUDA)
+    assert there.mel.device == CUDA and there.mel.shape == (2, 64, 100) and there.waves is None
+
+
+@pytest.mark.parametrize("change", ["recomputed blocks", "low-rank changes"])
+def test_what_a_run_may_change_in_a_network(change: str) -> None:
+    def build() -> nn.Module:
+        flow = tiny_flow(depth=2)
+        if change == "low-rank changes":
+            add_low_rank(flow.net, 4, 4, 0)
+        else:
+            flow.net.recompute_blocks()
+        return flow
+
+    flow = made(build).train()
+    b = batch().to(CUDA)
+    with devices.autocast(CUDA, torch.bfloat16):
+        found = velocity_of(flow, b)(torch.empty(2, 64, 100, device=CUDA), torch.empty(2, device=CUDA))
+    assert found.device == CUDA and found.requires_grad
+
+
+def test_autocast_is_on() -> None:
+    x = torch.empty(4, 4, device=CUDA)
+    with devices.autocast(CUDA, torch.bfloat16):
+        assert (x @ x).dtype == torch.bfloat16
+        with devices.autocast(CUDA, torch.float32):
+            assert (x @ x).dtype == torch.float32
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
@@ -85,3 +91,57 @@ def test_seeded_repeats_and_leaves_the_generator_alone() -> None:
             drawn.append(torch.rand(3))
     assert torch.equal(*drawn) and torch.equal(before, torch.get_rng_state())
     assert torch.equal(devices.send(drawn[0], "cpu"), drawn[0])
+
+
+@pytest.mark.parametrize(("gpus", "workers", "share"), [(0, 3, 0.0), (2, 4, 0.5), (8, 4, 1.0)])
+def test_workers_of_a_cluster_ask_for_a_share_of_its_gpus(
+    gpus: int, workers: int, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray hides the GPUs from actors that ask for none."""
+    from tts_fm.batch import run
+
+    asked: dict[str, float] = {}
+    ray = ModuleType("ray")
+    ray.__dict__.update(
+        is_initialized=lambda: True,
+        cluster_resources=lambda: {"CPU": 8.0, **({"GPU": float(gpus)} if gpus else {})},
+        remote=lambda **how: asked.update(how) or (lambda actor: SimpleNamespace(remote=lambda spec: object())),
+        kill=lambda actor: None,
+        exceptions=SimpleNamespace(RayActorError=OSError),
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    stopped = threading.Event()
+    stopped.set()
+    spec: Any = SimpleNamespace(options=SimpleNamespace(workers=workers))
+    todo: Any = [None] * 10
+    assert list(run._ray(todo, spec, stopped)) == [] and asked == {"num_cpus": 1, "num_gpus": share}
+
+
+def test_what_listens_is_told_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tts_fm.evaluate import metrics
+
+    (tmp_path / "model.bin").write_bytes(b"")
+    told: list[Any] = []
+    made = SimpleNamespace(
+        WhisperModel=lambda source, **how: told.append(how),
+        VoiceEncoder=lambda device, verbose: told.append(device),
+        __version__="1",
+    )
+    monkeypatch.setattr(metrics, "need", lambda *names: made)
+    monkeypatch.setattr(metrics, "name_of", lambda device: device or "cuda:1")  # as with TTS_FM_DEVICE=cuda:1
+    metrics.Whisper(tmp_path)
+    metrics.Whisper(tmp_path, device="cpu")
+    metrics.SpeakerEncoder()
+    assert told[0] == {"device": "cuda", "compute_type": "float16", "cpu_threads": 0, "device_index": 1}
+    assert told[1]["device"] == "cpu" and told[1]["compute_type"] == "int8" and told[2] == "cuda:1"
+
+
+def test_a_book_of_another_kind_of_device_is_spoken_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tts_fm.cli import book_plan
+
+    args: Any = SimpleNamespace(model=None, variant=None, dtype=None, engine="auto", device=None)
+    found = {}
+    for device in ("cpu", "cuda", "cuda:1"):
+        monkeypatch.setattr(book_plan, "device_from", lambda args, device=device: device)
+        found[device] = book_plan.digest_of(args)
+    assert found["cpu"] != found["cuda"] == found["cuda:1"]

@@ -137,7 +137,7 @@ def a_run(folder: Path) -> dict[str, torch.Tensor]:
     """What voice.py leaves in its folder of runs; returns the flow's weights."""
     generator = torch.Generator().manual_seed(0)
     weights = {f"layer.{n}": torch.randn(100, 10, generator=generator).half() for n in range(9)}
-    built, other = folder / "assets" / "builtin", folder / "others" / "0.9995"
+    built, other = folder / "assets" / "builtin", folder / "others" / "0.03"
     (built / "vocoder").mkdir(parents=True)
     other.mkdir(parents=True)
     save_file(weights, built / "model.safetensors")
@@ -162,8 +162,8 @@ def test_weights_come_back_in_small_files(tmp_path: Path, monkeypatch: pytest.Mo
     joined = load_file(tmp_path / "assets" / "builtin" / "model.safetensors")
     assert all(torch.equal(weights[k], v) for k, v in joined.items()) and joined.keys() == weights.keys()
     assert (out / "logs" / "flow.txt").read_text() == "a log"
-    pack.join(out, tmp_path / "other", "0.9995")
-    wanted = load_file(tmp_path / "runs" / "others" / "0.9995" / "model.safetensors")
+    pack.join(out, tmp_path / "other", "0.03")
+    wanted = load_file(tmp_path / "runs" / "others" / "0.03" / "model.safetensors")
     for k, v in load_file(tmp_path / "other" / "builtin" / "model.safetensors").items():
         assert float((v.float() - wanted[k].float()).abs().max()) < 1.5e-3 and v.dtype == torch.float16
         assert float((v - weights[k]).abs().max()) > 0.01
@@ -226,6 +226,28 @@ def test_the_voice_is_trained_on_and_brought_back(
         assert {k: (v.shape, v.dtype) for k, v in old.items()} == {k: (v.shape, v.dtype) for k, v in new.items()}
         assert all(torch.isfinite(v).all() for v in new.values())
         assert max(float((old[k].float() - new[k].float()).abs().max()) for k in old) < 0.1, "begun at what is shipped"
+
+
+def test_one_by_one_the_vocoder_learns_from_the_new_flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = tmp_path / "runs"
+    run = parts.voice.Voice("cpu", True, tmp_path / "out", runs, tmp_path, {}, flow_share=0.75)
+    its = {part.name: part for part in run.parts(8.0, begin=1000.0)}
+    assert {name: part.until for name, part in its.items()} == {"flow": 1360, "vocoder": 1480, "duration": 1360}
+    before, line = its["vocoder"].lines
+    assert str(runs / "flow") in before and line[line.index("--minutes") + 1] == "2.000" and "1480.0" in line
+    assert its["flow"].lines[0][its["flow"].lines[0].index("--minutes") + 1] == "6.000"
+    seen: list[str] = []
+
+    def work(part: parts.voice.Part) -> None:
+        seen.append(f"{part.name} begins")
+        time.sleep(0.1)
+        seen.append(f"{part.name} ends")
+
+    monkeypatch.setattr(parts.voice.Part, "run", work)
+    run.train(list(its.values()), 0.0)
+    assert seen[-2:] == ["vocoder begins", "vocoder ends"] and len(seen) == 6
+    with pytest.raises(ValueError, match="between 0 and 1, not 1.5"):
+        parts.voice.Voice("cpu", True, tmp_path, tmp_path, tmp_path, {}, flow_share=1.5)
 
 
 def test_a_cache_is_taken_as_far_as_it_goes(tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipes" / "builtin"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipes" / "lab"))
 import ablate
+import averages
 import cache as caches
 import coupling
 import flow
@@ -44,22 +46,20 @@ def run_of(cache: Path, out: Path, steps: int, *more: str) -> flow.Run:
 
 
 def test_a_resumed_run_has_the_same_averages(cache: Path, tmp_path: Path) -> None:
-    more = ("--decay", "0", "--averages", "0.5", "0.9")
-    whole = run_of(cache, tmp_path / "whole", 6, *more)
+    more = ("--decay", "0", "--snapshots", "2")
+    whole = run_of(cache, tmp_path / "whole", 5, *more)
     whole.run()
     run_of(cache, tmp_path / "cut", 3, *more).run()
-    cut = run_of(cache, tmp_path / "cut", 6, *more)
+    cut = run_of(cache, tmp_path / "cut", 5, *more)
     assert cut.step == 3
     cut.run()
-    names = list(whole.plain.state_dict())
-    saved = torch.load(tmp_path / "cut" / "last.pt", weights_only=True)["averages"]
-    for decay in ("0.5", "0.9"):
-        for name, a, b in zip(names, whole.averages[decay], cut.averages[decay], strict=True):
-            assert torch.equal(a, b) and torch.equal(saved[decay][name], a)
+    assert sorted(path.stem for path in (tmp_path / "whole" / "averages").iterdir()) == ["2", "4", "5"]
+    for update in (4, 5):
+        one, two = (load_file(tmp_path / run / "averages" / f"{update}.safetensors") for run in ("whole", "cut"))
+        assert one.keys() == two.keys() and all(torch.equal(value, two[name]) for name, value in one.items())
     last = whole.plain.state_dict()["net.proj_out.weight"]
-    at = names.index("net.proj_out.weight")
-    near, far = (float((whole.averages[decay][at] - last).norm()) for decay in ("0.5", "0.9"))
-    assert 0 < near <= far, "the one that forgets sooner is nearer to the last weights"
+    near, far = (float((one[f"{length}/net.proj_out.weight"] - last).norm()) for length in averages.KEPT)
+    assert 0 < near < far, "the shorter one is nearer to the last weights"
 
 
 def test_the_rate_falls_by_the_clock(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +85,7 @@ def test_minutes_go_on_over_resumed_runs_and_until_is_for_all(monkeypatch: pytes
 def test_by_the_clock_a_state_is_saved_every_minute(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = run_of(cache, tmp_path, 9, "--minutes", "100", "--fall", "0.5", "--averages", "0.9")
+    run = run_of(cache, tmp_path, 9, "--minutes", "100", "--fall", "0.5")
     run.batches = run.loader.stream(run.numbers())
     saved: list[int] = []
     monkeypatch.setattr(run, "save", lambda: saved.append(run.step))

@@ -20,6 +20,7 @@ import pytest
 from corpora import libritts_clip, packed
 
 from data_prep import libritts
+from recipes.libritts.recipes import get
 from tts_fm.cli.main import main as cli
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,7 +29,6 @@ TOY = ["model.dim=64", "model.heads=1", "model.depth=1"]
 NOTE = """#!/usr/bin/env bash
 printf '%s\\0' "$@" >> "$NOTED"; printf '\\n' >> "$NOTED"
 [ "$2" != recipes.libritts.check ] || echo 0
-case "$1" in */aligner.py) mkdir -p "$3"; touch "$3/config.json" "$3/model.safetensors" ;; esac
 """
 
 
@@ -120,17 +120,24 @@ def test_libritts_with_alignment_shards_and_processes(
     assert sorted(line[line.index("--shard") + 1] for line in told if "speak" in line) == ["0/2", "1/2"]
 
 
-@pytest.mark.parametrize("small", ["", "1"])
-def test_the_built_in_voice_from_the_corpus_to_the_assets(
-    small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "recipes" / "builtin"))
-    runs, assets = tmp_path / "runs", tmp_path / "assets"
-    told = commands(tmp_path, "recipes/builtin/run.sh", "corpus", str(runs), str(assets), SMALL=small)
-    names = [Path(line[0]).stem for line in told]
-    assert names == ["cache", "vocoder", "duration", "flow", "flow", "aligner", "export"]
-    for name, line in zip(names, told, strict=True):
-        args = understood(monkeypatch, importlib.import_module(name).main, line[1:])
-        if hasattr(args, "steps"):
-            assert (args.steps <= 2) == bool(small) and args.cache == runs / "cache" and args.out == runs / name
-    assert (assets / "aligner" / "model.safetensors").is_file()
+@pytest.mark.parametrize(
+    ("recipe", "nodes", "port", "set_to"),
+    [
+        ("f5_base", "8", "node1:20123", ["by_node=true", "shard=true", "replicas=8", "sharded_checkpoints=true"]),
+        ("f5_small_ctc", "2", "node1:20123", ["by_node=true"]),
+        ("tiny", "1", "node1:20123", []),
+    ],
+)
+def test_slurm_starts_every_node(recipe: str, nodes: str, port: str, set_to: list[str], tmp_path: Path) -> None:
+    for name, line in (("scontrol", "printf 'node1\\nnode2\\n'"), ("srun", "printf '%s\\n' \"$@\"")):
+        (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    job = {"SLURM_JOB_NUM_NODES": nodes, "SLURM_GPUS_ON_NODE": "4", "SLURM_JOB_NODELIST": "x", "SLURM_JOB_ID": "60123"}
+    env = os.environ | job | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHON": "python"}
+    words = ["bash", ROOT / "recipes/libritts/slurm.sh", recipe, "m.jsonl", "run", "--set", "train.steps=9"]
+    told = subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout.split()
+    assert told[told.index("--nnodes") + 1] == nodes and told[told.index("--rdzv-endpoint") + 1] == port
+    assert told[told.index("recipes.libritts.train") + 1 :][:3] == [recipe, "m.jsonl", "run"]
+    given = [told[at + 1] for at, word in enumerate(told) if word == "--set"]
+    assert given == [*(f"train.{field}" for field in set_to), "train.steps=9"]
+    get(recipe, given)  # they go together

@@ -139,13 +139,13 @@ def test_replicas_that_make_no_sense(changes: dict, said: str):
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 short clips; the manifest of the folder, and beside it shards/."""
+    """300 short clips; the manifest of the folder, and beside it shards/."""
     pytest.importorskip("webdataset")
     from data_prep.shards import pack
 
     folder, rng, rows = tmp_path_factory.mktemp("clips"), np.random.default_rng(0), []
-    for i in range(40):
-        wave = rng.normal(scale=0.1, size=int(rng.integers(9_000, 20_000)))
+    for i in range(300):
+        wave = rng.normal(scale=0.1, size=int(rng.integers(3_000, 9_000)))
         soundfile.write(folder / f"{i}.wav", wave, 24_000, subtype="PCM_16")
         rows.append(Utterance(str(i), f"{i}.wav", "a bed", "s", len(wave) / 24_000))
     write_manifest(folder / "m.jsonl", rows)
@@ -175,7 +175,7 @@ def test_shards_are_dealt_out_to_nodes(clips: Path, monkeypatch: pytest.MonkeyPa
     assert [place for place, _ in found] == [(0, 2), (1, 2), (0, 2), (1, 2)]
     numbers = [set(share.numbers.tolist()) for _, share in found]
     assert numbers[0] == numbers[1] and numbers[2] == numbers[3] and not numbers[0] & numbers[2]
-    assert len(numbers[0] | numbers[2]) == 40
+    assert len(numbers[0] | numbers[2]) == 300
     assert dealt(items, toy_config(), 3, 4) == ((3, 4), items)
     with pytest.raises(ValueError, match="the same number of processes on every node, not 5 with 2 here"):
         dealt(items, config, 0, 5)

@@ -109,6 +109,8 @@ class TrainConfig:
     # every node takes its batches from its own share of the tar shards; an epoch is then one of each share
     by_node: bool = False
     workers: int = 0  # processes that prepare batches beside the training (mels on the fly); 0 = none
+    # the log-mels are made where the network is, not by those processes: many GPUs, few cores
+    mel_on_device: bool = False
     longest_frames: int = 1600  # longer utterances are left out, and counted
     # an utterance of T frames counts as T + T^2 / this in a batch, since attention is quadratic; 0 = as T
     quadratic_frames: int = 0
@@ -149,6 +151,10 @@ class TrainConfig:
             )
         if self.replicas > 1 and not self.shard:
             raise ValueError("TrainConfig.replicas goes with shard=True: without it every process is a replica")
+        if self.mel_on_device and (self.equalise or self.revoice or self.turned):
+            raise ValueError(
+                "TrainConfig.mel_on_device goes without equalise, revoice and turned: the loader changes mels for them"
+            )
         if self.fp16 and self.bf16:
             raise ValueError("TrainConfig.fp16 and bf16 exclude each other; set bf16 to False")
         if self.time_law != "uniform":

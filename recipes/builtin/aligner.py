@@ -5,7 +5,7 @@
 One thread, minutes. Cross-entropy at every frame, on crops that are disturbed (level, tilt, noise, echo, band limits,
 other vocal tracts, other pace, more pauses) so that recordings are read like the corpus. Run it again to go on from the
 last checkpoint; --valid-only measures the saved model. The learning rate falls to zero as --steps or --minutes run out,
-whichever is nearer. alignment.py beside this file measures boundaries.
+whichever is nearer. measure_aligner.py beside this file measures boundaries.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import json
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ import torch.nn.functional as F
 from loop import add_options, train
 from torch import Tensor
 
+from tts_fm import devices
 from tts_fm.model.aligner import AlignerModel, load_aligner, save_aligner
 from tts_fm.text.symbols import SILENCE, is_pause
 
@@ -184,11 +186,11 @@ def measure(model: AlignerModel, clips: Clips, most: int = 64) -> dict[str, floa
     return {"valid_accuracy": round(right / count, 4), "valid_loss": round(loss / count, 4)}
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, batch=24, save=200)
     parser.add_argument("--frames", type=int, default=384, help="mel frames of a crop")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -204,7 +206,7 @@ def main() -> None:
 
     def loss_of(step: int) -> torch.Tensor:
         device = model.head.weight.device
-        mel, labels = (x.to(device) for x in clips.batch(step, args.batch, args.frames, args.seed))
+        mel, labels = (devices.send(x, device) for x in clips.batch(step, args.batch, args.frames, args.seed))
         logits = model(mel, (labels != IGNORED).sum(1))
         return F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED)
 

@@ -3,41 +3,28 @@
     python recipes/builtin/cache.py CORPUS runs/builtin/cache
 
 Writes wav.i16, mel.f16 and index.json (manifest rows with sample and frame offsets). About 4.6 GB for the 9 hours of
-the corpus: every training clip comes a second time as somebody else's speech, resampled (pitch, formants and pace move
-together) and equalised, because the corpus has one teacher's voices only. Rows of these copies have `altered`:
-[resampling factor, seed of the equaliser].
+the corpus: every training clip comes a second time as somebody else's speech (alter.py); rows of these copies have
+`altered`. Run it again to go on where it was stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
-PITCH = 1.22  # altered copies are resampled by up to this factor, up or down
-TILT = 4.0  # dB, deviation of each of the equaliser's points
+from tts_fm import files
+from tts_fm.audio.mel import N_MELS
 
-
-def alter(wave: np.ndarray, rate: int, factor: float, seed: int) -> np.ndarray:
-    """Somebody else's speech: `factor` times as long (lower when > 1), through a smooth random equaliser and gain. (S,)
-    -> (factor S,).
-    """
-    from librosa import resample
-    from scipy.fft import irfft, next_fast_len, rfft
-
-    wave = resample(wave, orig_sr=rate, target_sr=rate * factor, res_type="soxr_hq")
-    rng = np.random.default_rng(seed)
-    # over the square root of the frequency, about as wide as voices differ
-    points, values = np.linspace(0, 1, 8), rng.normal(0, TILT, 8)
-    size = next_fast_len(len(wave) + rate // 10)
-    gain = np.interp(np.sqrt(np.linspace(0, 1, size // 2 + 1)), points, values) - values.mean() + rng.uniform(-6, 3)
-    wave = irfft(rfft(wave, size) * 10 ** (gain / 20), size)[: len(wave)]
-    return (wave * min(1.0, 0.98 / max(np.abs(wave).max(), 1e-6))).astype(np.float32)
+WAVES, MELS, INDEX = "wav.i16", "mel.f16", "index.json"
+SIZES = (2, 2 * N_MELS)  # bytes of a sample, and of a frame
+DONE = "index.part.jsonl"  # rows of clips whose samples and frames are in the files
 
 
 def decode(root: Path, row: dict) -> tuple[np.ndarray, np.ndarray]:
@@ -50,21 +37,58 @@ def decode(root: Path, row: dict) -> tuple[np.ndarray, np.ndarray]:
     if rate != SAMPLE_RATE or wave.ndim != 1:
         raise ValueError(f"{row['audio']}: {rate} Hz with {wave.ndim} axes; the corpus must be 24 kHz mono")
     if "altered" in row:
-        wave = alter(wave, rate, *row["altered"])
+        import torch
+        from alter import alter
+
+        torch.set_num_threads(1)  # there is a process for every core
+        wave = alter(torch.from_numpy(wave), row["altered"]).numpy()
     return (wave.clip(-1, 1) * 32767).astype(np.int16), log_mel(wave).astype(np.float16)
 
 
 def altered(row: dict, number: int) -> dict | None:
-    """The row of a training clip's altered copy; its times are stretched with it. The factor stays away from 1, where
-    nothing is new.
-    """
+    """The row of a training clip's altered copy; its times are stretched with it."""
+    from alter import draw
+
     if row["split"] != "train":
         return None
-    rng = np.random.default_rng((7, number))
-    factor = float(np.exp(rng.choice([-1, 1]) * rng.uniform(np.log(1.04), np.log(PITCH))))
+    change = draw(np.random.default_rng((7, number)))
+    factor = change[0]
     stretched = {key: row[key] * factor for key in ("lead_frames", "tail_frames", "seconds")}
     stretched |= {"speed": row["speed"] / factor, "unit_frames": [n * factor for n in row["unit_frames"]]}
-    return row | stretched | {"altered": [factor, number], "id": row["id"] + "_altered"}
+    return row | stretched | {"altered": change, "id": row["id"] + "_altered"}
+
+
+def ends(row: dict | None) -> tuple[int, int]:
+    """Where the samples and frames of a row that is in the files end, in bytes."""
+    counts = (0, 0) if row is None else (row["sample"] + row["samples"], row["frame"] + row["frames"])
+    return counts[0] * SIZES[0], counts[1] * SIZES[1]
+
+
+def taken_up(out: Path, rows: Sequence[dict], sound: BinaryIO, mels: BinaryIO) -> list[dict]:
+    """The rows that an earlier run has done, if it was to do the same; the files then end behind them."""
+    done: list[dict] = []
+    path, sizes = out / DONE, (sound.seek(0, 2), mels.seek(0, 2))
+    for row, line in zip(rows, path.read_bytes().split(b"\n") if path.is_file() else (), strict=False):
+        try:
+            made = json.loads(line)
+        except ValueError:
+            break  # cut short by a kill
+        if {name: made.get(name) for name in row} != row or any(np.greater(ends(made), sizes)):
+            break
+        done.append(made)
+    for file, end in zip((sound, mels), ends(done[-1] if done else None), strict=True):
+        file.truncate(end)
+    files.write_text(path, "".join(json.dumps(row) + "\n" for row in done))
+    return done
+
+
+def decoded(rows: Sequence[dict], corpus: Path, jobs: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """All clips in order; by so many processes, or this one where it is one."""
+    if jobs == 1:
+        yield from map(partial(decode, corpus), rows)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        yield from pool.map(partial(decode, corpus), rows, chunksize=8)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -80,20 +104,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not args.no_copies:
         rows += [copy for number, row in enumerate(rows) if (copy := altered(row, number))]
     args.out.mkdir(parents=True, exist_ok=True)
-    samples = frames = 0
-    with (
-        (args.out / "wav.i16").open("wb") as wav_file,
-        (args.out / "mel.f16").open("wb") as mel_file,
-        ProcessPoolExecutor(args.jobs) as pool,
-    ):
-        for row, (wave, mel) in zip(
-            rows, tqdm(pool.map(partial(decode, args.corpus), rows, chunksize=32), total=len(rows)), strict=True
-        ):
-            wav_file.write(wave.tobytes())
-            mel_file.write(mel.tobytes())
-            row.update(sample=samples, samples=len(wave), frame=frames, frames=len(mel))
-            samples, frames = samples + len(wave), frames + len(mel)
-    (args.out / "index.json").write_text(json.dumps(rows), encoding="utf-8")
+    with open(args.out / WAVES, "ab") as sound, open(args.out / MELS, "ab") as mels:
+        done = taken_up(args.out, rows, sound, mels)
+        todo = rows[len(done) :]
+        with open(args.out / DONE, "a", encoding="utf-8") as notes:
+            for row, (wave, mel) in zip(
+                todo, tqdm(decoded(todo, args.corpus, args.jobs), total=len(todo)), strict=True
+            ):
+                sample, frame = (end // size for end, size in zip(ends(done[-1] if done else None), SIZES, strict=True))
+                for file, numbers in ((sound, wave), (mels, mel)):
+                    file.write(numbers.tobytes())
+                    file.flush()
+                made = row | {"sample": sample, "samples": len(wave), "frame": frame, "frames": len(mel)}
+                notes.write(json.dumps(made) + "\n")
+                notes.flush()
+                done.append(made)
+    files.write_json(args.out / INDEX, done, indent=None)
+    (args.out / DONE).unlink()
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from flow import UNIT_FRAMES, make_vocab
 from loop import add_options, train
 from torch import Tensor
 
+from tts_fm import devices
 from tts_fm.audio.mel import FRAMES_PER_SECOND
 from tts_fm.model.duration import DurationModel, load_duration_model, save_duration_model
 from tts_fm.text.symbols import SILENCE
@@ -168,7 +169,9 @@ def measure(model: DurationModel, clips: Clips) -> dict[str, float]:
             continue  # nothing to take a correlation of
         error, total, pace = np.array(errors)[keep], np.array(totals)[keep], np.array(paces)[keep]
         out[f"{name}/symbol_ms"], out[f"{name}/total_median"] = float(error.mean()), float(np.median(np.abs(total)))
-        out[f"{name}/total_bias"], out[f"{name}/pace_corr"] = float(total.mean()), float(np.corrcoef(pace.T)[0, 1])
+        out[f"{name}/total_bias"] = float(total.mean())
+        if pace.std(0).min() > 0:  # else all are alike, as tones are
+            out[f"{name}/pace_corr"] = float(np.corrcoef(pace.T)[0, 1])
     return {key: round(value, 4) for key, value in out.items()}
 
 
@@ -195,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     def loss_of(step: int) -> torch.Tensor:
         device = model.head.weight.device
-        ids, frames, prompt, lengths = (x.to(device) for x in clips.batch(step, args.batch, args.seed))
+        ids, frames, prompt, lengths = (devices.send(x, device) for x in clips.batch(step, args.batch, args.seed))
         return duration_loss(model(ids, prompt, lengths).float(), frames, ids)
 
     train(model, loss_of, lambda: save_duration_model(model, args.out), lambda: measure(model, valid), args)

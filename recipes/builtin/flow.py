@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from averages import Powers
 from loop import add_clock, share_used
 
 from tts_fm import devices
@@ -31,7 +32,6 @@ from tts_fm.config import ModelConfig, TrainConfig
 from tts_fm.data.batches import Batch, Loader, TrainItem
 from tts_fm.model.flow_model import FlowModel
 from tts_fm.text.symbols import SILENCE, UNKNOWN
-from tts_fm.train.optimiser import follow
 from tts_fm.train.trainer import Trainer
 
 UNIT_FRAMES = 600 / 256  # mel frames in one 25 ms frame of the corpus
@@ -132,15 +132,14 @@ def model_config(vocab: int) -> ModelConfig:
 
 
 class Run(Trainer):
-    """A Trainer that may keep more than one average of the weights, and whose rate may fall by the clock."""
+    """A Trainer that may write down averages of the weights (averages.py), and whose rate may fall by the clock."""
 
     def __init__(self, args: argparse.Namespace, *parts: Any, **more: Any) -> None:
         self.args, self.saved = args, time.time()
-        self.averages: dict[str, list[torch.Tensor]] = {}  # decay as given -> tensors in the order of the state dict
+        self.powers: Powers | None = None
         super().__init__(*parts, **more)
-        self.weights = list(self.plain.state_dict().values())  # themselves
-        for name in args.averages:
-            self.averages.setdefault(name, [v.clone() for v in self.weights])
+        if args.snapshots and self.powers is None:
+            self.powers = Powers(self.plain.state_dict())
         if self.valid is not None:  # of large batches a validation would take as long as many updates
             maker = self.valid.maker
             few = min(VALID_FRAMES, maker.config.batch_frames)
@@ -159,10 +158,16 @@ class Run(Trainer):
             self.save()
             self.saved = time.time()
         found = super().update()
-        for name, average in self.averages.items():
-            decay = min(float(name), (1 + self.step) / (10 + self.step))
-            follow(average, self.weights, decay)
+        if self.powers is not None:
+            self.powers.follow(self.step + 1)
+            if (self.step + 1) % self.args.snapshots == 0:
+                self.powers.write(self.folder, self.step + 1)
         return found
+
+    def run(self, until: float = math.inf) -> None:
+        super().run(until)
+        if self.powers is not None and self.step:
+            self.powers.write(self.folder, self.step)
 
     def validate(self) -> float:
         """On a GPU without compiling: what is compiled is for training, and compiling anew takes longer than this."""
@@ -172,14 +177,13 @@ class Run(Trainer):
             return super().validate()
 
     def more(self) -> dict[str, Any]:
-        names = list(self.plain.state_dict())
-        kept = {name: dict(zip(names, average, strict=True)) for name, average in self.averages.items()}
-        return super().more() | {"averages": kept}
+        return super().more() | ({"powers": self.powers.state()} if self.powers is not None else {})
 
     def take_more(self, state: dict[str, Any]) -> None:
         super().take_more(state)
-        for name, average in state.get("averages", {}).items():
-            self.averages[name] = [v.to(self.device) for v in average.values()]
+        if self.args.snapshots and "powers" in state:
+            self.powers = Powers(self.plain.state_dict())
+            self.powers.restore(state["powers"])
 
 
 def compile_for_all_lengths(model: FlowModel) -> None:
@@ -202,7 +206,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--fall", type=float, default=0.0, help="share of --minutes in which the rate falls to zero; instead of --decay"
     )
     parser.add_argument(
-        "--averages", nargs="*", default=[], help="decays of averaged weights that are kept beside those of --ema"
+        "--snapshots", type=int, default=0, help="write down averages every so many updates (averages.py); 0 = none"
     )
     parser.add_argument("--batch-frames", type=int, default=8000)
     parser.add_argument("--lr", type=float, default=1e-3)

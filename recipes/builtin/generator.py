@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tts_fm import devices
-from tts_fm.audio.mel import HOP, LOUDEST, MEL_FLOOR, N_FFT, N_MELS, SAMPLE_RATE, mel_filters
+from tts_fm.audio.mel import HOP, LOUDEST, N_FFT, N_MELS, SAMPLE_RATE
+from tts_fm.data import device_mel
 
 
 class Block(nn.Module):
@@ -117,10 +118,7 @@ def grown(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
 
 def log_mels(waves: Tensor) -> Tensor:
     """audio.log_mel of several waves on their device: (B, S) float32 -> (B, T, 100)."""
-    window, filters = torch.hann_window(N_FFT, device=waves.device), torch.from_numpy(mel_filters())
-    spectrum = torch.stft(waves, N_FFT, HOP, window=window, pad_mode="reflect", return_complex=True)
-    mel = spectrum.abs().transpose(1, 2) @ filters.to(waves)
-    return mel.clamp(min=MEL_FLOOR).log()
+    return device_mel.log_mels(functional.pad(waves[:, None], (N_FFT // 2, N_FFT // 2), mode="reflect")[:, 0])
 
 
 def triangles(size: int, bands: int) -> np.ndarray:

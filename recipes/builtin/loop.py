@@ -14,13 +14,12 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tts_fm import devices, files
+from tts_fm.train.optimiser import step_if
 
 log = logging.getLogger(__name__)
 
@@ -62,12 +61,24 @@ def train(
     args: argparse.Namespace,
 ) -> None:
     """Train until args.steps or args.minutes are used up. loss_of(step): the loss of a batch, computed
-    where the model is; save, measure: of the model on the CPU.
+    where the model is; save, measure: of the model on the CPU. A GPU is waited for only then.
     """
     device = devices.pick(args.device)
+    with devices.precision(device, tf32=True):
+        _train(model, loss_of, save, measure, args, device)
+
+
+def _train(
+    model: nn.Module,
+    loss_of: Callable[[int], Tensor],
+    save: Callable[[], None],
+    measure: Callable[[], dict[str, float]],
+    args: argparse.Namespace,
+    device: torch.device,
+) -> None:
     model.to(device)
     half = devices.training_dtype(device, bf16=True, fp16=False)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.01)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     last, step, used = args.out / "last.pt", 0, 0.0
     torch.manual_seed(args.seed)  # dropout
     if (state := files.read_state(last)) is not None:
@@ -77,7 +88,7 @@ def train(
         step, used = state["step"], state["used"]
         log.info("going on from step %d", step)
     began = time.time() - used
-    recent: list[Any] = []
+    recent: list[Tensor] = []
     while True:
         used = time.time() - began
         done = max(step / args.steps, share_used(args, used))
@@ -89,7 +100,7 @@ def train(
             figures = {
                 "step": step,
                 "seconds": round(used),
-                "loss": round(float(np.mean(recent)), 4) if recent else None,
+                "loss": round(float(torch.stack(recent).mean()), 4) if recent else None,
             } | measure()
             with (args.out / "log.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(figures) + "\n")
@@ -106,7 +117,7 @@ def train(
             loss = loss_of(step)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        recent.append(loss.item())
+        norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        step_if(optimiser, torch.isfinite(norm))
+        recent.append(loss.detach())
         step += 1

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from cache import PITCH, alter
+from alter import alter, draw
 from torch import Tensor
 
 from tts_fm import devices
@@ -78,10 +78,9 @@ def draw_condition(
         spoken, voice = (rows[int(i)] for i in rng.integers(len(rows), size=2))
         if not (2.2 <= voice["seconds"] <= 7 and 1.5 <= spoken["seconds"] <= 8 and voice["lang"] == spoken["lang"]):
             continue
-        wave, rate = soundfile.read(root / voice["audio"], dtype="float32")
+        wave, _ = soundfile.read(root / voice["audio"], dtype="float32")
         if rng.random() < 0.5:
-            factor = float(np.exp(rng.uniform(-np.log(PITCH), np.log(PITCH))))
-            wave = alter(wave, rate, factor, int(rng.integers(2**31)))
+            wave = alter(torch.from_numpy(wave), draw(rng)).numpy()
         try:
             wave = check_reference(wave, rate=SAMPLE_RATE).wave
         except ValueError:  # next to no speech in it

@@ -1,12 +1,13 @@
 """A corpus of tones in the form of the voice's, to rehearse its recipes: a clip a named voice, and some to validate.
 
-python recipes/builtin/tones.py CORPUS && SMALL=1 recipes/builtin/run.sh CORPUS RUNS ASSETS
+python recipes/builtin/tones.py CORPUS        (what SMALL=1 recipes/builtin/run.sh RUNS begins with)
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,13 +49,13 @@ def write(folder: Path, speakers: list[str], valid: int = 2) -> Path:
     return folder
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     from export import VOICES
 
-    write(args.corpus, [*VOICES.values(), "tone_a", "tone_b"])
+    write(args.corpus, [*VOICES.values(), "tone_a", "tone_a"])
 
 
 if __name__ == "__main__":

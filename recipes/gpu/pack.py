@@ -206,8 +206,8 @@ def blended(there: Path, tensors: dict[str, Any], share: float) -> dict[str, Any
 
 def join(results: Path, assets: Path, average: str = "", share: float = 1.0) -> list[Path]:
     """The inverse of `bring`: weights and small files in their places under `assets`, the run's logs in results/logs.
-    average: which of the flow's other averages is taken, such as "0.9995". share: how far flow and vocoder go from the
-    weights that are there. ModelError where a shard is missing, ValueError where there is nothing.
+    average: which of the flow's other averages is taken, by its length, such as "0.03". share: how far flow and vocoder
+    go from the weights that are there. ModelError where a shard is missing, ValueError where there is nothing.
     """
     from safetensors.torch import save_file
 
@@ -246,7 +246,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("source", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--megabytes", type=float, default=PIECE / 1e6, help="of a piece at most")
-    parser.add_argument("--average", default="", help="join: another of the flow's averages, such as 0.9995")
+    parser.add_argument(
+        "--average", default="", help="join: another of the flow's averages, by its length, such as 0.03"
+    )
     parser.add_argument("--share", type=float, default=1.0, help="join: how far from OUT's weights to the new ones")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     args = parser.parse_args(argv)

@@ -79,7 +79,14 @@ def train(args: argparse.Namespace, device: torch.device) -> int:
         where = dict(cache=args.cache, pieces=args.corpus, runs=args.runs)
         extra = {part: getattr(args, part) for part in LEARNT}
         rows = voice.train(
-            device, args.small, args.out, **where, minutes=args.minutes, averages=args.averages, extra=extra
+            device,
+            args.small,
+            args.out,
+            **where,
+            minutes=args.minutes,
+            averages=args.averages,
+            extra=extra,
+            flow_share=args.one_by_one,
         )
         table = Table("train", *rows[0])
         for row in rows[1:]:
@@ -104,6 +111,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, help="where its checkpoints go (default: beside --out)")
     parser.add_argument("--minutes", type=float, default=8.0, help="for that, until the weights are brought")
     parser.add_argument("--averages", action="store_true", help="bring the flow's other averages too")
+    parser.add_argument(
+        "--one-by-one", type=float, metavar="SHARE", help="the vocoder begins after so much of the minutes, not at once"
+    )
     for name in LEARNT:
         parser.add_argument(f"--{name}", default="", metavar="WORDS", help=f"more for recipes/builtin/{name}.py")
     args = parser.parse_args(argv)

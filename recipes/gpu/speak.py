@@ -26,30 +26,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from recipes.builtin.alter import alter, draw
 from recipes.builtin.generator import log_mels
+from tts_fm import devices
 from tts_fm.audio.mel import SAMPLE_RATE
 
 FRAME = 600  # samples in a frame of the plan's durations
 KINDS = {"voice": 0.25, "mixture": 0.35, "point": 0.4}
 ALTERED = 0.3  # share of the groups
 LEAD = (5, 11)  # frames of silence before the first word, at most
-
-
-def alter(wave: torch.Tensor, factor: float, gains: Sequence[float]) -> torch.Tensor:
-    """`factor` times as long, so lower when > 1, through an equaliser: 8 points (dB) over the root of the frequency."""
-    size = len(wave) + SAMPLE_RATE // 10
-    spectrum = torch.fft.rfft(wave, size)
-    longer = round(size * factor)
-    bins = longer // 2 + 1
-    out = spectrum.new_zeros(bins)
-    kept = min(bins, len(spectrum))
-    out[:kept] = spectrum[:kept]
-    at = torch.linspace(0, 1, bins, device=wave.device).sqrt() * (len(gains) - 1)
-    low = at.long().clamp(max=len(gains) - 2)
-    points = torch.tensor(gains, device=wave.device)
-    curve = points[low] + (at - low) * (points[low + 1] - points[low])
-    out = out * 10 ** (curve / 20) * (longer / size)
-    return torch.fft.irfft(out, longer)[: round(len(wave) * factor)]
 
 
 # --- the plan
@@ -67,24 +52,22 @@ def plan(kokoro: Path, texts: Sequence[Path], clips: int, seed: int, each: int) 
     found = read_texts(texts, Dropped())
     order, rows = random.Random(seed).sample(range(len(found)), len(found)), []
     for number in range(clips):
-        draw, group = random.Random(f"g{seed} {number}"), number // each
+        dice, group = random.Random(f"g{seed} {number}"), number // each
         voice = random.Random(f"g{seed} voice {group}")
         (kind,) = voice.choices(list(KINDS), list(KINDS.values()))
         speaker, voices, lang = draw_voice(voice, kind, names, f"g{seed}_{group:05d}")
-        text, source = short_text(draw) if draw.random() < 0.25 else found[order[number % len(order)]]
+        text, source = short_text(dice) if dice.random() < 0.25 else found[order[number % len(order)]]
         row: dict[str, Any] = {
             "id": f"g{seed}_{number:05d}",
             "text": text,
             "units": phoneme_units(text, lang),
             "lang": lang,
         }
-        row |= {"voices": voices, "speed": round(draw.uniform(*PACE), 3), "speaker": speaker, "source": source}
-        row |= {"split": draw_split(f"g{seed} {group}", 0.01), "lead": draw.randint(*LEAD)}
+        row |= {"voices": voices, "speed": round(dice.uniform(*PACE), 3), "speaker": speaker, "source": source}
+        row |= {"split": draw_split(f"g{seed} {group}", 0.01), "lead": dice.randint(*LEAD)}
         if voice.random() < ALTERED and row["split"] == "train":
-            factor = 2 ** (voice.choice((-1, 1)) * voice.uniform(0.06, 0.29))
-            gains = [voice.gauss(0, 4.0) for _ in range(8)]
-            level = voice.uniform(-6, 3) - sum(gains) / 8
-            row |= {"altered": [factor, *(g + level for g in gains)], "speaker": f"{speaker}_{group}_altered"}
+            change = draw(np.random.default_rng((seed, group)))
+            row |= {"altered": change, "speaker": f"{speaker}_{group}_altered"}
         if row["units"]:
             rows.append(row)
     return rows
@@ -103,7 +86,7 @@ def speak_one(kokoro: Any, row: dict[str, Any]) -> tuple[torch.Tensor, dict[str,
     about = {key: row[key] for key in ("id", "text", "units", "lang", "speaker", "split", "speed", "source")}
     if altered := row.get("altered"):
         factor = altered[0]
-        wave = alter(wave, factor, altered[1:])
+        wave = alter(wave, altered)
         times = {"lead_frames": lead * factor, "unit_frames": [n * factor for n in spoken.frames],
                  "tail_frames": spoken.tail * factor}  # fmt: skip
         about["speed"] = row["speed"] / factor
@@ -192,12 +175,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     one.add_argument("--each", type=int, default=5, help="clips of a mixture or a new voice")
     one.add_argument("--seed", type=int, default=0)
     two.add_argument("out", type=Path)
-    two.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    two.add_argument("--device", help="cpu, cuda (default: a GPU if there is one)")
     two.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 1) - 2))
     two.add_argument("--minutes", type=float, default=2.0)
     args = parser.parse_args(argv)
     if args.verb == "cache":
-        cache(args.kokoro, args.plan, args.out, args.device, args.jobs, args.minutes)
+        cache(args.kokoro, args.plan, args.out, str(devices.pick(args.device)), args.jobs, args.minutes)
         return
     rows = plan(args.kokoro, args.texts, args.clips, args.seed, args.each)
     with gzip.open(args.plan, "wt", encoding="utf-8") as file:

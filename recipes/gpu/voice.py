@@ -5,6 +5,8 @@ at the same time, each a process of its own.
     recipes/gpu/run.sh train --corpus PIECES --out RESULTS --runs RUNS --minutes 9   unpacks a corpus first (pack.py)
     recipes/gpu/run.sh train --cache CACHE --out RESULTS --device cpu --small        the same code, a few updates
 
+--one-by-one 0.6: the vocoder begins when the flow has had so much of the minutes, and learns from its mels.
+
 CACHE: a folder as recipes/builtin/cache.py writes it. RUNS gets checkpoints, one a minute, so that what fails late is
 not lost; a part that fails or hangs begins once more from there, in a more careful way. RESULTS gets a few files under
 16 MB, which `python -m recipes.gpu.pack join RESULTS tts_fm/assets` puts in their places. The minutes begin with the
@@ -23,7 +25,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -35,7 +37,7 @@ from tts_fm.checkpoint import load_flow_model
 BUILTIN = Path(__file__).resolve().parents[1] / "builtin"
 SHIPPED = Path(__file__).resolve().parents[2] / "tts_fm" / "assets" / "builtin"
 NEEDED = "split speaker units unit_frames lead_frames tail_frames speed sample samples frame frames".split()
-AVERAGES = ("0.9995", "0.9998")  # kept beside the flow's first average, whose decay is 0.999
+LENGTHS = ("0.03", "0.15")  # of the flow's averages that are brought beside the usual one (recipes/builtin/averages.py)
 TELL_EVERY, GRACE, HANGS = 15, 40, 180  # seconds: a line for people; to save at the end; without a line in the log
 
 
@@ -44,7 +46,7 @@ def options(small: bool) -> dict[str, list[str]]:
     attempt.
     """
     told = {
-        "flow": "--span 0.4 --as-spoken --fall 0.5 --averages",
+        "flow": "--span 0.4 --as-spoken --fall 0.5",
         "vocoder": "--layers 8 --adversarial-from 0",
         "again_flow": "--eager --batch-frames 40000",
         "again_vocoder": "--judged 16 --batch 32",
@@ -52,16 +54,14 @@ def options(small: bool) -> dict[str, list[str]]:
     }
     if small:
         told["cache"] = "--no-copies --jobs 1"
-        told["flow"] += f" {AVERAGES[0]} --batch-frames 700 --steps 2 --eager --threads 1"
+        told["flow"] += " --snapshots 1 --batch-frames 700 --steps 2 --eager --threads 1"
         told["predicted"] = "--clips 2 --batch 2"
         told["duration"] = "--batch 2 --steps 2 --save 2"
         told["vocoder"] += " --batch 2 --judged 2 --channels 2 --steps 3 --judges-first 1 --sitting 3"
         told["again_flow"] = told["again_vocoder"] = ""
     else:
         told["cache"] = ""
-        told["flow"] += (
-            f" {' '.join(AVERAGES)} --batch-frames 80000 --lr 1.2e-3 --workers 8 --threads 1 --valid-every 1000"
-        )
+        told["flow"] += " --snapshots 400 --batch-frames 80000 --lr 1.2e-3 --workers 8 --threads 1 --valid-every 1000"
         told["predicted"] = "--clips 1500 --batch 64"
         told["duration"] = "--batch 128 --steps 10000000 --save 400"
         told["vocoder"] += " --batch 48 --judged 48 --channels 32 --sitting 8 --crop 96 --judges-first 400"
@@ -118,7 +118,6 @@ class Part:
     folder: Path
     until: float
     state: str = "waits"
-    began: float = field(default_factory=time.time)
     process: subprocess.Popen[bytes] | None = None
 
     def log(self) -> Path:
@@ -192,55 +191,82 @@ def environment() -> dict[str, str]:
 
 
 class Voice:
-    """One run: folders, what the recipes are told, and when they end."""
+    """One run: folders, what the recipes are told, and when they end. flow_share: of the minutes, before the vocoder
+    begins; None: both at the same time.
+    """
 
-    def __init__(self, device: str, small: bool, out: Path, runs: Path, start: Path, extra: dict[str, str]) -> None:
+    def __init__(
+        self,
+        device: str,
+        small: bool,
+        out: Path,
+        runs: Path,
+        start: Path,
+        extra: dict[str, str],
+        flow_share: float | None = None,
+    ) -> None:
+        if flow_share is not None and not 0 < flow_share < 1:
+            raise ValueError(f"--one-by-one is the flow's share of the minutes, between 0 and 1, not {flow_share}")
+        self.flow_share = flow_share
         self.runs, self.out, self.start, self.device = runs, out, start, device
         self.told = options(small)
         for name, line in extra.items():
             self.told[name] += shlex.split(line)
 
-    def parts(self, minutes: float, until: float) -> list[Part]:
-        cache, mels = self.runs / "cache", self.runs / "predicted"
+    def parts(self, minutes: float, begin: float) -> list[Part]:
+        """What is to be done within the minutes from `begin` on."""
+        cache, mels, one_by_one = self.runs / "cache", self.runs / "predicted", self.flow_share is not None
+        first = 1.0 if self.flow_share is None else self.flow_share
+        share = {"flow": first, "vocoder": 1 - first if one_by_one else 1.0}
+        ends = {"flow": begin + 60 * minutes * share["flow"], "vocoder": begin + 60 * minutes}
 
         def line(recipe: str, *words: str | Path) -> list[str]:
             where = ["--device", self.device]
             return [sys.executable, str(BUILTIN / f"{recipe}.py"), *map(str, words), *where, *self.told[recipe]]
 
-        def clock(early: float = 0.0) -> list[str]:
-            return ["--minutes", f"{minutes:.3f}", "--until", f"{until - early:.1f}"]
+        def clock(of: str, early: float = 0.0) -> list[str]:
+            return ["--minutes", f"{minutes * share[of]:.3f}", "--until", f"{ends[of] - early:.1f}"]
 
         lines = {
-            "flow": [[*line("flow", cache, self.runs / "flow", "--start", self.start), *clock()]],
+            "flow": [[*line("flow", cache, self.runs / "flow", "--start", self.start), *clock("flow")]],
             "vocoder": [
-                line("predicted", cache, self.start, mels),
+                # one by one, it learns from what the flow has become
+                line("predicted", cache, self.runs / "flow" if one_by_one else self.start, mels),
                 [
                     *line("vocoder", cache, self.runs / "vocoder", "--start", self.start / "vocoder"),
-                    *clock(),
+                    *clock("vocoder"),
                     *("--predicted", str(mels)),  # last, see Part.run
                 ],
             ],
             # it measures itself at its end
             "duration": [
-                [*line("duration", cache, self.runs / "duration", "--start", self.start / "duration"), *clock(15)]
+                [
+                    *line("duration", cache, self.runs / "duration", "--start", self.start / "duration"),
+                    *clock("flow", 15),
+                ]
             ],
         }
         if (mels / "index.json").exists():
             del lines["vocoder"][0]
-        return [Part(name, its, self.told[f"again_{name}"], self.runs / name, until) for name, its in lines.items()]
+        ends["duration"] = ends["flow"]
+        return [
+            Part(name, its, self.told[f"again_{name}"], self.runs / name, ends[name]) for name, its in lines.items()
+        ]
 
     def train(self, parts: list[Part], begin: float) -> None:
-        """All parts at the same time; a line for each of them now and then."""
-        threads = [threading.Thread(target=part.run, daemon=True) for part in parts]
-        for thread in threads:
-            thread.start()
-        told = time.time()
-        while any(thread.is_alive() for thread in threads):
-            time.sleep(0.2)
-            if time.time() - told > TELL_EVERY:
-                told = time.time()
-                for part in parts:
-                    print(f"{told - begin:4.0f} s {part.name:8} {part.state}: {part.last_line()}", flush=True)
+        """All parts at the same time, or the vocoder behind the others; a line for each of them now and then."""
+        last = [part for part in parts if part.name == "vocoder" and self.flow_share is not None]
+        for together in ([part for part in parts if part not in last], last):
+            threads = [threading.Thread(target=part.run, daemon=True) for part in together]
+            for thread in threads:
+                thread.start()
+            told = time.time()
+            while any(thread.is_alive() for thread in threads):
+                time.sleep(0.2)
+                if time.time() - told > TELL_EVERY:
+                    told = time.time()
+                    for part in together:
+                        print(f"{told - begin:4.0f} s {part.name:8} {part.state}: {part.last_line()}", flush=True)
 
     def bring(self, averages: bool, rows: list[list[str]]) -> None:
         """What was trained, and every log, in RESULTS. What fails is told in `rows`; the others come all the same."""
@@ -249,14 +275,14 @@ class Voice:
         built, others = self.runs / "assets" / "builtin", self.runs / "others"
 
         def other() -> None:
-            for name in torch.load(self.runs / "flow" / "last.pt", map_location="cpu", mmap=True)["averages"]:
-                export.export_flow(self.runs / "flow", others / name, name)
+            for length in LENGTHS:
+                export.export_flow(self.runs / "flow", others / length, length)
 
         tasks: dict[str, Callable[[], object]] = {
             "flow": lambda: export.export_flow(self.runs / "flow", built),
             "other averages": other,
             "vocoder": lambda: export.export_vocoder(self.runs / "vocoder", built / "vocoder"),
-            "duration": lambda: export.export_duration(self.runs / "duration", built / "duration"),
+            "duration": lambda: export.export_network(self.runs / "duration", built / "duration"),
         }
         for name, task in tasks.items():
             if name == "other averages" and not averages:
@@ -281,13 +307,14 @@ def train(
     averages: bool = False,
     start: Path = SHIPPED,
     extra: dict[str, str] | None = None,
+    flow_share: float | None = None,
 ) -> list[list[str]]:
     """Train all three and fill RESULTS; returns the table that is printed. ValueError without anything to train on."""
     if str(BUILTIN) not in sys.path:
         sys.path.insert(0, str(BUILTIN))  # its recipes import each other by their plain names
     begin = time.time()
     runs = out.parent / f"{out.name}-runs" if runs is None else runs
-    run = Voice(device.type, small, out, runs, start, extra or {})
+    run = Voice(device.type, small, out, runs, start, extra or {}, flow_share)
     if pieces is not None:
         cache = runs / "unpacked"
         if not (cache / "index.json").exists():
@@ -299,7 +326,7 @@ def train(
         raise ValueError("nothing to train on: give --cache or --corpus")
     corpus = adopt(cache, runs / "cache", load_flow_model(start).vocab)
     print(corpus, flush=True)
-    parts = run.parts(minutes, begin + 60 * minutes)
+    parts = run.parts(minutes, begin)
     run.train(parts, begin)
     rows = [["part", "updates", "how it went, and the last line of its log"], ["corpus", "", corpus]]
     rows += [[part.name, str(part.steps()), f"{part.state}: {part.last_line()}"] for part in parts]

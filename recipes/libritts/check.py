@@ -32,6 +32,7 @@ EXTRA = {
     **dict.fromkeys(("torch", "torchaudio", "vocos"), "torch"),
     **dict.fromkeys(("accelerate", "tensorboard"), "train"),
     **dict.fromkeys(SHARDS, "shards"),
+    **dict.fromkeys(("onnx", "onnxscript"), "export"),
     **dict.fromkeys(("faster_whisper", "jiwer", "resemblyzer", "speechmos", "onnxruntime"), "eval"),
 }
 GIGABYTES = {0: 160, 1: 1, 3: 10, 5: 2}  # that stages leave behind, with all parts of LibriTTS and f5_base

@@ -18,14 +18,18 @@ set -euo pipefail
 recipe=$1 manifest=$2 run=$3
 shift 3
 nodes=${SLURM_JOB_NUM_NODES:?this is for sbatch} gpus=${SLURM_GPUS_ON_NODE:-8}
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head=${hosts%%$'\n'*}
 python=${PYTHON:-python3}
 export OMP_NUM_THREADS=1
+port=$((20000 + SLURM_JOB_ID % 20000))  # two jobs that share a node do not meet
 sharing=()
-# one copy of the weights in every node, every node its own share of the shards, every process its part of a checkpoint
+# every node its own share of the shards, one copy of the weights in every node, every process its part of a checkpoint
 if [ "$nodes" -gt 1 ]; then
-  sharing=(--set train.shard=true --set "train.replicas=$nodes" --set train.sharded_checkpoints=true)
+  sharing=(--set train.by_node=true)
+  [[ "$recipe" == *ctc* ]] ||  # its reader is not sharded
+    sharing+=(--set train.shard=true --set "train.replicas=$nodes" --set train.sharded_checkpoints=true)
 fi
 exec srun "$python" -m torch.distributed.run --nnodes "$nodes" --nproc-per-node "$gpus" --rdzv-backend c10d \
-  --rdzv-id "$SLURM_JOB_ID" --rdzv-endpoint "$head:29500" \
+  --rdzv-id "$SLURM_JOB_ID" --rdzv-endpoint "$head:$port" \
   -m recipes.libritts.train "$recipe" "$manifest" "$run" --device cuda ${sharing[@]:+"${sharing[@]}"} "$@"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tts_fm.cli.common import model_from
+from tts_fm.cli.common import device_from, model_from
 
 if TYPE_CHECKING:
     from tts_fm.book.document import Book
@@ -58,9 +58,10 @@ def default_voice() -> str:
 
 
 def digest_of(args: argparse.Namespace) -> str:
-    """Hash of the model that the arguments ask for."""
+    """Hash of the model that the arguments ask for, and of the kind of device, which rounds in its own way."""
     from tts_fm.batch.plan import model_digest
 
+    kind = device_from(args).split(":")[0]
     if args.model is not None and os.path.exists(args.model):
         args.model = os.path.abspath(args.model)
-    return model_digest(model_from(args), f"{args.variant} {args.dtype} {args.engine}")
+    return model_digest(model_from(args), f"{args.variant} {args.dtype} {args.engine} {kind}")

@@ -14,7 +14,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,9 +22,10 @@ import torch
 from torch import Tensor
 
 from tts_fm import devices
-from tts_fm.audio.mel import N_MELS
+from tts_fm.audio.mel import HOP, N_FFT, N_MELS
 from tts_fm.config import TrainConfig
 from tts_fm.data.augment import equalised, revoiced
+from tts_fm.data.device_mel import log_mels, samples_of
 from tts_fm.data.infill import draw_infill, hide_prompt_symbols, turn
 
 
@@ -37,6 +38,12 @@ class TrainItem:
     durations: np.ndarray | None = None  # (N,) mel frames of each symbol, where they are known
     # frames at the start that always are the prompt, such as another utterance of the voice; 0 = a part is drawn
     prompt: int = 0
+    wave: np.ndarray | None = None  # (S,), of which the mel is still to be made (device_mel.py); mel is empty then
+
+    @property
+    def frames(self) -> int:
+        """T."""
+        return len(self.mel) if self.wave is None else (len(self.wave) - N_FFT) // HOP + 1
 
 
 AHEAD = 4  # batches that every worker prepares beforehand
@@ -45,7 +52,7 @@ Plan = tuple[int, int, np.ndarray]  # number of the batch, padded length, which 
 
 class Items(Protocol):
     """What the trainer reads: lengths up front, items on demand. Where it has a method many(indices), the items of a
-    batch are asked for together.
+    batch are asked for together; those of a method waves(indices) have waves instead of mels.
     """
 
     @property
@@ -85,11 +92,24 @@ class Share:
     def many(self, indices: list[int]) -> list[TrainItem]:
         return items_of(self.items, [int(self.numbers[index]) for index in indices])
 
+    def waves(self, indices: list[int]) -> list[TrainItem]:
+        return items_of(self.items, [int(self.numbers[index]) for index in indices], waves=True)
 
-def items_of(items: Items, indices: list[int]) -> list[TrainItem]:
-    """Several items, together where that is quicker for them."""
+
+def items_of(items: Items, indices: list[int], waves: bool = False) -> list[TrainItem]:
+    """Several items, together where that is quicker for them. ValueError where they have no waves."""
+    if waves:
+        return reader_of_waves(items)(indices)
     many: Callable[[list[int]], list[TrainItem]] | None = getattr(items, "many", None)
     return many(indices) if many is not None else [items[index] for index in indices]
+
+
+def reader_of_waves(items: Items) -> Callable[[list[int]], list[TrainItem]]:
+    """What reads items as waves. ValueError where there are log-mels only."""
+    found: Callable[[list[int]], list[TrainItem]] | None = getattr(items, "waves", None)
+    if found is None:
+        raise ValueError("train.mel_on_device needs recordings, but these utterances are kept as mels: leave it out")
+    return found
 
 
 @dataclass
@@ -98,17 +118,22 @@ class Batch:
     loss).
     """
 
-    mel: Tensor  # (B, T, 100)
+    mel: Tensor  # (B, T, 100); (B, 0, 100) where there are waves
     mask: Tensor  # (B, T) bool
     hidden: Tensor  # (B, T) bool
     ids: Tensor  # (B, N) int64, -1 = padding
     durations: Tensor | None  # (B, N) float32
     drop_audio: Tensor  # (B,) bool
     drop_text: Tensor  # (B,) bool
+    waves: Tensor | None = None  # (B, S) float32, of which `to` makes the mels
 
     def to(self, device: str | torch.device) -> Batch:
-        """The batch on a device; a GPU's copies are under way when this returns."""
-        return self._each(lambda x: devices.send(x, device))
+        """The batch on a device; a GPU's copies, and the mels that are made there, are under way when this returns."""
+        there = self._each(lambda x: devices.send(x, device))
+        if there.waves is None:
+            return there
+        mel = log_mels(there.waves).masked_fill(~there.mask[..., None], 0.0)
+        return replace(there, mel=mel, waves=None)
 
     def pin_memory(self) -> Batch:
         """The batch in memory from which a GPU copies by itself; torch's DataLoader calls this."""
@@ -168,13 +193,14 @@ def collate(
     items: Sequence[TrainItem], length: int, config: TrainConfig, rng: np.random.Generator, unknown: int | None
 ) -> Batch:
     """Pad items to `length` frames and draw what is hidden in each of them."""
-    size = len(items)
-    mel = np.zeros((size, length, items[0].mel.shape[1]), np.float32)
+    size, with_waves = len(items), items[0].wave is not None
+    mel = np.zeros((size, 0 if with_waves else length, items[0].mel.shape[1]), np.float32)
+    waves = np.zeros((size, samples_of(length)), np.float32) if with_waves else None
     mask, hidden = np.zeros((size, length), bool), np.zeros((size, length), bool)
     drops = np.zeros((2, size), bool)
     texts = []
     for b, item in enumerate(items):
-        frames = len(item.mel)
+        frames = item.frames
         plan = draw_infill(frames, config, rng)
         speech, ids, durations, start = item.mel, item.ids, item.durations, plan.start
         end = frames if item.prompt else plan.end
@@ -185,16 +211,18 @@ def collate(
                 speech, ids, durations, start = turn(speech, ids, durations, start, unknown)
             elif plan.hide_prompt_text:
                 ids, durations = hide_prompt_symbols(ids, durations, start, unknown)
-        speech = revoiced(speech, config.revoice, rng) if config.revoice else speech
-        mel[b, :frames] = equalised(speech, config.equalise, rng) if config.equalise else speech
+        if waves is not None and item.wave is not None:
+            waves[b, : len(item.wave)] = item.wave
+        else:
+            speech = revoiced(speech, config.revoice, rng) if config.revoice else speech
+            mel[b, :frames] = equalised(speech, config.equalise, rng) if config.equalise else speech
         mask[b, :frames], hidden[b, start:end] = True, True
         drops[:, b] = plan.drop_audio, plan.drop_text
         texts.append((ids, durations))
     symbols, times = pad_texts(texts, multiple=32)
-    drop_audio, drop_text = torch.from_numpy(drops)
-    return Batch(
-        torch.from_numpy(mel), torch.from_numpy(mask), torch.from_numpy(hidden), symbols, times, drop_audio, drop_text
-    )
+    speech_of, real, spoken, (drop_audio, drop_text) = map(torch.from_numpy, (mel, mask, hidden, drops))
+    sound = None if waves is None else torch.from_numpy(waves)
+    return Batch(speech_of, real, spoken, symbols, times, drop_audio, drop_text, sound)
 
 
 def pad_texts(texts: Sequence[tuple[np.ndarray, np.ndarray | None]], multiple: int = 1) -> tuple[Tensor, Tensor | None]:
@@ -216,6 +244,8 @@ class Loader:
     """
 
     def __init__(self, items: Items, config: TrainConfig) -> None:
+        if config.mel_on_device:
+            reader_of_waves(items)
         self.maker = Maker(items, config)
         self.buckets = Buckets(
             items.frames,
@@ -235,7 +265,8 @@ class Loader:
         plans = map(self.plan, numbers)  # here: a worker knows items, not the order of an epoch
         if not workers:
             return map(self.maker.__getitem__, plans)
-        if shared_memory() < 2 * workers * AHEAD * self.buckets.budget * N_MELS * 4:
+        width = HOP if self.maker.config.mel_on_device else N_MELS  # numbers a frame
+        if shared_memory() < 2 * workers * AHEAD * self.buckets.budget * width * 4:
             return _by_threads(self.maker, plans, workers)
         # a fork of running threads may hang
         start = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -290,7 +321,8 @@ class Maker:
     def __getitem__(self, plan: Plan) -> Batch:
         step, length, chosen = plan
         rng = np.random.default_rng((self.config.seed, 1, step))
-        return collate(items_of(self.items, chosen.tolist()), length, self.config, rng, self.items.unknown)
+        items = items_of(self.items, chosen.tolist(), self.config.mel_on_device)
+        return collate(items, length, self.config, rng, self.items.unknown)
 
 
 def _same(batch: Batch) -> Batch:

@@ -7,10 +7,11 @@ know batches or networks.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -30,6 +31,7 @@ from tts_fm.audio.mel import (
 )
 from tts_fm.data import storage
 from tts_fm.data.batches import TrainItem
+from tts_fm.data.device_mel import mirrored
 from tts_fm.data.manifest import Utterance
 from tts_fm.data.tables import Rows, Words
 from tts_fm.data.waves import wave_of
@@ -134,19 +136,34 @@ class ManifestItems:
 
     def many(self, indices: Sequence[int]) -> list[TrainItem]:
         """Several at once: from a storage they come together."""
-        places = [self.places[i] for i in indices]
-        return [self._item(*each) for each in zip(indices, places, storage.read_many(places), strict=True)]
+        return [
+            TrainItem(mel_of(wave)[: int(self.numbers[i, 1])], self.ids[i], self._durations(i))
+            for i, wave in zip(indices, self._waves(indices), strict=True)
+        ]
 
-    def _item(self, index: int, place: str, data: bytes) -> TrainItem:
+    def waves(self, indices: Sequence[int]) -> list[TrainItem]:
+        """`many`, with the waves of which the mels are made later."""
+        none = np.zeros((0, N_MELS), np.float32)
+        return [
+            TrainItem(none, self.ids[i], self._durations(i), wave=mirrored(wave, int(self.numbers[i, 1])))
+            for i, wave in zip(indices, self._waves(indices), strict=True)
+        ]
+
+    def _durations(self, index: int) -> np.ndarray | None:
+        return None if self.durations is None else self.durations[index]
+
+    def _waves(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
+        places = [self.places[i] for i in indices]
+        return itertools.starmap(self._wave, zip(indices, places, storage.read_many(places), strict=True))
+
+    def _wave(self, index: int, place: str, data: bytes) -> np.ndarray:
         wave = wave_of(data, place)
         seconds, wanted = len(wave) / SAMPLE_RATE, float(self.numbers[index, 0])
         if abs(seconds - wanted) > 0.05:
             raise ValueError(
                 f"{place} lasts {seconds:.2f} s, the manifest says {wanted:.2f} s; prepare the corpus again"
             )
-        wave = np.pad(wave, (0, max(0, MIN_SAMPLES - len(wave))))
-        durations = None if self.durations is None else self.durations[index]
-        return TrainItem(mel_of(wave)[: int(self.numbers[index, 1])], self.ids[index], durations)
+        return np.pad(wave, (0, max(0, MIN_SAMPLES - len(wave))))
 
 
 @lru_cache(maxsize=1)

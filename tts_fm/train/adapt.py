@@ -229,11 +229,10 @@ class VoiceTrainer:
 
     def loss(self, b: Batch, seed: int, number: int) -> Tensor:
         device = self.model.device
-        durations = None if b.durations is None else b.durations.to(device)
-        parts = [part.to(device) for part in (b.mel, b.mask, b.hidden, b.ids)]
-        drops = b.drop_audio.to(device), b.drop_text.to(device)
+        b = b.to(device)
+        conditions = (b.mel, b.mask, b.hidden, b.ids, b.durations, b.drop_audio, b.drop_text)
         with devices.autocast(device, devices.training_dtype(device, bf16=True, fp16=False)):
-            return self.model(*parts, durations, *drops, noise_generator(device, seed, number), "uniform").loss
+            return self.model(*conditions, noise_generator(device, seed, number), "uniform").loss
 
     @torch.no_grad()
     def validate(self) -> None:
