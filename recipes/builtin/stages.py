@@ -193,7 +193,8 @@ def run(stage: Stage, python: str) -> int:
     """The exit code of a stage."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     env = os.environ | {"PYTHONPATH": path}
-    process = subprocess.Popen([python, *stage.command], env=env, preexec_fn=ended_with_us)  # noqa: PLW1509 (no threads here)
+    # there are no threads here that could hold a lock while it forks
+    process = subprocess.Popen([python, *stage.command], env=env, preexec_fn=ended_with_us)  # noqa: PLW1509
     with passed_on(process):
         while True:
             try:
