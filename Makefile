@@ -17,7 +17,8 @@ export SAY_TEXT := $(value TEXT)
 unexport TEXT
 
 .DEFAULT_GOAL := help
-.PHONY: help say test test-light test-compile abuse lint eval train-builtin docs release clean
+.PHONY: help say test test-light test-compile abuse lint eval train-builtin docs notebooks newcomer audit \
+  container release clean
 
 help:
 	@echo 'make say TEXT="Hello there."   speak: writes out.wav'
@@ -29,6 +30,10 @@ help:
 	@echo 'make eval LIST=dev.jsonl       WER, speaker similarity, DNSMOS and real-time factor of the built-in voice'
 	@echo 'make train-builtin             how to train the built-in voice'
 	@echo 'make docs                      the documentation as a site, in site/'
+	@echo 'make notebooks                 run docs/*.ipynb from their first cell to their last'
+	@echo 'make newcomer                  an empty clone, and in it every command of README and docs/start.md'
+	@echo 'make audit                     known holes and licences of what `pip install .` brings'
+	@echo 'make container                 the steps of the Dockerfile: build, speak, serve, measure'
 	@echo 'make release                   check everything, then build wheel and sdist into dist/'
 	@echo 'make clean                     remove .venv and build products'
 
@@ -68,6 +73,19 @@ train-builtin: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-docs
 	$(VENV)/bin/mkdocs build --strict --quiet
 
+notebooks: $(VENV)/.installed-notebook
+	KEEP_PICTURES=$(abspath $(KEEP_PICTURES)) $(VENV)/bin/python -m pytest -q --nbmake --nbmake-timeout=120 \
+	  --durations=5 docs/*.ipynb
+
+newcomer: $(VENV)/.installed-dev
+	tests/newcomer.sh --full $(VENV)
+
+audit:
+	PYTHON=$(PYTHON) .ci/audit $(ARGS)
+
+container:
+	$(PYTHON) tests/container.py $(ARGS)
+
 release:
 	.ci/release
 
@@ -97,9 +115,13 @@ $(VENV)/.installed-eval: pyproject.toml | $(VENV)/bin/python
 	$(PIP) install -e ".[eval]"
 	@touch $(VENV)/.installed $@
 
+$(VENV)/.installed-notebook: pyproject.toml | $(VENV)/bin/python
+	$(PIP) install -e ".[notebook,train]"
+	@touch $(VENV)/.installed $@
+
 $(VENV)/.installed-docs: pyproject.toml | $(VENV)/bin/python
 	$(PIP) install -e ".[docs]"
 	@touch $(VENV)/.installed $@
 
 clean:
-	rm -rf $(VENV) $(LIGHT) .venv-release build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LIGHT) .venv-release .venv-audit build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -23,9 +23,12 @@ from tts_fm.text.tokens import load_vocab
 
 BUILTIN = Path(__file__).parents[1] / "tts_fm/assets/builtin/vocab.txt"
 PHONES = {  # written: a stretch of the phones that are wanted
-    "Dvořák": "vˈo͡ʊr", "I read it yesterday.": "ɹˈɛd", "Nguyễn": "w", "Straße": "ʃtɾˈɑːs", "close the door": "klˈo͡ʊz",
-    "content with the content": "kəntˈɛnt", "lead pipe": "lˈɛd", "minute details": "ma͡ɪnˈuːt", "take a bow": "bˈa͡ʊ",
-    "object to the object": "bd͡ʒˈɛkt", "tear the paper": "tˈɛ͡ɹ", "Ελλάδα": "lˈað", "Привет means hi": "privˈe͡ɪt mˈ",
+    "Dvořák": "vˈo͡ʊr", "I read it yesterday.": "ɹˈɛd", "Nguyễn": "w", "Straße": "ʃtɾˈɑːs",
+    "close the door": "klˈo͡ʊz",
+    "content with the content": "kəntˈɛnt", "lead pipe": "lˈɛd", "minute details": "ma͡ɪnˈuːt",
+    "take a bow": "bˈa͡ʊ",
+    "object to the object": "bd͡ʒˈɛkt", "tear the paper": "tˈɛ͡ɹ", "Ελλάδα": "lˈað",
+    "Привет means hi": "privˈe͡ɪt mˈ",
     "مرحبا is Arabic": "mrhbˈa ɪz", "ราคา": "ɹ", "こんにちは": "k", "你好 means hello": "n",
 }  # fmt: skip
 LETTERS = {"cees": "c's", "uze": "u's", "dees": "d's", "gees": "g's", "vees": "v's", "tees": "t's", "pees": "p's"}

@@ -11,13 +11,15 @@ import time
 from tts_fm.text.normalise import normalise
 
 PIECES = (
-    "$ £ € ₹ ₺ 1 2 05 12 100 1999 2024 1,234 3.14 1.234,56 29,99 1e5 0x1F 5k 1.5M 2nd : / - – — . , ; ! ? ( ) [ ]"
+    "$ £ € ₹ ₺ 1 2 05 12 100 1999 2024 1,234 3.14 1.234,56 29,99 "
+    "1e5 0x1F 5k 1.5M 2nd : / - – — . , ; ! ? ( ) [ ]"
     " { } < > = + * ** ^ "
     "_ ~ ` ``` # @ & && || % ° ' \" \\ "
     "| a b A I V X IV XIX MCM St. Dr. No. Mr. e.g. etc. am p.m. AM pm h m s min hr km kg m/s GB μL "
     "m² ft in. Jan Mon Mon-Fri 5/1 12/25 10:30 1:30:00 T Z http:// www. a.b x.py /usr/bin C:\\ <b> </p> <3 &amp; "
     "[1] [a](b) $x$ \\frac{1}{2} "
-    "É ß ř 你好 Привет مرحبا ราคา 😀 \u200b \ud800 ½ ² ① ٣ WHO NASA IDs PhDs AT&T NaCl TELL US the and \n \n\n - - "
+    "É ß ř 你好 Привет مرحبا ราคา 😀 \u200b \ud800 ½ ² ① ٣ "
+    "WHO NASA IDs PhDs AT&T NaCl TELL US the and \n \n\n - - "
 ).split(" ")
 
 

@@ -250,7 +250,8 @@ def test_quotations_are_not_apostrophes() -> None:
 
 def test_what_is_handed_to_the_voice(tmp_path: Path) -> None:
     text = (
-        "CHAPTER IV\n\nTHE KING’S LAMP\n\nTHE SUN HAD set, and it was VERY dark: very _dark_ indeed. NASA was late.\n\n"
+        "CHAPTER IV\n\nTHE KING’S LAMP\n\nTHE SUN HAD set, and it was VERY dark: very _dark_ indeed. "
+        "NASA was late.\n\n"
         "    The fog comes in\n    On silver feet,\n    it sits\n\n"
         + wrapped(LAMP, width=72)
         + "\n\n01\n\nIt was done."

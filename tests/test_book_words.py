@@ -15,7 +15,8 @@ from tts_fm.cli.main import main
 
 STORY = (
     "The Gryphon saw Dinah. When the Gryphon spoke, the Mock Turtle sighed. So the Mock Turtle sang, and Dinah's cat "
-    "ran. The cat was Mr Brown's. “Yes,” said Dinah, “They know Xhosa.” They ran to Crowborough. The zwieback was old."
+    "ran. The cat was Mr Brown's. “Yes,” said Dinah, “They know Xhosa.” They ran to "
+    "Crowborough. The zwieback was old."
 )
 
 

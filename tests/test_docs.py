@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import re
 import shlex
 import sys
@@ -12,24 +13,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from newcomer import BLOCK, commands
 
 from tts_fm.cli.main import parse, with_dashes
 from tts_fm.settings import offered
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob(".github/*.md"), ROOT / "README.md"])
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+NOTEBOOKS = sorted(ROOT.glob("docs/*.ipynb"))
 
 
 def blocks(page: Path, *kinds: str) -> list[str]:
     return [body for kind, body in BLOCK.findall(page.read_text("utf-8")) if kind in kinds]
 
 
-def commands(page: Path) -> list[list[str]]:
+def calls(page: Path) -> list[list[str]]:
     """The `tts-fm` calls of a page's shell blocks, as words."""
     found = []
-    for line in "".join(blocks(page, "sh", "console", "bash")).replace("\\\n", " ").splitlines():
-        lexer = shlex.shlex(line, posix=True, punctuation_chars="|;&<>()")
+    for command in commands(page.read_text("utf-8")):
+        lexer = shlex.shlex(command.text if command.kind == "sh" else "", posix=True, punctuation_chars="|;&<>()")
         lexer.commenters, lexer.whitespace_split = "#", True
         words = list(lexer)
         if "tts-fm" in words and words[0] != "docker":
@@ -39,7 +41,7 @@ def commands(page: Path) -> list[list[str]]:
     return found
 
 
-CALLS = [(page.name, " ".join(words), words) for page in PAGES for words in commands(page)]
+CALLS = [(page.name, " ".join(words), words) for page in PAGES for words in calls(page)]
 
 
 @pytest.mark.parametrize("words", [call[2] for call in CALLS], ids=[f"{page}: {line}"[:70] for page, line, _ in CALLS])
@@ -70,21 +72,67 @@ def test_python_compiles_and_links_lead_somewhere(page: Path) -> None:
             assert anchor in [re.sub(r"[^\w -]", "", head).strip().lower().replace(" ", "-") for head in heads], target
 
 
+def test_a_console_block_is_read_as_what_is_typed_and_what_is_printed() -> None:
+    typed = commands("```console\n$ tts-fm say 'A # b' -o a.wav  # a comment\na.wav\n$ echo \\\n  two\n```\n")
+    assert [" ".join(command.words) for command in typed] == ["tts-fm say 'A", "echo two"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebooks_are_python_without_outputs(path: Path) -> None:
+    """`make notebooks` runs them; what they print is not kept, so that a change is a change of the text."""
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert len(code) >= 5 and not any(cell.get("outputs") for cell in cells)
+    ast.parse("\n".join(code))
+    for cell in cells:
+        for name in re.findall(r"`((?:docs|recipes|tests)/[\w./-]+)`", "".join(cell["source"])):
+            assert (ROOT / name).exists(), name
+
+
+def test_every_known_issue_says_where_it_was_published() -> None:
+    files = sorted((ROOT / "tests" / "known_issues").glob("test_*.py"))
+    assert len(files) > 20
+    for path in files:
+        cited = re.match(r'"""[\w.-]+/([\w.-]+)#(\d+)', path.read_text("utf-8"))
+        assert cited and path.stem.endswith(f"_{cited[2]}"), path.name
+
+
+def test_all_public_names_are_on_the_page_of_the_api() -> None:
+    from test_public import PUBLIC
+
+    hooks = load_hooks()
+    assert set(hooks.public_packages()) == set(PUBLIC)
+    page = hooks.on_page_markdown((ROOT / "docs" / "api.md").read_text("utf-8"), page=None)
+    shown = {line.removeprefix("::: ") for line in page.splitlines() if line.startswith("::: tts_fm.")}
+    for package, names in PUBLIC.items():
+        at = "tts_fm." if package == "tts_fm" else f"{package}."
+        for name in names.split():
+            assert name == "__version__" or any(x.startswith(at) and x.endswith(f".{name}") for x in shown), name
+
+
 def test_files_that_the_documentation_names_are_there() -> None:
     for page in PAGES:
         for name in re.findall(r"`((?:tts_fm|recipes|data_prep|tests|docs)/[\w./-]+)`", page.read_text("utf-8")):
             assert (ROOT / name).exists(), f"{page.name} names {name}"
 
 
-def test_the_table_of_settings_is_filled_in() -> None:
+def load_hooks() -> Any:
+    """docs/hooks.py, which lies in no package."""
     spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "docs" / "hooks.py")
     assert spec is not None and spec.loader is not None
     hooks = importlib.util.module_from_spec(spec)
     sys.modules["docs_hooks"] = hooks
     spec.loader.exec_module(hooks)
+    return hooks
+
+
+def test_the_table_of_settings_is_filled_in_and_sounds_get_a_player() -> None:
+    hooks = load_hooks()
     page = hooks.on_page_markdown((ROOT / "docs" / "settings.md").read_text("utf-8"), page=None)
     rows = [line.split("|")[2].strip(" `") for line in page.splitlines() if line.startswith("| `--")]
     assert rows == [setting.name for setting in offered("cli")] and hooks.MARK not in page
+    heard = hooks.on_page_markdown("- [nova](nova-01.mp3), [start](../start.md)", page=None)
+    assert '<audio controls preload="none" src="nova-01.mp3"' in heard and "[start](../start.md)" in heard
 
 
 def test_every_page_is_in_the_navigation_and_forms_are_yaml() -> None:

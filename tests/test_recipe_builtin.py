@@ -186,6 +186,6 @@ def test_samples_and_their_page(teacher: Path, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(samples.TTS, "load", lambda: tts)
     run(samples, tmp_path, "--voices", "nova")
     links = re.findall(r"\]\((.*?)\)", (tmp_path / "index.md").read_text())
-    assert sorted(links) == ["nova-01.mp3", "nova-prompt.mp3"] and all(
+    assert sorted(links) == ["nova-01.mp3", "nova-prompt.mp3", "nova-ten.mp3"] and all(
         (tmp_path / link).stat().st_size for link in links
     )

@@ -57,7 +57,7 @@ def test_the_first_chunk_is_short_and_its_pause_that_of_the_cut(mark: str, gap: 
 
 
 def test_words_that_espeak_joins_still_have_their_own_span():
-    units = ["h", "ɐ", "v", "b", "ɪ", "n", " ", "ɡ", "ˈ", "ʊ", "d"]  # "have been good" as espeak says it: two groups
+    units = list("hɐvbɪn ɡˈʊd")  # "have been good" as espeak says it: two groups
     spans = unit_spans(units, [["h", "æ", "v"], ["b", "ɪ", "n"], ["ɡ", "ˈ", "ʊ", "d"]])
     assert spans == [(0, 3), (3, 6), (7, 11)]
 

@@ -14,7 +14,10 @@ from tts_fm.text.lexicon import Entry, Lexicon, ending, find_lexicon, parse_line
 from tts_fm.text.markup import Ipa, parse_markup
 from tts_fm.text.tokens import PhonemeTokenizer, load_vocab
 
-LINES = ["# mine", "", "gryphon\t/ɡɹˈɪfən/\t55\tchapter 9", "Polish\t/pˈoʊlɪʃ/", "mock turtle\tmok turtul", "Dinah\t"]
+LINES = [
+    "# mine", "", "gryphon\t/ɡɹˈɪfən/\t55\tchapter 9", "Polish\t/pˈoʊlɪʃ/", "mock turtle\tmok turtul",
+    "Dinah\t",
+]  # fmt: skip
 
 
 def said(lexicon: Lexicon, text: str) -> dict[str, str]:
@@ -37,7 +40,8 @@ def test_words_become_marks_and_nothing_else_changes(lexicon: Lexicon) -> None:
 def test_possessive_and_plural_follow(lexicon: Lexicon) -> None:
     heard = said(lexicon, "Gryphon’s gryphons GRYPHONS' gryphon's")
     assert heard == {
-        "Gryphon’s": "ɡɹˈɪfənz", "gryphons": "ɡɹˈɪfənz", "GRYPHONS": "ɡɹˈɪfənz", "gryphon's": "ɡɹˈɪfənz",
+        "Gryphon’s": "ɡɹˈɪfənz", "gryphons": "ɡɹˈɪfənz", "GRYPHONS": "ɡɹˈɪfənz",
+        "gryphon's": "ɡɹˈɪfənz",
     }  # fmt: skip
     assert [ending(ipa, "'s") for ipa in ("kæt", "dɒɡ", "bʊʃ", "siː")] == ["s", "z", "ɪz", "z"]
     assert ending("dʒeɪmz", "'") == ""
@@ -156,7 +160,8 @@ def test_neighbours_are_said_as_before(planned) -> None:
     """Espeak says "the" and "to" by what follows, and stress by the whole sentence: given phones change one word."""
     for text in (
         "Turning to Alice, she saw the Alice who was poor.", "Poor Alice! The Mock Turtle said to Alice, ‘Why?’",
-        "There they are with their Alice; Alice's hat was at Alice.", "The Alice'll go to the Alice’d and Alice've it.",
+        "There they are with their Alice; Alice's hat was at Alice.",
+        "The Alice'll go to the Alice’d and Alice've it.",
         "See the ‘Alice’ and the Alice-like Alice's-eye of the Mock Turtle'll.",
     ):  # fmt: skip
         marked = Lexicon([Entry("Alice", "æliːs", True), Entry("Mock Turtle", "mæk tuːl", True)]).apply(text)

@@ -36,7 +36,8 @@ def test_a_paragraph_a_line_stays_so() -> None:
 
 
 def test_paragraphs_that_only_an_indent_begins() -> None:
-    text = "\n".join(textwrap.fill(part, 60, initial_indent="    ") for part in (PROSE, MORE, "“No,” he said.", MORE))
+    parts = (PROSE, MORE, "“No,” he said.", MORE)
+    text = "\n".join(textwrap.fill(part, 60, initial_indent="    ") for part in parts)
     assert [text for _, text in kinds(text)] == [PROSE, MORE, "“No,” he said.", MORE]
 
 
@@ -125,7 +126,8 @@ def test_letters_and_chat() -> None:
 
 
 def test_chinese_lines_are_joined_without_a_space() -> None:
-    assert kinds("这是一个很长的句子，它被分成了\n两行。") == [("paragraph", "这是一个很长的句子，它被分成了两行。")]
+    lines = "这是一个很长的句子，它被分成了", "两行。"
+    assert kinds("\n".join(lines)) == [("paragraph", "".join(lines))]
 
 
 def test_pauses() -> None:

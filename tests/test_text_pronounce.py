@@ -111,7 +111,8 @@ def test_sentences_without_such_words_are_espeaks_own():
 
 @pytest.mark.parametrize(
     ("text", "phones"),
-    [("A T and T is here.", "ˈe͡ɪ tˈiː ænd tˈiː"), ("five A M", "fˈa͡ɪv ˈe͡ɪ ˈɛm"), ("the E P A", "ˈiː pˈiː ˈe͡ɪ"),
+    [("A T and T is here.", "ˈe͡ɪ tˈiː ænd tˈiː"), ("five A M", "fˈa͡ɪv ˈe͡ɪ ˈɛm"),
+     ("the E P A", "ˈiː pˈiː ˈe͡ɪ"),
      ("I D's", "a͡ɪ dˈiːz")],
 )  # fmt: skip
 def test_letters_are_letters(text, phones):

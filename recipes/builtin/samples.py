@@ -2,13 +2,14 @@
 
     python recipes/builtin/samples.py docs/samples
 
-Writes the prompts (VOICE-prompt.mp3) and index.md, which says what is spoken where. The same command gives the same
-speech.
+Writes the prompts (VOICE-prompt.mp3), some ten seconds of a story (VOICE-ten.mp3) and index.md, which says what is
+spoken where. The same command gives the same speech.
 """
 
 from __future__ import annotations
 
 import argparse
+import textwrap
 from pathlib import Path
 
 from tts_fm import TTS, __version__
@@ -30,16 +31,28 @@ SENTENCES = (
 )
 
 
+STORY = (
+    "At the end of the pier a lamp was still burning. Somebody had forgotten it, or had hoped that one more boat would "
+    "come home. We waited until the tide turned."
+)
+
+
+def texts() -> list[tuple[str, str]]:
+    """What is spoken, and what its file is called."""
+    return [(STORY, "ten"), *((text, f"{number:02d}") for number, text in enumerate(SENTENCES, start=1))]
+
+
 def page(voices: list[str]) -> str:
-    """index.md: a table of sentences and files."""
+    """index.md: the texts, and the files in which they are heard."""
     about = f"Spoken by the built-in voice of tts_fm {__version__} with all settings at their defaults:"
-    made = "`python recipes/builtin/samples.py docs/samples`. The prompts are the first row."
-    head = ["# Samples", "", about, made, ""]
-    table = ["| what | " + " | ".join(voices) + " |", "|---|" + "---|" * len(voices)]
-    rows = [("the prompt", "prompt"), *((text, f"{number:02d}") for number, text in enumerate(SENTENCES, start=1))]
-    for text, name in rows:
-        table.append(f"| {text} | " + " | ".join(f"[hear]({voice}-{name}.mp3)" for voice in voices) + " |")
-    return "\n".join([*head, *table]) + "\n"
+    made = (
+        "`python recipes/builtin/samples.py docs/samples`. The first of all is the prompt that each voice is made from."
+    )
+    lines = ["# Samples", "", *textwrap.wrap(f"{about} {made}", 118)]
+    for text, name in [("The prompt.", "prompt"), *texts()]:
+        links = ", ".join(f"[{voice}]({voice}-{name}.mp3)" for voice in voices)
+        lines += ["", *textwrap.wrap(text, 118), "", f"- {links}"]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -51,10 +64,10 @@ def main() -> None:
     tts = TTS.load()
     for voice in args.voices:
         write_audio(args.out / f"{voice}-prompt.mp3", tts.voice(voice).wave, SAMPLE_RATE)
-        for number, text in enumerate(SENTENCES, start=1):
+        for text, name in texts():
             speech = tts.say(text, voice=voice)
-            speech.save(args.out / f"{voice}-{number:02d}.mp3")
-            print(f"{voice}-{number:02d}.mp3: {speech.seconds:.1f} s", flush=True)
+            speech.save(args.out / f"{voice}-{name}.mp3")
+            print(f"{voice}-{name}.mp3: {speech.seconds:.1f} s", flush=True)
     (args.out / "index.md").write_text(page(args.voices), encoding="utf-8")
 
 

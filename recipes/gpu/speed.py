@@ -40,7 +40,10 @@ from tts_fm.voices.stored import Voice, get_voice
 BUILTIN_RECIPE = Path(__file__).resolve().parents[1] / "builtin"
 # dense bfloat16 products, TFLOP/s, by what is in the card's name: makers' data sheets
 PEAKS = {"H200": 989, "H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "A100": 312, "L40S": 362, "4090": 165, "L4": 121}
-WORDS = ("ð ə", "k w ɪ k", "b ɹ ˈ a͡ʊ n", "f ˈ ɑː k s", "w ɛ n t", "ˈ a͡ʊ t", "ɪ n", "ð ə", "m ˈ ɔː ɹ n ɪ ŋ", ",")
+WORDS = (
+    "ð ə", "k w ɪ k", "b ɹ ˈ a͡ʊ n", "f ˈ ɑː k s", "w ɛ n t", "ˈ a͡ʊ t", "ɪ n", "ð ə",
+    "m ˈ ɔː ɹ n ɪ ŋ", ",",
+)  # fmt: skip
 UNITS = [unit for word in WORDS for unit in [*word.split(), " "]]
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpy")
 

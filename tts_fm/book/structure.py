@@ -25,7 +25,8 @@ SILENT = {
 }  # fmt: skip
 _START = re.compile(r"\*{3,} ?start of (?:the|this) project gutenberg|\*end ?\*? ?the small print", re.IGNORECASE)
 _END = re.compile(
-    r"\*{3,} ?end of (?:the|this) project gutenberg|end of (?:the |this )?project gutenberg(?:[’']s| e-?(?:text|book))",
+    r"\*{3,} ?end of (?:the|this) project gutenberg|"
+    r"end of (?:the |this )?project gutenberg(?:[’']s| e-?(?:text|book))",
     re.IGNORECASE,
 )
 _PRODUCED = re.compile(

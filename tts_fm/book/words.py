@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from tts_fm.book.document import Book
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
-_ENDS = re.compile(r"[.!?…:;][\"'”’»)\]]*\s*[\"'“‘«(\[—–-]*\s*$|^[\W_]*$|[\"“‘«(\[—–-]\s*$|--\s*$")
+_ENDS = re.compile(
+    r"[.!?…:;][\"'”’»)\]]*\s*[\"'“‘«(\[—–-]*\s*$|"
+    r"^[\W_]*$|[\"“‘«(\[—–-]\s*$|--\s*$"
+)
 _TITLES = frozenset("mr mrs miss ms dr sir lady lord the a an of and i o oh i’m i'm".split())
 ODD_SHARE = 0.02  # of the distinct words
 MOST_ODD = 200

@@ -12,9 +12,12 @@ import unicodedata
 
 _LOOK_ALIKE = {
     "º": "°", "№": " number ", "™": " ", "®": " ", "©": " copyright ", "℠": " ", "…": "...",
-    "´": "'", "`": "'", "‘": "'", "’": "'", "‚": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "‟": '"', "«": '"',
-    "»": '"', "‹": "'", "›": "'", "″": '"', "′": "'", "＇": "'", "＂": '"', "‐": "-", "‑": "-", "‒": "–", "―": "—",
-    "﹣": "-", "⸺": "—", "¿": "", "¡": "", "\u00ad": "", "\u200b": "", "\u200d": "", "\ufeff": "", "[": "(", "]": ")",
+    "´": "'", "`": "'", "‘": "'", "’": "'", "‚": "'", "‛": "'", "“": '"', "”": '"', "„": '"',
+    "‟": '"', "«": '"',
+    "»": '"', "‹": "'", "›": "'", "″": '"', "′": "'", "＇": "'", "＂": '"', "‐": "-", "‑": "-",
+    "‒": "–", "―": "—",
+    "﹣": "-", "⸺": "—", "¿": "", "¡": "", "\u00ad": "", "\u200b": "", "\u200d": "", "\ufeff": "", "[": "(",
+    "]": ")",
     "{": "(", "}": ")", "\u2044": "⁄", "。": ". ", "，": ", ", "、": ", ", "！": "! ", "？": "? ", "⁠": "",
 }  # fmt: skip
 _FIRST = str.maketrans(_LOOK_ALIKE)
@@ -74,10 +77,11 @@ def drop_pictures(text: str, keep: str = "LM") -> str:
     """Of what is not ASCII only the categories in `keep` stay (never emoji); the rest becomes spaces."""
     if text.isascii():
         return text
-    text = "".join(
-        char if char.isascii() or char in "—–" or char >= "\U000f0000" or unicodedata.category(char)[0] in keep else " "
-        for char in text
-    )
+
+    def stays(char: str) -> bool:
+        return char.isascii() or char in "—–" or char >= "\U000f0000" or unicodedata.category(char)[0] in keep
+
+    text = "".join(char if stays(char) else " " for char in text)
     return re.sub(
         r"[\u2600-\u27bf\ufe00-\ufe0f\U0001f000-\U0001faff]|(?<![^\W_])[\u0300-\u036f\u20d0-\u20ff]+", " ", text
     )

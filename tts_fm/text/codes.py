@@ -268,7 +268,8 @@ def _dotted(match: re.Match[str], gb: bool) -> str:
 
 
 @rule(
-    r"(?P<to>(?<=[0-9%kKmMnB])[-–]|(?<=[0-9%kKmMnB]) [–—] |(?<=[0-9])—|(?<=%) - )(?=[$£€]?[0-9]{1,15}(?![0-9])(?!-"
+    r"(?P<to>(?<=[0-9%kKmMnB])[-–]|(?<=[0-9%kKmMnB]) [–—] |(?<=[0-9])—|(?<=%) - )"
+    r"(?=[$£€]?[0-9]{1,15}(?![0-9])(?!-"
     r"| ?=))"
 )
 def _range(match: re.Match[str], gb: bool) -> str | None:

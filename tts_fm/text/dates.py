@@ -159,7 +159,8 @@ _NO_DATE = (
 @rule(
     r"(?P<lead>\b(?:[Oo]n|[Bb]y|[Ss]ince|[Uu]ntil|[Tt]ill|[Bb]efore|[Aa]fter|[Ff]rom|[Dd]ue|[Dd]ated?|[Ss]tarting"
     r"|[Uu]ntil|[Tt]hrough|[Aa]s of|[Ww]eek of|[Ee]nding|[Dd]eadline:?|[Dd]ate:?|[Ee]xp(?:ires|iry)?:?|"
-    r"Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday),? )?(?<![\w/.,$£€-])(?P<a>[0-9]{1,2})/(?P<b>[0-9]{1,2})"
+    r"Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday),? )?"
+    r"(?<![\w/.,$£€-])(?P<a>[0-9]{1,2})/(?P<b>[0-9]{1,2})"
     rf"(?![\w/⁄%\"'°]|[.,][0-9]|[-–][0-9/]| ?=| (?:{_NO_DATE})\b|-[a-z])"
 )
 def _short_date(match: re.Match[str], gb: bool) -> str | None:
@@ -188,7 +189,8 @@ def _until_now(match: re.Match[str], gb: bool) -> str:
 
 
 @rule(
-    r"(?<![\w$£€.,/–-])(?P<a>[1-9][0-9]{2,3}) ?(?:[-–—]|\bto\b) ?(?P<b>[1-9][0-9]{2,3})(?P<era> ?(?:BCE|BC|CE|AD"
+    r"(?<![\w$£€.,/–-])(?P<a>[1-9][0-9]{2,3}) ?(?:[-–—]|\bto\b) ?(?P<b>[1-9][0-9]{2,3})"
+    r"(?P<era> ?(?:BCE|BC|CE|AD"
     r"|A D)\b)?(?![\w%°/–-]|[.,][0-9]| ?(?:[$£€°]|km|kg|mm|cm|m|g|miles|words|people|meters|metres|feet|calories"
     r"|kcal|dollars|euros|pounds|pages|users|points)\b)"
 )

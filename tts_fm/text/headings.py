@@ -51,7 +51,10 @@ _NAMED = re.compile(
     rf"(?P<word>{'|'.join(NAMED.split())}|note)(?P<title>\b[^a-z]*|[.:]\s.*|\s(?:to|by)\s.*)",
     re.IGNORECASE,
 )
-_NUMBERED = re.compile(rf"(?P<number>{ROMAN}|[0-9]{{1,3}})(?:[.):]\s*(?:[-–—]+\s*)?|\s+[-–—]\s*|$)(?P<title>.*)")
+_NUMBERED = re.compile(
+    rf"(?P<number>{ROMAN}|[0-9]{{1,3}})(?:[.):]\s*(?:[-–—]+\s*)?|\s+[-–—]\s*|$)"
+    r"(?P<title>.*)"
+)
 _OPENING = "\"'“‘«([{¿¡_*"
 _SMALL = frozenset(
     "a an and as at but by for from in into is nor of off on or over the to up with de la le der die und von".split()

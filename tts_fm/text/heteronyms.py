@@ -65,12 +65,15 @@ SAID_AS: dict[tuple[str, str], str] = {
     ("minute", "adjective"): "/ma͡ɪnˈuːt/ma͡ɪnjˈuːt/", ("content", "adjective"): "/kəntˈɛnt/",
     ("object", "verb"): "I will object", ("dove", "verb"): "doave", ("bass", "fish"): "/bˈæs/",
     ("row", "quarrel"): "/ɹˈa͡ʊ/", ("sow", "pig"): "/sˈa͡ʊ/", ("wound", "verb"): "wowned",
-    ("refuse", "noun"): "the refuse", ("produce", "noun"): "/pɹˈo͡ʊduːs/pɹˈɒdjuːs/", ("excuse", "verb"): "/ɛkskjˈuːz/",
-    ("subject", "verb"): "/səbd͡ʒˈɛkt/", ("import", "noun"): "/ˈɪmpɔː͡ɹt/ˈɪmpɔːt/", ("refund", "noun"): "/ɹˈiːfʌnd/",
+    ("refuse", "noun"): "the refuse", ("produce", "noun"): "/pɹˈo͡ʊduːs/pɹˈɒdjuːs/",
+    ("excuse", "verb"): "/ɛkskjˈuːz/",
+    ("subject", "verb"): "/səbd͡ʒˈɛkt/", ("import", "noun"): "/ˈɪmpɔː͡ɹt/ˈɪmpɔːt/",
+    ("refund", "noun"): "/ɹˈiːfʌnd/",
     ("upset", "noun"): "/ˈʌpsɛt/", ("resume", "noun"): "/ɹˈɛzʊmˌe͡ɪ/",
     ("associate", "noun"): "/ɐsˈo͡ʊʃɪət/ɐsˈə͡ʊʃɪət/", ("advocate", "noun"): "/ˈædvəkət/ˈadvəkət/",
     ("duplicate", "noun"): "/dˈuːplᵻkət/djˈuːplɪkət/", ("invalid", "noun"): "/ˈɪnvəlɪd/",
-    ("used", "custom"): "/jˈuːst/", ("used", "verb"): "/jˈuːzd/", ("decrease", "verb"): "/dᵻkɹˈiːs/dɪkɹˈiːs/",
+    ("used", "custom"): "/jˈuːst/", ("used", "verb"): "/jˈuːzd/",
+    ("decrease", "verb"): "/dᵻkɹˈiːs/dɪkɹˈiːs/",
     ("insult", "verb"): "/ɪnsˈʌlt/", ("winds", "noun"): "/wˈɪndz/",
 }  # fmt: skip
 _NOUN_OR_VERB = (  # espeak knows both readings; rules here help its grammar

@@ -1,9 +1,10 @@
 """Text to phone units with espeak-ng (phonemizer + the library inside espeakng-loader; no system espeak needed).
 
-A unit is what the corpus calls a phone: a stress mark, a space, a punctuation mark, or one base character with its
-length mark, tied partners and diacritics ("t͡ʃ", "uː", "ɔː͡ɹ", "n̩"). `"".join(units)` is the espeak string again.
-espeak is not thread-safe, so threads take turns; there is one backend for a language (5 MB each). This module does not
-know numbers, dates or markup: normalise first. phonemizer and espeak-ng are GPL-3.0 and imported only when used.
+A unit is what the corpus calls a phone: a stress mark, a space, a punctuation mark, or one base character with
+its length mark, tied partners and diacritics ("t͡ʃ", "uː", "ɔː͡ɹ", "n̩"). `"".join(units)` is the espeak string
+again. espeak is not thread-safe, so threads take turns; there is one backend for a language (5 MB each). This
+module does not know numbers, dates or markup: normalise first. phonemizer and espeak-ng are GPL-3.0 and
+imported only when used.
 """
 
 from __future__ import annotations

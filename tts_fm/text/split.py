@@ -16,7 +16,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 # A possible end: marks, closing quotes or brackets, then space or the end. Chinese and Japanese marks need no space.
-_END = re.compile(r"(?:[.!?…]{1,20}|[。！？｡])[\"'”’»)\]}]{0,4}(?=\s|$)|[。！？｡][」』”’）]{0,4}")
+_END = re.compile(
+    r"(?:[.!?…]{1,20}|[。！？｡])[\"'”’»)\]}]{0,4}(?=\s|$)|"
+    r"[。！？｡][」』”’）]{0,4}"
+)
 SMALL_LETTERS = "\U000f8000", "\U000fffff"  # characters that stand for words in small letters, from and to
 _OPENING = "\"'“‘«([{¿¡-–—*"
 _CLOSING = "\"'”’»)]}」』）"

@@ -103,7 +103,8 @@ _GREEK = (
 ).split()
 _WORDS = {
     "times": "times", "cdot": "times", "div": "divided by", "pm": "plus or minus", "mp": "minus or plus", "leq": "≤",
-    "le": "≤", "geq": "≥", "ge": "≥", "neq": "≠", "ne": "≠", "approx": "≈", "sim": "about", "equiv": "is equivalent to",
+    "le": "≤", "geq": "≥", "ge": "≥", "neq": "≠", "ne": "≠", "approx": "≈", "sim": "about",
+    "equiv": "is equivalent to",
     "infty": "infinity", "partial": "partial", "nabla": "nabla", "sum": "the sum of", "prod": "the product of",
     "int": "the integral of", "lim": "the limit of", "to": "to", "rightarrow": "to", "Rightarrow": "implies",
     "in": "in", "notin": "not in", "subset": "is a subset of", "cup": "union", "cap": "intersection",
