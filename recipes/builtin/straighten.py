@@ -33,7 +33,7 @@ from torch import Tensor
 
 from tts_fm import devices
 from tts_fm.checkpoint.load import CONFIG, load_flow_model, save_flow_model
-from tts_fm.files import write_json, write_state
+from tts_fm.files import read_state, write_json, write_state
 from tts_fm.flow.straighten import (
     Student,
     along,
@@ -90,7 +90,9 @@ class Batches:
 
 
 def collate(model: FlowModel, items: list[TeacherPath], frames: int) -> tuple[Condition, Tensor, Tensor]:
-    """(condition, states (B, S, T, 100), weight (B, T)): all that does not change while the student learns."""
+    """(condition, states (B, S, T, 100), weight (B, T)): all that does not change while the student learns, where the
+    model is.
+    """
     lengths = torch.tensor([item.states.shape[1] for item in items])
     mask = torch.arange(frames)[None] < lengths[:, None]
     given = torch.arange(frames)[None] < torch.tensor([len(item.prompt) for item in items])[:, None]
@@ -103,8 +105,11 @@ def collate(model: FlowModel, items: list[TeacherPath], frames: int) -> tuple[Co
     ids, durations = torch.full((len(items), width), -1), torch.zeros(len(items), width)
     for b, item in enumerate(items):
         ids[b, : len(item.ids)], durations[b, : len(item.ids)] = item.ids, item.durations
+    none = torch.zeros(len(items), dtype=torch.bool)
+    parts = (mel, given, ids, mask, durations, none, states)
+    mel, given, ids, mask, durations, none, states = (devices.send(part, model.device) for part in parts)
     with torch.no_grad():
-        condition = model.condition(mel, given, ids, mask, durations, torch.zeros(len(items), dtype=torch.bool))
+        condition = model.condition(mel, given, ids, mask, durations, none)
     return condition, states, torch.where(given, PROMPT_WEIGHT, 1.0) * mask
 
 
@@ -113,7 +118,7 @@ class Lessons:
 
     def __init__(self, model: FlowModel, teacher: FlowModel, batches: Batches, grid: Tensor, how: Namespace) -> None:
         self.model, self.teacher, self.teacher_steps = model, teacher, how.teacher_steps
-        self.batches, self.grid, self.huber, shares = batches, grid, how.huber, how.shares
+        self.batches, self.grid, self.huber, shares = batches, grid.to(model.device), how.huber, how.shares
         self.kinds, weights = list(shares), np.array(list(shares.values()), float)
         self.weights = weights / weights.sum()
         for kind in self.kinds:
@@ -131,14 +136,14 @@ class Lessons:
             every = (len(self.grid) - 1) // int(kind)
             return rollout_loss(student, states[:, ::every], self.grid[::every], weight, int(kind) <= 2, self.huber)
         if kind == "reflow":
-            lesson = reflow(states[:, 0], states[:, -1], u_shaped(len(states), generator))
+            lesson = reflow(states[:, 0], states[:, -1], u_shaped(len(states), generator).to(states.device))
             return lesson_loss(student, lesson, weight, self.huber)
-        u = torch.rand(2, len(states), generator=generator).sort(0).values
+        u = torch.rand(2, len(states), generator=generator).sort(0).values.to(states.device)
         places = 1 - torch.cos(np.pi / 2 * u)  # as dense as the grid
         lesson = along(states, self.grid, places[0], torch.maximum(places[1], places[0] + 1e-3).clamp(max=1.0))
         if kind == "split":
             share = torch.rand(len(states), generator=generator) * 0.8 + 0.1
-            lesson = split(student, lesson.x, lesson.t, lesson.until, share)
+            lesson = split(student, lesson.x, lesson.t, lesson.until, share.to(states.device))
         if kind == "flow":
             teacher = student_call(self.teacher, condition)  # the text side is the same in both
             field = lambda x, t: teacher(x, t, t)  # noqa: E731
@@ -210,7 +215,7 @@ class Average:
         self.model, self.decay, self.file, self.count = model, decay, file, 0
         self.weights = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
         if file.exists():
-            state = torch.load(file, weights_only=True)
+            state = read_state(file, model.device)
             self.weights, self.count = state["weights"], state["count"]
 
     @torch.no_grad()
@@ -251,8 +256,9 @@ def main() -> None:
     folder, paths = args.out / "model", TeacherPaths(args.cache, args.paths)
     if args.search is not None:
         return search(folder if folder.is_dir() else args.teacher, paths, args)
-    teacher = load_flow_model(args.teacher)
-    model = student_of(teacher)
+    device = devices.pick(args.device)
+    teacher = load_flow_model(args.teacher).to(device)
+    model = student_of(teacher).to(device)
     train = Batches(paths, range(HELD_OUT, len(paths)), args.batch_frames, args.seed)
     valid = Batches(paths, range(min(HELD_OUT, len(paths))), args.batch_frames)
     lessons = Lessons(model, teacher, train, paths.grid, args)
