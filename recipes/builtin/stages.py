@@ -39,7 +39,11 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 SHIPPED = ROOT / "tts_fm" / "assets"
 TRAINED = ("vocoder", "duration", "flow", "aligner")
-CLIPS, FEW = 18_000, 80  # the teacher's; in small just so many that some are held back
+CLIPS = 18_000  # the teacher's
+FEW = {
+    "prepare": (12, 2),
+    "speak": (10, 654),
+}  # in small: clips, and a seed with which a voice is held back and one ships
 BYTES_A_CLIP = 700_000  # FLAC, samples and mels, those of the altered copy too
 # what the recipes are told beside their folders; `flow` is trained in two parts
 TOLD = {
@@ -81,7 +85,9 @@ def corpus_stages(args: argparse.Namespace) -> list[Stage]:
         corpus = args.corpus or runs / "corpus"
         made = [] if args.corpus else [Stage("corpus", [str(HERE / "tones.py"), str(corpus)])]
         return [*made, Stage("cache", [str(HERE / "cache.py"), str(corpus), str(cache), *args.told["cache"]])]
-    said = ["--texts", *map(str, args.texts), "--clips", str(args.clips)]
+    few, seed = FEW["speak" if args.speak_minutes else "prepare"]
+    said = ["--texts", *map(str, args.texts), "--clips", str(args.clips or (few if args.small else CLIPS))]
+    said += ["--seed", str(seed)] if args.small else []
     if args.speak_minutes:
         plan = runs / "plan.jsonl.gz"
         speak = ["-m", "recipes.gpu.speak"]
@@ -163,7 +169,7 @@ def check(args: argparse.Namespace) -> None:
     if args.small and args.assets.resolve() == SHIPPED:
         raise ValueError("what two updates make must not be shipped: name other --assets with SMALL=1")
     args.runs.mkdir(parents=True, exist_ok=True)
-    clips = args.clips if args.corpus is None else (args.corpus / "manifest.jsonl").read_bytes().count(b"\n")
+    clips = (args.corpus / "manifest.jsonl").read_bytes().count(b"\n") if args.corpus else args.clips or CLIPS
     wanted, free = 1e9 + (0 if args.small else clips * BYTES_A_CLIP), shutil.disk_usage(args.runs).free
     if free < wanted:
         raise ValueError(f"{args.runs} has {free / 1e9:.0f} GB free, the stages take about {wanted / 1e9:.0f} GB")
@@ -235,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     source.add_argument("--kokoro", type=Path, help="folder of the teacher")
     source.add_argument("--corpus", type=Path, help="manifest.jsonl and audio/")
     parser.add_argument("--texts", type=Path, nargs="+", default=[], metavar="FILE", help="what the teacher speaks")
-    parser.add_argument("--clips", type=int, help=f"that it speaks (default {CLIPS}; SMALL=1: {FEW})")
+    parser.add_argument("--clips", type=int, help=f"that it speaks (default {CLIPS}; a dozen with SMALL=1)")
     parser.add_argument("--speak-minutes", type=float, default=0.0, metavar="M", help="it speaks on the GPU, so long")
     parser.add_argument("--asr", type=Path, metavar="WHISPER", help="folder (default ~/.cache/whisper-base-ct2)")
     parser.add_argument("--assets", type=Path, help="where the voice goes (default RUNS/assets)")
@@ -247,7 +253,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     from tts_fm.evaluate.metrics import WHISPER_FOLDER
 
-    args.clips = args.clips or (FEW if args.small else CLIPS)
     args.asr, args.assets = args.asr or WHISPER_FOLDER, args.assets or args.runs / "assets"
     args.told = {name: line.split() for name, line in (SMALL if args.small else TOLD).items()}
     args.told_list = ["--items", "2"] if args.small else []
