@@ -74,8 +74,9 @@ class Image:
     def call(self, words: list[str], building: bool = False) -> list[str]:
         """The words that run a command inside, without anything of this machine's environment."""
         env = self.env | {"HOME": "/root" if self.user == "root" else f"/home/{self.user}"}
-        if building and CERTIFICATES.is_file():
-            env |= {"PIP_CERT": "/etc/certificates.crt"}
+        if building:
+            env |= {"DEBIAN_FRONTEND": "noninteractive"}
+            env |= {"PIP_CERT": "/etc/certificates.crt"} if CERTIFICATES.is_file() else {}
         cd = ["/bin/sh", "-c", 'cd "$0" && exec "$@"', self.where]
         chroot = ["chroot", f"--userspec={self.user}:{self.user}", str(self.folder)]
         return [*chroot, "/usr/bin/env", "-i", *(f"{k}={v}" for k, v in env.items()), *cd, *words]

@@ -252,7 +252,7 @@ def resolve_folder(
     spec: str | os.PathLike[str], files: Sequence[str], optional: Sequence[str] = (), progress: bool = True
 ) -> Path:
     """A folder that holds `files` (and those of `optional` that exist): a path as it is, or
-    hf://owner/repo[@revision][/folder] fetched.
+    `hf://owner/repo[@revision][/folder]` fetched.
 
     ModelError when one of `files` is missing there.
     """

@@ -4,7 +4,7 @@ subtitles.
 It knows nothing of sound and imports no torch. plain.py and headings.py read plain text into blocks; unmark.py takes
 Markdown, HTML and LaTeX away; normalise.py writes out what is read aloud, with a module for each kind (addresses,
 roman, abbreviations, acronyms, dates, times, money, units, codes, numbers, signs); pronounce.py puts heteronyms,
-letters and foreign words right; markup.py reads [word](/ipa/) and <break>; split.py finds sentences and chunks.py
+letters and foreign words right; markup.py reads `[word](/ipa/)` and `<break>`; split.py finds sentences and chunks.py
 plans a text; phonemes.py and tokens.py make ids, symbols.py names those that are no phones; word_times.py and
 subtitles.py tell when each word is heard.
 """

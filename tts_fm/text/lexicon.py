@@ -80,7 +80,7 @@ class Lexicon:
         return hashlib.sha256(text.encode()).hexdigest()[:16] if text else ""
 
     def apply(self, text: str, lang: str = "en-us") -> str:
-        """The text with [word](/ipa/) for every word that the lexicon knows; marks that are in it stay.
+        """The text with `[word](/ipa/)` for every word that the lexicon knows; marks that are in it stay.
 
         lang: espeak code with which respellings are turned into phones.
         """
