@@ -13,7 +13,7 @@ from demo_toys import TEXT, EvenAligner, speech_like
 
 from tts_fm.audio.files import load
 from tts_fm.demo.commands import OWN
-from tts_fm.demo.runs import Cancelled, Run, until_stopped
+from tts_fm.demo.runs import Cancelled, Pace, Run, until_stopped
 from tts_fm.demo.service import Service
 from tts_fm.demo.sessions import FieldError
 from tts_fm.settings import Settings
@@ -90,6 +90,16 @@ def test_stop_takes_effect_at_the_next_step_and_leaves_nothing_behind(service):
         service.leave("s")
         with pytest.raises(Cancelled):
             run.check()
+
+
+def test_the_browser_is_told_at_first_and_then_seldom(monkeypatch):
+    now = [5.0]
+    monkeypatch.setattr("tts_fm.demo.runs.time.monotonic", lambda: now[0])
+    pace, told = Pace(), 0
+    for _ in range(1000):  # ten seconds of a quick model's steps
+        told += pace.due()
+        now[0] += 0.01
+    assert 36 <= told <= 41 and Pace().due()
 
 
 def test_stop_keeps_what_has_come(service):

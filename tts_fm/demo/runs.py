@@ -1,12 +1,14 @@
-"""A request under way in the demo, and how it is stopped."""
+"""A request under way in the demo: how it is stopped, and how often the browser hears of it."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 Tell = Callable[[int, int, int, int], None]  # (step, steps, chunks already spoken, chunks in all)
 Result = TypeVar("Result")
+TOLD_A_SECOND = 4
 
 
 class Cancelled(Exception):
@@ -30,6 +32,22 @@ class Run:
         self.check()
         if self._tell is not None:
             self._tell(step, steps, spoken, chunks)
+
+
+class Pace:
+    """Whether it is time to tell the browser something: at first, then a few times a second. One that is told of every
+    step of a quick model has no time for a click on Stop.
+    """
+
+    def __init__(self) -> None:
+        self._told = float("-inf")
+
+    def due(self) -> bool:
+        now = time.monotonic()
+        if now - self._told < 1 / TOLD_A_SECOND:
+            return False
+        self._told = now
+        return True
 
 
 def until_stopped(results: Iterable[Result]) -> Iterator[Result]:

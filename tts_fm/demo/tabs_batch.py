@@ -12,7 +12,7 @@ import gradio as gr
 
 from tts_fm.demo.commands import LIST_TYPES, read_items
 from tts_fm.demo.figures import table
-from tts_fm.demo.runs import until_stopped
+from tts_fm.demo.runs import Pace, until_stopped
 from tts_fm.demo.service import LIMITS, Service
 from tts_fm.demo.sessions import FieldError, at_field
 from tts_fm.demo.widgets import (
@@ -94,10 +94,12 @@ def handler(service: Service) -> Any:
             ]
             folder = service.place()
             results: dict[int, dict[str, Any]] = {}
+            pace = Pace()
             for number, speech in until_stopped(service.many(requests, [item.where for item in items], run)):
                 results[number] = write(folder, items[number].id, items[number].parts[0].text, speech, kind)
                 os.utime(folder)  # in use: see Service.place
-                yield good(f"{len(results)} of {len(items)} are spoken …"), gr.skip(), gr.skip()
+                if pace.due():
+                    yield good(f"{len(results)} of {len(items)} are spoken …"), gr.skip(), gr.skip()
             entries = [results[number] for number in sorted(results)]
             seconds = sum(entry["seconds"] for entry in entries)
             stopped = "" if len(entries) == len(items) else "Cancelled. "

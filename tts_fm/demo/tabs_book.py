@@ -13,7 +13,7 @@ import gradio as gr
 
 from tts_fm.demo.books import KINDS, OUTPUTS, OpenBook, Shelf
 from tts_fm.demo.figures import table
-from tts_fm.demo.runs import Cancelled
+from tts_fm.demo.runs import Cancelled, Pace
 from tts_fm.demo.service import Service
 from tts_fm.demo.widgets import (
     CONSENT,
@@ -145,7 +145,8 @@ def handler(service: Service, shelf: Shelf) -> Any:
             narrator = service.voice(voice, recording, transcript)
             second = None if quotes in ("", NOBODY) else quotes
             plan = book.plan(list(chapters), _name(narrator, recording), second, chosen)
-            left, live = book.left(plan), service.sessions.live(str(request.session_hash), "book")
+            left, pace = book.left(plan), Pace()
+            live = service.sessions.live(str(request.session_hash), "book")
             try:
                 for number, unit in enumerate(left, 1):
                     said = good(f"Paragraph {number} of {len(left)}: {plan.chapters[unit.chapter].title} …")
@@ -155,14 +156,14 @@ def handler(service: Service, shelf: Shelf) -> Any:
                     for take, _ in service.speak(asked, run):
                         if pieces:
                             live.add(take.chunks[-1].wave, unit.pause if len(take.chunks) == 1 else 0.0)
-                        yield said, live.html(), gr.skip(), gr.skip()
+                        if pieces or pace.due():
+                            yield said, live.html(), gr.skip(), gr.skip()
                     if take is None:
                         continue
                     speech = service.finish(take)
                     sound = book.keep(unit, speech)
                     if not pieces:
                         live.add_file(sound, speech.seconds, unit.pause)
-                        yield said, live.html(), gr.skip(), gr.skip()
             except Cancelled:
                 kept = len(left) - len(book.left(plan))
                 yield good(f"Stopped; {kept} paragraphs are kept. Read aloud goes on."), *[gr.skip()] * 3

@@ -14,7 +14,7 @@ from tts_fm.demo import forming
 from tts_fm.demo.books import KINDS
 from tts_fm.demo.commands import EXAMPLES, OWN, command_line, text_of
 from tts_fm.demo.figures import chunk_mel, speech_picture, table, word_table
-from tts_fm.demo.runs import until_stopped
+from tts_fm.demo.runs import Pace, until_stopped
 from tts_fm.demo.service import Service, Take
 from tts_fm.demo.sessions import History
 from tts_fm.demo.widgets import (
@@ -181,9 +181,11 @@ def handlers(service: Service) -> tuple[Any, Any, Any]:
                     chosen = replace(chosen, match=None)  # off for an adapted voice
             asked = service.request(text, spoken_by, chosen)
             session = str(request.session_hash)
-            live = service.sessions.live(session, "clone")
+            live, pace = service.sessions.live(session, "clone"), Pace()
             for take, total in until_stopped(service.speak(asked, run)):
                 live.add(take.chunks[-1].wave)
+                if not (live.early or pace.due()):
+                    continue
                 said = good(f"Chunk {len(take.chunks)} of {total} is spoken …")
                 yield said, *[gr.skip()] * 4, chunk_table(take), *[gr.skip()] * 2, live.html(), *[gr.skip()] * 2
             note = told + (

@@ -13,7 +13,7 @@ import numpy as np
 from tts_fm.audio.mel import HOP, SAMPLE_RATE
 from tts_fm.demo.commands import OWN, Turn, parse_script
 from tts_fm.demo.figures import chunk_mel, silent_mel, speech_picture, table, word_table
-from tts_fm.demo.runs import Cancelled, until_stopped
+from tts_fm.demo.runs import Cancelled, Pace, until_stopped
 from tts_fm.demo.service import Service
 from tts_fm.demo.sessions import FieldError, at_field
 from tts_fm.demo.widgets import (
@@ -137,13 +137,14 @@ def handler(service: Service) -> Any:
             voices = {name: voice_of(service, name, given) for name in {turn.voice for turn in turns}}
             requests = [service.request(turn.text, voices[turn.voice], replace(chosen, item=turn.id)) for turn in turns]
             done: dict[int, Speech] = {}
-            live, last = service.sessions.live(str(request.session_hash), "script"), 0
+            live, last, pace = service.sessions.live(str(request.session_hash), "script"), 0, Pace()
             for number, chunk, speech in until_stopped(service.in_turn(requests, [turn.where for turn in turns], run)):
                 live.add(chunk.wave, pause if number != last else 0.0)
                 last = number
                 if speech is not None:
                     done[number] = speech
-                yield good(f"{len(done)} of {len(turns)} turns are spoken …"), *[gr.skip()] * 5, live.html()
+                if live.early or pace.due():
+                    yield good(f"{len(done)} of {len(turns)} turns are spoken …"), *[gr.skip()] * 5, live.html()
             if not done:
                 raise Cancelled
             yield show(service, turns, done, pause, live.html(ended=True))

@@ -13,14 +13,13 @@ from typing import Any
 import gradio as gr
 
 from tts_fm.demo.commands import OWN
-from tts_fm.demo.runs import Cancelled
+from tts_fm.demo.runs import Cancelled, Pace
 from tts_fm.demo.service import LIMITS, Service
 from tts_fm.demo.sessions import FieldError
 from tts_fm.errors import TtsFmError
 from tts_fm.settings import Setting, Settings, as_text, offered
 
 QUIET: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}  # answers at once
-TOLD_A_SECOND = 4  # how often the browser hears how far the work is
 Updates = Iterator[tuple[Any, ...]]  # values for all outputs of a page, again and again
 CONSENT = (
     "Clone only your own voice, or that of somebody who agreed. Say that it is generated wherever you use it: every "
@@ -269,13 +268,12 @@ class Meter:
     """Progress over chunks and their solver steps, with the time that is probably left."""
 
     def __init__(self, progress: gr.Progress) -> None:
-        self.progress, self.began, self.told = progress, time.perf_counter(), 0.0
+        self.progress, self.began, self.pace = progress, time.perf_counter(), Pace()
 
     def __call__(self, step: int, steps: int, spoken: int, chunks: int) -> None:
+        if not self.pace.due():
+            return
         share = (spoken + (step + 1) / max(steps, 1)) / max(chunks, 1)
         spent = time.perf_counter() - self.began
-        if spent - self.told < 1 / TOLD_A_SECOND:
-            return  # a browser that is told of every step of a quick model has no time for a click on Stop
-        self.told = spent
         left = f", about {spent / share - spent:.0f} s left" if spent > 1.5 and share > 0.05 else ""
         self.progress(min(share, 1.0), desc=f"chunk {spoken + 1} of {chunks}, step {step + 1} of {steps}{left}")
