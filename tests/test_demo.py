@@ -210,6 +210,14 @@ def test_texts_and_recordings_are_bounded_and_errors_name_no_path(service, tmp_p
     assert str(tmp_path) not in str(caught.value)
 
 
+def test_the_first_visitor_finds_it_warm(service, monkeypatch):
+    said = []
+    monkeypatch.setattr(service.tts, "say", lambda text, voice: said.append(voice))
+    service.warm_up()
+    service._do(lambda: None)  # behind it, in the same thread
+    assert said == ["ann"]
+
+
 def test_result_files_are_swept(service, monkeypatch):
     path = Path(service.save_wave(speech_like(1), "x", "seed 0"))
     assert "generated speech" in path.read_bytes().decode("latin-1")

@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that they are also when the process is ended
     if public and not args.auth:
         note("warning: anybody who can reach this address can use the page; --auth NAME:PASSWORD asks for a password")
+    service.warm_up()
     try:
         build(service).launch(
             server_name=args.host,

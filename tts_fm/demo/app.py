@@ -79,7 +79,9 @@ def launch_options(service: Service) -> dict[str, Any]:
 
 
 def theme() -> Any:
-    """Gradio's default look with enough contrast for small and for white text (WCAG AA)."""
+    """Gradio's default look with enough contrast for small and for white text (WCAG AA), in the machine's own fonts:
+    there are none to load, and bold letters do not come from another one.
+    """
     from gradio.themes import Default
 
     subdued = ("body_text_color_subdued", "block_info_text_color", "block_label_text_color", "block_title_text_color")
@@ -92,4 +94,5 @@ def theme() -> Any:
     red = {
         f"button_cancel_background_fill{hover}{dark}": "#b3261e" for hover in ("", "_hover") for dark in ("", "_dark")
     }
-    return Default(primary_hue="blue").set(**grey, **blue, **red, color_accent="*primary_600")
+    fonts: dict[str, Any] = {"font": ("ui-sans-serif", "system-ui", "sans-serif"), "font_mono": ("monospace",)}
+    return Default(primary_hue="blue", **fonts).set(**grey, **blue, **red, color_accent="*primary_600")

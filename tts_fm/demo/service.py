@@ -92,6 +92,11 @@ class Service:
         self.sessions = Sessions(self.root / "sessions")
         self.maker = Maker(self.root, model, tts.engine.text == "aligned")
 
+    def warm_up(self) -> None:
+        """Say a word to nobody, in the background: the first visitor does not wait for what is loaded at first use."""
+        if names := self.tts.voices():
+            self._worker.submit(self.tts.say, "Yes.", names[0])
+
     # ---- stopping
 
     def arm(self, who: str) -> None:

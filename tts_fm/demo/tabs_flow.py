@@ -23,10 +23,7 @@ the plane instead of recordings. Many of these ways cross. A network that sees o
 arrows on the right. Following the arrows from fresh noise, in a few steps, gives fresh data. To speak is to do the same
 with the picture of a sound (its mel spectrogram), which has 100 numbers for each hundredth of a second.
 """
-MORE = (
-    "More, with figures: [docs/flow.md](https://github.com/tts-fm/tts-fm/blob/main/docs/flow.md). The pictures are "
-    "exact: nothing in them is trained."
-)
+MORE = "More, with figures and the commands that make them, is in `docs/flow.md` of the source."
 
 
 def build(service: Service) -> None:
@@ -49,15 +46,19 @@ def build(service: Service) -> None:
     pictures = gr.HTML(drawn("ot", "independent", 4, 0.5), elem_id="flow-plane")
     knobs: list[Any] = [path, coupling, steps, time]
     gr.on([knob.change for knob in knobs], drawn, knobs, pictures, trigger_mode="always_last", **QUIET)
-    gr.Markdown("## A sentence forms\nThe same with speech: what the noise points to after each step of the solver.")
-    with gr.Row():
-        text = gr.Textbox(EXAMPLES[0][1], label="A short sentence", max_length=LONGEST, elem_id="flow-text")
-        names = service.tts.voices()
-        voice = gr.Dropdown(names, value=names[0] if names else None, label="Voice", elem_id="flow-voice")
-        count = gr.Slider(*LIMITS["steps"], 4, step=1, label="Steps of the solver", elem_id="flow-count")
-    go, stop = go_and_stop("Watch it form", "flow")
-    line = status("flow-status")
-    formed = forming.forming(service, "flow")
+    with gr.Column():  # its button stays in sight within this part only
+        gr.Markdown(
+            "## A sentence forms\nThe pictures above are exact, and nothing in them is trained. The same with speech: "
+            "what the noise points to after each step of the solver."
+        )
+        with gr.Row():
+            text = gr.Textbox(EXAMPLES[0][1], label="A short sentence", max_length=LONGEST, elem_id="flow-text")
+            names = service.tts.voices()
+            voice = gr.Dropdown(names, value=names[0] if names else None, label="Voice", elem_id="flow-voice")
+            count = gr.Slider(*LIMITS["steps"], 4, step=1, label="Steps of the solver", elem_id="flow-count")
+        go, stop = go_and_stop("Watch it form", "flow")
+        line = status("flow-status")
+        formed = forming.forming(service, "flow")
     told = "The speech that is foreseen after each of some solver steps, for a short sentence."
     inputs = [text, voice, count]
     wire(service, "flow", [go.click, text.submit], stop, handler(service), inputs, [line, *formed], formed[0], told)
