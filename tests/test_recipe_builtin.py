@@ -112,8 +112,9 @@ def test_a_student_of_few_steps(
     assert (tmp_path / "model" / "duration").is_dir()
     caplog.clear()
     with caplog.at_level("INFO"):
-        run(straighten, paths, tmp_path, "--search", "2", "--searched", "4", "--width", "0.2")
-    told = [float(number) for number in re.findall(r"searched on 4 paths: (\S+) -> (\S+)", caplog.text)[0]]
+        monkeypatch.setattr(straighten, "HELD_OUT", 4)
+        run(straighten, paths, tmp_path, "--search", "2", "--width", "0.2")
+    told = [float(number) for number in re.findall(r"searched on 2 paths: (\S+) -> (\S+)", caplog.text)[0]]
     assert told[1] <= told[0]
     defaults = json.loads((tmp_path / "model" / "config.json").read_text())["defaults"]
     assert defaults["steps"] == 2 and len(defaults["grid"]) == 3 and str(defaults["grid"][1]) in caplog.text

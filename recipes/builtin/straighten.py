@@ -189,19 +189,18 @@ def measure(model: FlowModel, batches: Batches, grid: Tensor, counts: tuple[int,
 
 
 def search(folder: Path, paths: TeacherPaths, args: Namespace) -> None:
-    """Find the times of --search steps on paths that are not those which measure, and keep them in a student's
-    config.json.
+    """Find the times of --search steps on half of the paths that were not learnt from, measure them on the others, and
+    keep them in a student's config.json.
     """
     model, grid, n = load_flow_model(folder), paths.grid, args.search
-    size = len(grid) - 1
-    start = [float(grid[round(k * size / n)]) for k in range(n + 1)]
-    numbers = range(HELD_OUT, min(HELD_OUT + args.searched, len(paths)))
-    looked, checked = (Ends(model, Batches(paths, those, EDGES[-1])) for those in (numbers, range(HELD_OUT)))
+    start = [float(grid[round(k * (len(grid) - 1) / n)]) for k in range(n + 1)]
+    half = HELD_OUT // 2
+    looked, others = (Ends(model, Batches(paths, those, EDGES[-1])) for those in (range(half), range(half, HELD_OUT)))
     times, error = search_times(looked.error, start, args.width)
     times = [round(t, 4) for t in times]
-    logging.info("searched on %d paths: %.4f -> %.4f", args.searched, looked.error(start), error)
-    logging.info("on %d others: %.4f at %s", HELD_OUT, checked.error(start), [round(t, 4) for t in start])
-    logging.info("on %d others: %.4f, --grid %s", HELD_OUT, checked.error(times), ",".join(map(str, times)))
+    logging.info("searched on %d paths: %.4f -> %.4f", half, looked.error(start), error)
+    logging.info("on %d others: %.4f at %s", half, others.error(start), [round(t, 4) for t in start])
+    logging.info("on %d others: %.4f, --grid %s", half, others.error(times), ",".join(map(str, times)))
     if model.config.span:  # a student's own times; a teacher takes any number of steps
         settings = read_config(folder / CONFIG)
         settings["defaults"] = settings.get("defaults", {}) | {"steps": n, "grid": times}
@@ -245,8 +244,7 @@ def main() -> None:
     parser.add_argument("--huber", type=float, default=0.0)
     parser.add_argument("--ema", type=float, default=0.99, help="decay of the averaged weights, which are exported")
     parser.add_argument("--search", type=int, metavar="N", help="find the times of N steps instead of training")
-    parser.add_argument("--searched", type=int, default=12, help="paths on which they are looked for")
-    parser.add_argument("--width", type=float, default=0.02, help="how finely")
+    parser.add_argument("--width", type=float, default=0.02, help="how finely they are looked for")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--eager", action="store_true", help="do not compile")
     args = parser.parse_args()

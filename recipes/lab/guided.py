@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     tts = TTS.load(args.model, engine="torch", device="cpu")
     judge = load_classifier(args.judge or args.model / "classifier")
     measures = [name for name in args.measures.split(",") if name]
-    print("| guide | median F0, Hz | lower / higher | heard as GB | " + " | ".join(measures) + " |")
+    print(f"| {' | '.join(['guide', 'median F0, Hz', 'lower / higher', 'heard as GB', *measures])} |")
     print("|---" * (4 + len(measures)) + "|")
     plain: np.ndarray | None = None
     for guide in [NONE, *args.guides]:
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         cells.append(f"{sum(listener.british)} of {len(listener.british)}")
         figures = [getattr(overall, name) for name in measures]
         cells += [f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]" for figure in figures]
-        print(f"| {guide} | " + " | ".join(cells) + " |", flush=True)
+        print(f"| {' | '.join([guide, *cells])} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """A small classifier of noisy mels, p(class | x_t, t), and the guidance that it gives (flow/guidance.py).
 
-It hears speech at every stage of the way from noise (t = 0) to a clean mel (t = 1): a convolution, ConvNeXt
-V2 blocks that are told t, mean and deviation over time, one linear layer. recipes/builtin/classifier.py trains it; it
-lies in a model's folder as classifier/. Padding never changes a result. B batch, T mel frames, C classes.
+It hears speech at every stage of the way from noise (t = 0) to a clean mel (t = 1): a strided convolution, ConvNeXt V2
+blocks that are told t, mean and deviation over time, one linear layer. recipes/builtin/classifier.py trains it; it lies
+in a model's folder as classifier/. Padding never changes a result. B batch, T mel frames, P = ceil(T / 4) positions, D
+width.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from tts_fm.flow.tables import guides
 from tts_fm.model.folder import CONFIG, WEIGHTS, Field, load, save
 from tts_fm.model.layers import ConvNeXtBlock, TimeEmbedding, masked
 
+STRIDE = 4  # mel frames a position
 SHARE = 0.1  # of the velocity's size that a guide of scale 1 adds
 
 
@@ -53,7 +55,7 @@ class NoisyClassifier(nn.Module):
             if not (question and equals and wanted):
                 raise ValueError(f"a class reads question=class, as in pitch=low, not {name!r}")
             self.places.setdefault(question, {})[wanted] = place
-        self.enter = nn.Conv1d(N_MELS, dim, 5, padding=2)
+        self.enter = nn.Conv1d(N_MELS, dim, 7, stride=STRIDE, padding=3)
         self.time = TimeEmbedding(dim)
         self.blocks = nn.ModuleList(ConvNeXtBlock(dim) for _ in range(layers))
         self.turns = nn.ModuleList(nn.Linear(dim, 2 * dim) for _ in range(layers))
@@ -69,12 +71,13 @@ class NoisyClassifier(nn.Module):
         t = t.to(x.device, torch.float32)
         size = (t.square() + (1 - t).square()).sqrt()
         hidden = masked(x / size[:, None, None], mask).transpose(1, 2)
-        hidden = F.gelu(self.enter(hidden)).transpose(1, 2)  # (B, T, D)
+        hidden = F.gelu(self.enter(hidden)).transpose(1, 2)  # (B, P, D)
+        mask = None if mask is None else mask[:, ::STRIDE]
         time = self.time(t)
         for block, turn in zip(self.blocks, self.turns, strict=True):
             scale, shift = turn(time)[:, None].chunk(2, dim=-1)
             hidden = block(masked(hidden * (1 + scale) + shift, mask), mask)
-        real = torch.ones(x.shape[:2], device=x.device) if mask is None else mask.to(hidden.dtype)
+        real = torch.ones(hidden.shape[:2], device=x.device) if mask is None else mask.to(hidden.dtype)
         count = real.sum(1, keepdim=True).clamp(min=1)
         mean = (hidden * real[..., None]).sum(1) / count  # (B, D)
         spread = ((hidden - mean[:, None]).square() * real[..., None]).sum(1) / count
