@@ -4,10 +4,11 @@
     cp -r runs/builtin/classifier/model MODEL/classifier
     tts-fm say "Hello." --model MODEL --guide pitch=low:1.0
 
-One thread, minutes. It hears states of the straight path at all times, with as little noise as the voice speaks with
-(--temperature at least), so that its gradient can steer a velocity (tts_fm/model/classifier.py). Accent is the corpus'
-own; pitch is the tercile of the median F0 of the louder half of a clip (librosa's YIN), kept in pitch.json. Run it
-again to go on from the last checkpoint (exactly with --steps alone); log.jsonl has the accuracy at five times.
+One thread; a hundred seconds of a core are enough to hear nine of ten clips rightly. The network hears states of the
+straight path at all times, with as little noise as the voice speaks with (--temperature at least), so that its gradient
+can steer a velocity (tts_fm/model/classifier.py). Accent is the corpus' own; pitch is the tercile of the median F0 of
+the louder half of a clip (librosa's YIN), kept in pitch.json. Run it again to go on from the last checkpoint (exactly
+with --steps alone); log.jsonl has the accuracy at five times.
 """
 
 from __future__ import annotations
