@@ -38,8 +38,8 @@ PUBLIC = {
         "ClassifierGuidance CosinePath FittedSolver Loss OTPath Path RowFit VEPath VPPath along along_path cfg "
         "cfm_loss couple distilled draw_times f5_grid fit_rows flow_error guided guided_joint guided_split "
         "independent lesson_loss log_likelihood logit_normal make_path minibatch_ot mode nfe path_name "
-        "read_solvers refine reflow rollout_loss seeded_pairs solve split straightness time_grid u_shaped "
-        "uniform_times walk write_solvers"
+        "read_solvers refine reflow rollout_loss search_times seeded_pairs solve split straightness time_grid "
+        "u_shaped uniform_times walk write_solvers"
     ),
     "tts_fm.model": (
         "AlignerModel Attention Block DiT DurationModel FeedForward FlowModel GlobalResponseNorm "
