@@ -64,12 +64,12 @@ def browser(microphone):
         yield made
 
 
-def taken(page: Any, name: str, full: bool = False) -> None:
+def taken(page: Any, name: str) -> None:
     """A picture of the page as a small PNG."""
     from PIL import Image
 
     page.wait_for_timeout(500)
-    shot = Image.open(io.BytesIO(page.screenshot(full_page=full))).convert("RGB")
+    shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     path = FOLDER / f"{name}.png"
     shot.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
     assert path.stat().st_size < LARGEST, (name, path.stat().st_size)
@@ -128,7 +128,7 @@ def test_picture_of_how_it_works(browser, url, capsys):
     to_tab(page, "How it works")
     page.click("#flow-go")
     told(page, "flow", "Ready")
-    taken(page, "how-it-works", full=True)
+    taken(page, "how-it-works")
     page.context.close()
 
 
