@@ -86,6 +86,9 @@ def test_an_exported_run_is_merged(tmp_path):
     wanted = merged_state(state(tmp_path / "run")["average"], 1.0)
     found = load_flow_model(tmp_path / "model").state_dict()
     assert found.keys() == wanted.keys() and all(torch.equal(found[name], wanted[name]) for name in wanted)
+    save_duration_model(DurationModel(["a"], dim=16, layers=1, style_dim=16, prompt_dim=16), tmp_path / "others")
+    with pytest.raises(ValueError, match="has another vocabulary; train with --vocab"):
+        export(tmp_path / "run", tmp_path / "model", duration=tmp_path / "others")
 
 
 def test_what_does_not_go_together_is_refused(tmp_path):
