@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ import tones
 from alter import alter
 
 from tts_fm.audio.mel import SAMPLE_RATE, log_mel
+from tts_fm.data.manifest import Utterance, write_manifest
 
 
 @pytest.mark.parametrize("factor", [0.85, 1.2])
@@ -106,3 +108,15 @@ def test_a_killed_run_goes_on(corpus: Path, whole: Path, tmp_path: Path, monkeyp
     for name in (caches.WAVES, caches.MELS, caches.INDEX):
         assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
     assert not notes.exists()
+
+
+def test_rows_are_whole(tmp_path: Path) -> None:
+    """A manifest leaves out what is as usual."""
+    usual = Utterance("a", "a.flac", "A.", "s", 1.0, units=("a",), unit_frames=(40,), about={"speed": 1.0})
+    write_manifest(
+        tmp_path / "manifest.jsonl",
+        [usual, dataclasses.replace(usual, id="b", lang="en-gb", unit_frames=(36,), tail_frames=4)],
+    )
+    one, two = caches.read_rows(tmp_path)
+    assert (one["lang"], one["lead_frames"], one["tail_frames"], one["split"]) == ("en-us", 0, 0, "train")
+    assert (two["lang"], two["tail_frames"], two["speed"]) == ("en-gb", 4, 1.0)

@@ -27,6 +27,15 @@ SIZES = (2, 2 * N_MELS)  # bytes of a sample, and of a frame
 DONE = "index.part.jsonl"  # rows of clips whose samples and frames are in the files
 
 
+LEFT_OUT = {"lang": "en-us", "lead_frames": 0, "tail_frames": 0}  # of a manifest's rows, where they are so
+
+
+def read_rows(corpus: Path) -> list[dict]:
+    """The rows of a corpus, whole."""
+    with open(corpus / "manifest.jsonl", encoding="utf-8") as file:
+        return [LEFT_OUT | json.loads(line) for line in file]
+
+
 def decode(root: Path, row: dict) -> tuple[np.ndarray, np.ndarray]:
     """One clip -> (samples int16 (S,), log-mel float16 (S // 256 + 1, 100))."""
     import soundfile
@@ -100,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     from tqdm import tqdm
 
-    rows = [json.loads(line) for line in (args.corpus / "manifest.jsonl").open(encoding="utf-8")]
+    rows = read_rows(args.corpus)
     if not args.no_copies:
         rows += [copy for number, row in enumerate(rows) if (copy := altered(row, number))]
     args.out.mkdir(parents=True, exist_ok=True)

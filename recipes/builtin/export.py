@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cache import LEFT_OUT
 
 from tts_fm.audio.mel import SAMPLE_RATE
 from tts_fm.config import ModelConfig, from_dict
@@ -75,7 +76,8 @@ def export_network(run: Path, out: Path) -> None:
 
 def clips_of(cache: Path) -> list[dict[str, Any]]:
     """The rows of the cache that are as the teacher spoke them."""
-    return [row for row in json.loads((cache / "index.json").read_text("utf-8")) if "altered" not in row]
+    rows = json.loads((cache / "index.json").read_text("utf-8"))
+    return [LEFT_OUT | row for row in rows if "altered" not in row]
 
 
 def write_clip(cache: Path, row: dict[str, Any], path: Path) -> None:

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from cache import read_rows
 
 from tts_fm.audio.files import load
 from tts_fm.audio.mel import FRAMES_PER_SECOND
@@ -88,7 +89,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=100)
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     args = parser.parse_args()
-    rows = [json.loads(line) for line in (args.corpus / "manifest.jsonl").open(encoding="utf-8")]
+    rows = read_rows(args.corpus)
     rows = [row for row in rows if row["split"] == "valid"][: args.clips]
     report = json.dumps(measure(Aligner.load(args.aligner), args.corpus, rows), indent=1)
     print(report)

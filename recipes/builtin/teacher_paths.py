@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from alter import alter, draw
+from cache import read_rows
 from torch import Tensor
 
 from tts_fm import devices
@@ -138,7 +139,7 @@ def main() -> None:
     durations = load_duration_model(args.model / "duration")
     temperature = model.settings.get("defaults", {}).get("temperature", 1.0)
     grid = torch.as_tensor(f5_grid(args.steps * args.finer, epss=False))
-    rows = [json.loads(line) for line in (args.corpus / "manifest.jsonl").open(encoding="utf-8")]
+    rows = read_rows(args.corpus)
     rows = [row for row in rows if row["split"] == "train"]
     vocab = {symbol: i for i, symbol in enumerate(model.vocab)}
     args.out.mkdir(parents=True, exist_ok=True)
