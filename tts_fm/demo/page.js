@@ -22,6 +22,7 @@
   // ---- sound that is heard while more of it is spoken
 
   const player = {context: null, run: "", page: "", sounds: [], next: 0, at: 0, ended: false, clicked: 0, first: 0};
+  const heard = new Set(); // runs that were begun: those of other pages stay in the document
   window.ttsPlayer = player; // read by tests
   const wanted = () => localStorage.getItem("tts-auto") !== "off";
   const strip = () => $(`.tts-player[data-page="${player.page}"]`);
@@ -49,9 +50,11 @@
   function hear(feed) {
     const told = feed.dataset;
     if (told.run !== player.run) {
-      if (!wanted() || told.run === player.heard || !player.clicked) return;
+      if (heard.has(told.run)) return;
+      heard.add(told.run);
+      if (!wanted() || !player.clicked) return;
       silence();
-      Object.assign(player, {run: told.run, heard: told.run, sounds: [], next: 0, at: 0, ended: false, first: 0});
+      Object.assign(player, {run: told.run, sounds: [], next: 0, at: 0, ended: false, first: 0});
       player.page = feed.closest("[id$='-live']").id.replace(/-live$/, "");
       play(told.run);
     }
