@@ -9,6 +9,10 @@ import pytest
 try:
     from hypothesis import HealthCheck, assume, given, settings
     from hypothesis import strategies as st
+
+    # a busy machine is no fault of a test
+    settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("untimed")
 except ImportError:
 
     class _Nothing:
