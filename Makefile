@@ -17,12 +17,13 @@ export SAY_TEXT := $(value TEXT)
 unexport TEXT
 
 .DEFAULT_GOAL := help
-.PHONY: help say test test-light test-compile abuse lint eval train-builtin docs notebooks newcomer audit \
+.PHONY: help say test test-browser test-light test-compile abuse lint eval train-builtin docs notebooks newcomer audit \
   container release clean
 
 help:
 	@echo 'make say TEXT="Hello there."   speak: writes out.wav'
-	@echo 'make test                      all tests'
+	@echo 'make test                      all tests but those in a browser, of compiling and the slow ones'
+	@echo 'make test-browser              the demo in chromium'
 	@echo 'make test-light                those of speaking without torch, in an environment of their own'
 	@echo 'make test-compile              torch.compile on the CPU (minutes)'
 	@echo 'make abuse                     the slow tests of what attacks and faults do, with a table'
@@ -43,7 +44,12 @@ say: $(VENV)/.installed
 # Three tests at a time, for some of them wait, each on one thread that does not spin while it waits; those of one file
 # stay together.
 test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m pytest -q -n 3 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m pytest -q -n 3 --dist loadfile \
+	  --no-loadscope-reorder --ignore tests/browser $(ARGS)
+
+# The demo in chromium, alone: beside other tests a browser takes four times as long.
+test-browser: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m pytest -q $(ARGS) tests/browser
 
 # Without torch, and without what another environment may have on PYTHONPATH.
 test-light: $(LIGHT)/.installed

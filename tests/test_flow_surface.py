@@ -61,8 +61,8 @@ def test_likelihood_of_several_frames_and_channels(method: str, exact: bool, dty
     Jacobian is a multiple of the identity, so Hutchinson's estimate has no error.
     """
     toy = Gaussian(1.5, 0.5)
-    x1 = 1.5 + 0.5 * draw(4, 6, 3, dtype=dtype)
-    mask = torch.arange(6)[None] < torch.tensor([6, 4, 1, 5])[:, None]
+    x1 = 1.5 + 0.5 * draw(4, 3, 2, dtype=dtype)
+    mask = torch.arange(3)[None] < torch.tensor([3, 2, 1, 3])[:, None]
     each = -((x1 - 1.5) ** 2) / 0.5 - math.log(0.5) - math.log(2 * math.pi) / 2
     found = log_likelihood(
         toy.velocity, x1, path=make_path("ot"), steps=200, method=method, mask=mask, exact=exact, seed=0

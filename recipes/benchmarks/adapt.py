@@ -86,8 +86,13 @@ def speak(tts: TTS, voice: Voice, sentences: Sequence[str]) -> list[tuple[str, n
     return [(text, waves[number]) for number, text in enumerate(sentences)]
 
 
-def row_of(args: argparse.Namespace, ears: Ears, tts: TTS, voice: str, folder: Path, sound: str) -> dict[str, Any]:
-    """One line of the table: before, after, and the ceiling."""
+SAME = ("before", "ceiling", "teacher")  # of a voice, whatever it learns from
+
+
+def row_of(
+    args: argparse.Namespace, ears: Ears, tts: TTS, voice: str, folder: Path, sound: str, known: dict[str, Any]
+) -> dict[str, Any]:
+    """One line of the table: before, after, and the ceiling; known: those of SAME that were measured."""
     sentences = (args.recordings / "sentences.txt").read_text("utf-8").splitlines()[: args.sentences]
     prompt = folder / "prompt.flac" if folder.is_dir() else folder
     lang = args.lang or ("en-gb" if voice.startswith("b") else "en-us" if folder.is_dir() else None)
@@ -109,9 +114,11 @@ def row_of(args: argparse.Namespace, ears: Ears, tts: TTS, voice: str, folder: P
     after = get_voice(place)
     cloned = Voice(voice, wave, None, info["lang"])
     row: dict[str, Any] = {"voice": voice, "sound": sound, "text": not args.without_text}
-    row |= {"before": ears.judge(speak(tts, cloned, sentences), likeness, others)}
+    row |= {"before": known.get("before") or ears.judge(speak(tts, cloned, sentences), likeness, others)}
     row |= {"after": ears.judge(speak(tts, after, sentences), likeness, others)}
-    if others is not None:
+    if "ceiling" in known:
+        row |= {name: known[name] for name in SAME}
+    elif others is not None:
         through = [tts.engine.decode(log_mel(clip)) for clip in clips]
         own = [float(ears.encoder.embed(clip, SAMPLE_RATE) @ others) for clip in clips]
         copied = [float(ears.encoder.embed(clip, SAMPLE_RATE) @ others) for clip in through]
@@ -169,7 +176,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for voice, folder, sound in todo:
         if (voice, sound, not args.without_text) in done:
             continue
-        rows.append(row_of(args, ears, tts, voice, folder, sound))
+        known = {name: row[name] for row in rows if row["voice"] == voice for name in SAME if name in row}
+        rows.append(row_of(args, ears, tts, voice, folder, sound, known))
         with open(journal, "a", encoding="utf-8") as file:
             print(json.dumps(rows[-1]), file=file, flush=True)
     print(table(rows))

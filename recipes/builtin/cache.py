@@ -24,7 +24,7 @@ from tts_fm.audio.mel import N_MELS
 
 WAVES, MELS, INDEX = "wav.i16", "mel.f16", "index.json"
 SIZES = (2, 2 * N_MELS)  # bytes of a sample, and of a frame
-DONE = "index.part.jsonl"  # rows of clips whose samples and frames are in the files
+DONE = "index.done.jsonl"  # rows of clips whose samples and frames are in the files
 
 
 LEFT_OUT = {"lang": "en-us", "lead_frames": 0, "tail_frames": 0}  # of a manifest's rows, where they are so

@@ -112,7 +112,7 @@ def export_voices(cache: Path, out: Path) -> None:
             log.warning("no clip is by %s: no voice %s", source, name)
             continue
         best = best_clip(its)
-        place = cache / "voice.part.flac"
+        place = cache / "voice.flac"
         write_clip(cache, best, place)
         add_voice(name, place, best["text"], best["lang"], folder=out)
         place.unlink()

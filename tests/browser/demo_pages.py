@@ -84,6 +84,15 @@ def to_tab(page: Any, name: str) -> None:
         tab.first.click()
 
 
+def settled(page: Any) -> None:
+    """Wait until what was asked for is drawn: two frames, and no transition of a page is under way."""
+    page.evaluate("""() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(async () => {
+      await Promise.allSettled(document.getAnimations().filter((a) => a.effect.getTiming().iterations !== Infinity)
+        .map((a) => a.finished));
+      done();
+    })))""")
+
+
 def unfold(page: Any, name: str) -> None:
     """Open a folded part by its id."""
     page.locator(f"#{name} > button.label-wrap").click()
