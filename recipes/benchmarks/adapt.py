@@ -100,10 +100,11 @@ def row_of(
     likeness = ears.encoder.embed(wave, SAMPLE_RATE)
     clips = [load(path) for path in sorted((folder / "reference").glob("*.flac"))] if folder.is_dir() else []
     others = ears.mean(clips) if clips else None
+    words = prompt.with_suffix(".txt")
     found = (
         recordings_of(folder, sound, not args.without_text)
         if folder.is_dir()
-        else [Recording(prompt, None if args.without_text else read_text(prompt.with_suffix(".txt")))]
+        else [Recording(prompt, None if args.without_text or not words.is_file() else read_text(words))]
     )
     kept: list[Any] = []
     place = args.out / f"{voice}_{sound}{'_without_text' if args.without_text else ''}"
