@@ -77,7 +77,7 @@ class AdaptConfig:
 
 def updates_for(seconds: float) -> int:
     """How many updates are worth it for so much speech: 60 for one clip, 150 from one minute on, 300 at thirty
-    minutes. About half a second each on two cores."""
+    minutes. About a second each on two cores."""
     return int(np.interp(np.log(max(seconds, 1.0)), np.log([15.0, 60.0, 300.0, 1800.0]), [60, 150, 200, 300]))
 
 
