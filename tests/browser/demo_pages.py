@@ -65,6 +65,7 @@ def opened(browser: Any, url: str, width: int = 1280, height: int = 800, **how: 
     context = browser.new_context(viewport={"width": width, "height": height}, permissions=["microphone"], **how)
     page = context.new_page()
     page.set_default_timeout(WAIT)
+    playwright.expect.set_options(timeout=WAIT)  # 5 s otherwise
     page.strangers, page.errors = [], []
     page.on("request", lambda r: None if r.url.startswith((url, "data:", "blob:")) else page.strangers.append(r.url))
     page.on("pageerror", lambda e: page.errors.append(str(e)))
@@ -100,13 +101,18 @@ def unfold(page: Any, name: str) -> None:
 
 def told(page: Any, key: str, words: str) -> None:
     """Wait until the status line of a page shows the words (a regular expression)."""
-    playwright.expect(page.locator(f"#{key}-status")).to_contain_text(re.compile(words), timeout=WAIT)
+    playwright.expect(page.locator(f"#{key}-status")).to_contain_text(re.compile(words))
 
 
 def first_sound(page: Any) -> float:
     """Seconds from the click to the first sound, once there is one."""
-    page.wait_for_function("window.ttsPlayer.first > 0", timeout=WAIT)
+    page.wait_for_function("window.ttsPlayer.first > 0")
     return float(page.evaluate("window.ttsPlayer.first")) / 1000
+
+
+def until(page: Any, condition: str) -> None:
+    """Wait for a condition in JavaScript: parts of the page come apart from each other, and after the status."""
+    page.wait_for_function(condition)
 
 
 def hidden_controls(page: Any) -> list[str]:
@@ -122,5 +128,5 @@ def record_sentence(page: Any) -> None:
     page.locator("#adapt-microphone .record-button").first.click()
     page.wait_for_timeout(4500)
     page.locator("#adapt-microphone .stop-button, #adapt-microphone .stop-button-paused").first.click()
-    playwright.expect(page.locator("#adapt-sentence")).to_contain_text("1 recorded", timeout=WAIT)
-    playwright.expect(page.locator("#adapt-level")).to_contain_text("LUFS", timeout=WAIT)
+    playwright.expect(page.locator("#adapt-sentence")).to_contain_text("1 recorded")
+    playwright.expect(page.locator("#adapt-level")).to_contain_text("LUFS")

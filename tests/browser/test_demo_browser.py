@@ -24,6 +24,7 @@ from demo_pages import (
     to_tab,
     told,
     unfold,
+    until,
 )
 from demo_toys import TEXT, EvenAligner, speech_like, store_voices
 
@@ -82,7 +83,7 @@ def test_speak_compare_and_stay_at_home(page, tmp_path):
     told(page, "clone", r"s of speech")
     assert 0 < first_sound(page) < WAIT / 1000
     playwright.expect(page.locator("#clone-words tbody tr")).to_have_count(8)
-    assert page.locator("#clone-picture img").evaluate("e => e.naturalWidth") == 800
+    until(page, "document.querySelector('#clone-picture img')?.naturalWidth === 800")
     assert "--voice ann" in page.locator("#clone-command textarea").input_value()
     with page.expect_download() as caught:
         page.click("#clone-srt")
@@ -96,13 +97,13 @@ def test_speak_compare_and_stay_at_home(page, tmp_path):
     playwright.expect(page.locator("#clone-text textarea")).to_have_value(re.compile("Dr. Lee"))
     playwright.expect(page.locator("#clone-voice input")).to_have_value("bob")
     page.keyboard.press("Control+Enter")
-    playwright.expect(page.locator("#clone-takes li")).to_have_count(2, timeout=WAIT)
+    playwright.expect(page.locator("#clone-takes li")).to_have_count(2)
     sound = "[...document.querySelectorAll('#clone-takes audio')].map((a) => !a.paused)"
     page.click(".tts-ab[data-side=A]")
     page.wait_for_function(f"{sound}[1]")  # the older one
     page.click(".tts-ab[data-side=B]")
     page.wait_for_function(f"{sound}[0] && !{sound}[1]")
-    assert page.locator(".tts-ab[aria-pressed=true]").inner_text() == "Play B"
+    playwright.expect(page.locator(".tts-ab[aria-pressed=true]")).to_have_text("Play B")
     assert not page.strangers and not page.errors  # nothing was asked of another host: fonts, scripts, analytics
 
 
@@ -111,21 +112,21 @@ def test_a_recording_is_uploaded_or_dropped_or_recorded(page, home):
     drop = """([name, type, data]) => ttsDropped([
       new File([Uint8Array.from(atob(data), (c) => c.charCodeAt(0))], name, {type})])"""
     page.evaluate(drop, ["text.txt", "text/plain", base64.b64encode((home / "text.txt").read_bytes()).decode()])
-    playwright.expect(page.locator("#clone-text textarea")).to_have_value("The lamp was out.", timeout=WAIT)
+    playwright.expect(page.locator("#clone-text textarea")).to_have_value("The lamp was out.")
     page.evaluate(drop, ["me.wav", "audio/wav", base64.b64encode((home / "me.wav").read_bytes()).decode()])
-    playwright.expect(page.locator("#clone-voice input")).to_have_value("my recording", timeout=WAIT)
+    playwright.expect(page.locator("#clone-voice input")).to_have_value("my recording")
     page.click("#clone-go")
     told(page, "clone", r"s of speech")
     assert "--ref-audio my-voice.wav" in page.locator("#clone-command textarea").input_value()
     page.locator("#clone-recording [aria-label='Clear'], #clone-recording button[title='Clear']").first.click()
-    playwright.expect(page.locator("#clone-voice input")).to_have_value("ann", timeout=WAIT)
+    playwright.expect(page.locator("#clone-voice input")).to_have_value("ann")
     page.locator(
         "#clone-recording [aria-label='Record audio'], #clone-recording button[title*='icrophone']"
     ).first.click()
     page.locator("#clone-recording .record-button").first.click()
     page.wait_for_timeout(3500)
     page.locator("#clone-recording .stop-button, #clone-recording .stop-button-paused").first.click()
-    playwright.expect(page.locator("#clone-voice input")).to_have_value("my recording", timeout=WAIT)
+    playwright.expect(page.locator("#clone-voice input")).to_have_value("my recording")
 
 
 def test_stop_keeps_what_is_finished(page):
@@ -137,8 +138,8 @@ def test_stop_keeps_what_is_finished(page):
     told(page, "clone", r"Chunk [1-9]")
     page.click("#clone-stop")
     told(page, "clone", r"Cancelled after chunk \d+ of \d+")
-    assert page.locator("#clone-audio").get_by_role("button").count() > 0
-    assert page.evaluate("window.ttsPlayer.playing.length") == 0
+    playwright.expect(page.locator("#clone-audio").get_by_role("button").first).to_be_attached()
+    until(page, "window.ttsPlayer.playing.length === 0")
     page.click("#clone-stop")
     told(page, "clone", "Nothing is running")
 
@@ -169,7 +170,7 @@ def test_one_chunk_again_and_hear_it_form(page):
     page.click("#clone-form")
     told(page, "clone-form", "Ready")
     choices = page.locator("#clone-moment input[type=radio]")
-    assert choices.count() == 3  # the tiny model's two steps, and the first guess
+    playwright.expect(choices).to_have_count(3)  # the tiny model's two steps, and the first guess
     with page.expect_response(re.compile("after-step-2")):
         choices.last.check()
 
@@ -178,9 +179,10 @@ def test_script_and_batch_pages(page, home):
     to_tab(page, "Script")
     page.click("#script-go")
     told(page, "script", "3 of 3 turns")
-    assert first_sound(page) > 0 and page.evaluate("window.ttsPlayer.sounds.length") == 3
-    assert page.locator("#script-picture img").evaluate("e => e.naturalWidth") == 800
-    assert page.locator("#script-words tbody tr").count() > 15
+    assert first_sound(page) > 0
+    until(page, "ttsPlayer.sounds.length === 3")
+    until(page, "document.querySelector('#script-picture img')?.naturalWidth === 800")
+    playwright.expect(page.locator("#script-words tbody tr").nth(15)).to_be_attached()
     page.fill("#script-text textarea", "[eve] Hello.")
     page.click("#script-go")
     told(page, "script", "line 1: there is no voice 'eve'")
@@ -206,7 +208,7 @@ def test_edit_page(page, home, tmp_path):
     page.keyboard.press("Shift+Enter")
     told(page, "edit", "1 change")
     playwright.expect(page.locator("#edit-changes tbody td").nth(1)).to_have_text("brother.")
-    assert page.locator("#edit-picture img").evaluate("e => e.naturalWidth") == 800
+    until(page, "document.querySelector('#edit-picture img')?.naturalWidth === 800")
     with page.expect_download() as caught:
         page.locator("#edit-after [aria-label='Download'], #edit-after a[download]").first.click()
     caught.value.save_as(tmp_path / "a.wav")
@@ -222,17 +224,18 @@ def test_a_book_is_heard_while_it_is_made_and_survives_a_reload(home, page):
     to_tab(page, "Book")
     page.locator("#book-file input[type=file]").set_input_files(str(home / "lamp.txt"))
     told(page, "book", "2 chapters can be read aloud")
-    assert page.locator("#book-chapters input[type=checkbox]:checked").count() == 2
+    playwright.expect(page.locator("#book-chapters input[type=checkbox]:checked")).to_have_count(2)
     page.locator("#book-chapters input[type=checkbox]").nth(1).uncheck()
     page.click("#book-go")
     told(page, "book", "Ready: 3 paragraphs, 1 chapters")
-    assert first_sound(page) > 0 and page.evaluate("[ttsPlayer.page, ttsPlayer.sounds.length]") == ["book", 3]
-    playwright.expect(page.locator("#book-result")).to_contain_text(re.compile("m4b"), timeout=WAIT)
+    assert first_sound(page) > 0
+    until(page, "ttsPlayer.page === 'book' && ttsPlayer.sounds.length === 3")
+    playwright.expect(page.locator("#book-result")).to_contain_text(re.compile("m4b"))
     page.reload()
     page.wait_for_selector("#clone-go")
     to_tab(page, "Book")
     told(page, "book", "still here, 3 paragraphs of it are spoken")
-    assert page.locator("#book-chapters input[type=checkbox]").count() == 2
+    playwright.expect(page.locator("#book-chapters input[type=checkbox]")).to_have_count(2)
     page.click("#book-go")  # the rest alone
     told(page, "book", "Ready: 5 paragraphs, 2 chapters")
     assert not page.errors
@@ -248,7 +251,7 @@ def test_how_it_works_follows_the_knobs(page):
     page.wait_for_function("(old) => document.querySelector('#flow-plane').innerHTML !== old", arg=before)
     page.click("#flow-go")
     told(page, "flow", "Ready")
-    assert page.locator("#flow-moment input[type=radio]").count() == 5  # four steps and the first guess
+    playwright.expect(page.locator("#flow-moment input[type=radio]")).to_have_count(5)  # four steps, the first guess
     assert not page.errors
 
 
@@ -294,12 +297,12 @@ def test_keyboard_alone_in_the_order_of_the_task(page):
     page.keyboard.press("Enter")
     told(page, "clone", "s of speech")
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.id") == "clone-stop"
+    until(page, "document.activeElement.id === 'clone-stop'")
     page.click("#tts-theme")
-    assert page.evaluate("document.body.classList.contains('dark')")
+    until(page, "document.body.classList.contains('dark')")
     page.reload()
     page.wait_for_selector("#clone-go")
-    assert page.evaluate("document.body.classList.contains('dark')")  # it is remembered
+    until(page, "document.body.classList.contains('dark')")  # it is remembered
 
 
 def test_accessibility_has_no_findings(page):
@@ -327,10 +330,10 @@ def test_read_learn_hear_and_take_home(browser, url, home, tmp_path, monkeypatch
     width, height = SIZES["phone"]
     page = opened(browser, url, width, height)
     to_tab(page, "Make a voice")
-    playwright.expect(page.locator("#adapt-words")).to_have_text(SENTENCES[0], timeout=WAIT)
+    playwright.expect(page.locator("#adapt-words")).to_have_text(SENTENCES[0])
     record_sentence(page)
     page.click("#adapt-next")
-    playwright.expect(page.locator("#adapt-words")).to_have_text(SENTENCES[1], timeout=WAIT)
+    playwright.expect(page.locator("#adapt-words")).to_have_text(SENTENCES[1])
     page.click("#adapt-go")
     told(page, "adapt", "whose voice")
     playwright.expect(page.locator("#adapt-consent .tts-fault")).to_be_visible()
@@ -343,7 +346,7 @@ def test_read_learn_hear_and_take_home(browser, url, home, tmp_path, monkeypatch
     told(page, "adapt", "The voice is made")
     playwright.expect(page.locator("#adapt-kept")).to_contain_text("kept")
     page.click("#adapt-hear")
-    playwright.expect(page.locator("#adapt-heard-status")).to_contain_text("before and after", timeout=WAIT)
+    playwright.expect(page.locator("#adapt-heard-status")).to_contain_text("before and after")
     with page.expect_download() as caught:
         page.locator("#adapt-zip").click()
     caught.value.save_as(tmp_path / "voice.zip")
