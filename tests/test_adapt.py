@@ -27,7 +27,7 @@ from tts_fm.synthesis import TTS
 from tts_fm.text.chunks import plan_chunks
 from tts_fm.text.tokens import PhonemeTokenizer
 from tts_fm.text.word_times import Word
-from tts_fm.train.voice import AdaptOptions, adapt_voice, sharpen
+from tts_fm.train.voice import SAMPLE_TEXTS, AdaptOptions, adapt_voice, sharpen
 from tts_fm.train.voice_items import prepare, second_voice, split
 from tts_fm.voices.stored import add_voice, get_voice
 
@@ -209,6 +209,24 @@ def test_a_voice_is_made_and_speaks(folder, model, tmp_path):
     ours, cloned = tts.say("Hello.", place), tts.say("Hello.", replace(get_voice(place), adapter=None))
     assert ours.voice == "me" and not np.array_equal(ours.wave, cloned.wave)
     assert {p.name for p in (place / "samples").iterdir()} == {"before.flac", "after.flac"}
+
+
+def test_a_voice_takes_on_its_prompts_spectrum_where_that_is_more_alike(folder, model, tmp_path, monkeypatch):
+    """An ear for which only speech with the prompt's spectrum sounds like the person."""
+    place = tmp_path / "me"
+    assert adapt_voice(folder, place, OPTIONS, model)["match"] == 0.0  # the toy listener hears no difference
+    tts = TTS.load(model)
+    plain, matched = ([tts.say(t, place, match=m).wave for t in SAMPLE_TEXTS] for m in (0.0, 1.0))
+    assert not np.array_equal(plain[0], matched[0])
+
+    def ear(wave, rate):
+        return np.eye(2)[int(any(np.array_equal(wave, one) for one in plain))]
+
+    monkeypatch.setattr("tts_fm.train.voice.speaker_encoder", lambda: ear)
+    info = adapt_voice(folder, place, OPTIONS, model)
+    assert info["match"] == 1.0 == json.loads((place / "voice.json").read_text())["match"]
+    assert info["figures"]["similarity_after"] == 1.0
+    np.testing.assert_array_equal(tts.say(SAMPLE_TEXTS[0], place).wave, matched[0])
 
 
 def test_killed_at_any_moment_it_ends_with_the_same_adapter(folder, model, tmp_path):

@@ -48,6 +48,17 @@ def test_what_is_written_is_read_again(place):
     np.testing.assert_allclose(found.wave, speech_like(2.0), atol=1e-4)
 
 
+def test_how_a_voice_takes_on_its_prompts_spectrum_is_kept_with_it(place):
+    plain = read_voice(place).adapter
+    write_voice(place, INFO | {"match": 1.0}, tensors(), speech_like(2.0), RATE)
+    matched = read_voice(place).adapter
+    assert matched.defaults == {"match": 1.0} and matched.digest != plain.digest
+    for bad in (2, "much", None, float("nan")):
+        (place / "voice.json").write_text(json.dumps({"format": 1} | INFO | {"match": bad}))
+        with pytest.raises(ModelError, match="match is not what it must be"):
+            read_voice(place)
+
+
 def test_merging_is_the_formula_of_the_paper(place):
     """W x + scale b (a x) for any x, computed by torch in double precision."""
     adapter = read_voice(place).adapter

@@ -31,7 +31,7 @@ from tts_fm.evaluate.lists import read_eval_list
 from tts_fm.voices.stored import read_index
 
 ROOT = Path(__file__).resolve().parents[1]
-ALL = ["corpus", "cache", "vocoder", "duration", "flow", "as_spoken", "aligner", "voice"]
+ALL = ["corpus", "cache", "vocoder", "duration", "flow", "as_spoken", "aligner", "classifier", "voice"]
 # notes what it is told; once, at the stage that is named, it kills the program that called it, and ends with it
 STAND_IN = """#!/usr/bin/env bash
 printf '%s\\n' "$*" >> "$NOTED"
@@ -78,7 +78,7 @@ def test_every_stage_understands_what_it_is_told(
             continue
         module, rest = (line[1], line[2:]) if line[0] == "-m" else (Path(line[0]).stem, line[1:])
         args = understood(monkeypatch, importlib.import_module(module).main, rest)
-        if name in ALL[2:7]:
+        if name in ALL[2:8]:
             assert (args.steps <= 2) == (way == "small") and args.cache == runs / "cache" and args.device == "cpu"
             assert args.out == runs / ("flow" if name == "as_spoken" else name)
         if name in ("flow", "as_spoken"):

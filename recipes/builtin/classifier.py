@@ -112,12 +112,13 @@ def measure(model: NoisyClassifier, clips: Clips, temperature: float) -> dict[st
     """Share of whole clips that are heard rightly, for each question at each of TIMES; noise of `temperature`."""
     model.eval()
     right: dict[str, list[float]] = {f"{name}@{t}": [] for name in clips.labels for t in TIMES}
-    generator = torch.Generator().manual_seed(0)
+    generator, device = torch.Generator().manual_seed(0), model.head.weight.device
     for number, row in enumerate(clips.rows):
         mel = torch.from_numpy(clips.mels[row["frame"] : row["frame"] + row["frames"]].astype(np.float32))
         t = torch.tensor(TIMES)
         many = mel.expand(len(t), -1, -1)
-        said = model(noisy(many, t, model, generator, torch.full((len(t),), temperature)), t)
+        states = noisy(many, t, model, generator, torch.full((len(t),), temperature))
+        said = model(states.to(device), t.to(device))
         for name, labels in clips.labels.items():
             for time, place in zip(TIMES, said[name].argmax(-1).tolist(), strict=True):
                 right[f"{name}@{time}"].append(float(place == int(labels[number])))

@@ -3,8 +3,8 @@ tts_fm/assets/voices.
 
     python recipes/builtin/export.py runs/builtin tts_fm/assets
 
-Reads runs/builtin/{flow,vocoder,duration,aligner,cache}; weights are stored as float16. The voices are clips of the
-corpus (Kokoro-82M, Apache-2.0). The graphs are made of it by `tts-fm export onnx`.
+Reads runs/builtin/{flow,vocoder,duration,aligner,classifier,cache}; weights are stored as float16. The voices are clips
+of the corpus (Kokoro-82M, Apache-2.0). The graphs are made of it by `tts-fm export onnx`.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def export_vocoder(run: Path, out: Path) -> None:
 
 
 def export_network(run: Path, out: Path) -> None:
-    """The duration model or the aligner, as its recipe has saved it."""
+    """The duration model, the aligner or the classifier, as its recipe has saved it."""
     out.mkdir(parents=True, exist_ok=True)
     for name in ("model.safetensors", "config.json"):
         shutil.copyfile(run / name, out / name)
@@ -131,7 +131,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     builtin = args.assets / "builtin"
     export_flow(args.runs / "flow", builtin, args.weights)
     export_vocoder(args.runs / "vocoder", builtin / "vocoder")
-    for name, out in (("duration", builtin / "duration"), ("aligner", args.assets / "aligner")):
+    parts = {"duration": builtin / "duration", "aligner": args.assets / "aligner"}
+    parts["classifier/model"] = builtin / "classifier"
+    for name, out in parts.items():
         if (args.runs / name / "model.safetensors").exists():
             export_network(args.runs / name, out)
     export_voices(args.runs / "cache", args.assets / "voices")

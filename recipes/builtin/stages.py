@@ -7,9 +7,9 @@
 
 KOKORO: model.onnx or part*.bin, and voices/ (data_prep/kokoro.py). Its clips are filtered by Whisper and DNSMOS where
 the extra `eval` and Whisper's folder (asr.py) are there, and not with SMALL=1. Stages: corpus, cache, vocoder,
-duration, flow, as_spoken, aligner, voice, graphs, list, figures; hours of two CPU cores. RUNS gets a folder for each,
-and done.json the stages that have ended, which are not begun again; a stage that was killed goes on. The voice is in
-RUNS/assets, or where --assets says (tts_fm/assets: it ships).
+duration, flow, as_spoken, aligner, classifier, voice, graphs, list, figures; hours of two CPU cores. RUNS gets a
+folder for each, and done.json the stages that have ended, which are not begun again; a stage that was killed goes on.
+The voice is in RUNS/assets, or where --assets says (tts_fm/assets: it ships).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from tts_fm.errors import ModelError
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 SHIPPED = ROOT / "tts_fm" / "assets"
-TRAINED = ("vocoder", "duration", "flow", "aligner")
+TRAINED = ("vocoder", "duration", "flow", "aligner", "classifier")
 CLIPS = 18_000  # the teacher's
 FEW = {
     "prepare": (12, 2),
@@ -53,6 +53,7 @@ TOLD = {
     "flow": "--steps 7000 --decay 0",
     "as_spoken": "--steps 14400 --decay 2400 --span 0.4 --as-spoken",
     "aligner": "--steps 2500",
+    "classifier": "--steps 1500",
 }
 SMALL = {
     "cache": "--no-copies --jobs 1",
@@ -61,6 +62,7 @@ SMALL = {
     "flow": "--steps 1 --decay 0 --batch-frames 900 --eager",
     "as_spoken": "--steps 2 --decay 1 --batch-frames 900 --eager --span 0.4 --as-spoken",
     "aligner": "--steps 2 --save 2 --batch 2",
+    "classifier": "--steps 2 --save 2 --batch 2 --dim 16 --layers 1",
 }
 
 
@@ -128,6 +130,7 @@ def stages_of(args: argparse.Namespace) -> list[Stage]:
         trained("flow"),
         trained("as_spoken", "flow"),
         trained("aligner"),
+        trained("classifier"),
         Stage("voice", [str(HERE / "export.py"), str(runs), str(args.assets)]),
     ]
     if not args.small:
@@ -144,7 +147,7 @@ def stages_of(args: argparse.Namespace) -> list[Stage]:
 
 def check(args: argparse.Namespace) -> None:
     """What all stages need, looked for before the first of them. ValueError, ModelError, MissingDependency."""
-    packages = ["torch", "torchaudio", "vocos", "accelerate", "soundfile", "phonemizer"]
+    packages = ["torch", "torchaudio", "vocos", "accelerate", "soundfile", "phonemizer", "librosa"]
     packages += [] if args.small else ["onnx", "onnxscript"]
     if args.kokoro is not None:
         packages.append("onnx" if args.speak_minutes or parts_of(args.kokoro) else "onnxruntime")

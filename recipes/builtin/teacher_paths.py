@@ -107,17 +107,18 @@ def walk(
     every: int = 1,
 ) -> Tensor:
     """The states (S, T, 100) at each `every`-th time of the grid, by Euler steps without guidance, as the voice
-    speaks.
+    speaks; on the model's device.
     """
     frames = round(sum(durations)) // 2 * 2
+    device = model.device
     mel, given = model.prompt(prompt[None], 1, frames)
-    condition = model.inference_condition(
-        mel, given, model.ids([ids], 1), None, torch.tensor([durations]), torch.zeros(1, dtype=torch.bool)
-    )
-    x = model.path.start(seeded_pairs([seed], torch.empty(1, frames, 100), [frames])) * temperature
+    lengths, none = torch.tensor([durations], device=device), torch.zeros(1, dtype=torch.bool, device=device)
+    condition = model.inference_condition(mel, given, model.ids([ids], 1), None, lengths, none)
+    noise = seeded_pairs([seed], torch.empty(1, frames, 100), [frames])  # the same on every device
+    x = model.path.start(noise).to(device) * temperature
     states = [x[0]]
     for i, (t, end) in enumerate(zip(grid[:-1].tolist(), grid[1:].tolist(), strict=True)):
-        x = x + (end - t) * model.step(x, torch.tensor([t]), condition)
+        x = x + (end - t) * model.step(x, torch.tensor([t], device=device), condition)
         if (i + 1) % every == 0:
             states.append(x[0])
     return torch.stack(states)
@@ -132,10 +133,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8, help="intervals of the stored grid")
     parser.add_argument("--finer", type=int, default=1, help="the teacher takes this many steps for each of them")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    model = load_flow_model(args.model, dtype=devices.speaking_dtype("cpu"))
+    device = devices.pick(args.device)
+    model = load_flow_model(args.model, device=device, dtype=devices.speaking_dtype(device))
     durations = load_duration_model(args.model / "duration")
     temperature = model.settings.get("defaults", {}).get("temperature", 1.0)
     grid = torch.as_tensor(f5_grid(args.steps * args.finer, epss=False))
@@ -155,7 +158,7 @@ def main() -> None:
             prompt, ids, frames = draw_condition(args.corpus, rows, durations, vocab, rng)
             seed = int(rng.integers(2**53))
             states = walk(model, prompt, ids, frames, seed, grid, temperature, args.finer)
-            record = torch.cat([prompt, states.flatten(0, 1)]).half().numpy()
+            record = torch.cat([prompt, states.flatten(0, 1).cpu()]).half().numpy()
             numbers.write(record.tobytes())
             numbers.flush()
             row: dict[str, Any] = {"prompt": len(prompt), "frames": states.shape[1], "start": position}

@@ -10,8 +10,9 @@ All variants (--only names some) share data, order of batches, seed, first weigh
 has 6 million parameters. Each speaks the list's sentences at each of --forwards (Euler, no guidance; the prompt's
 colour is not carried over) with the built-in voice's durations and vocoder: word error rate, speaker similarity and
 DNSMOS, with bootstrap 95 % intervals. Run it again to go on where it was stopped; results.jsonl has a line for each
-variant and number of forwards, and those that are there are not made again. --plot and --into train nothing: they
-draw what is there, and write it as a table with a line for each variant into a page, between two marks.
+variant and number of forwards, and those that are there are not made again. Where there is a GPU it trains;
+--train-only there, and the same folder is judged elsewhere. --plot and --into train nothing: they draw what is there,
+and write it as a table with a line for each variant into a page, between two marks.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def train(args: argparse.Namespace, variant: str) -> Path:
     network = dataclasses.replace(model_config(len(vocab)), **small, path=changed.pop("path", "ot"))
     config = TrainConfig(
         steps=args.updates, decay=args.updates // 5, batch_frames=args.batch_frames, span=(0.5, 1.0), seed=args.seed,
-        valid_every=max(1, args.updates // 10), save_every=max(1, args.updates // 20), **changed,
+        valid_every=max(1, args.updates // 4), save_every=max(1, args.updates // 20), **changed,
     )  # fmt: skip
     torch.manual_seed(config.seed)  # the first weights: the same for all
     model = FlowModel(network, vocab, tokenizer={"name": "phoneme", "lang": "en-us"})
@@ -186,6 +187,7 @@ def main() -> None:
     parser.add_argument("--batch-frames", type=int, default=8000)
     parser.add_argument("--eager", action="store_true", help="do not compile")
     parser.add_argument("--temperature", type=float, default=0.6, help="of the noise when speaking")
+    parser.add_argument("--train-only", action="store_true", help="judge nothing yet, on a machine without --asr")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--asr", help="a Whisper for CTranslate2, or a size")
@@ -203,7 +205,7 @@ def main() -> None:
         torch.set_num_threads(args.threads)
         for variant in args.only:
             folder = train(args, variant)
-            for forwards in args.forwards:
+            for forwards in () if args.train_only else args.forwards:
                 if not any((row["variant"], row["forwards"]) == (variant, forwards) for row in rows):
                     row = {"variant": variant, "forwards": forwards} | judge(args, folder, forwards)
                     rows.append(row)

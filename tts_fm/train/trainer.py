@@ -315,7 +315,8 @@ class Trainer:
         # sharded weights are gathered by all: none may have a batch less
         more = -count % self.world if self.sharded else 0
         mine = range(self.rank, count + more, self.world)
-        found = [self.forward(self.plain, self.valid[i], noise_generator(self.device, -1, i)) for i in mine]
+        with torch.compiler.set_stance("force_eager"):  # compiling for these few batches would take longer
+            found = [self.forward(self.plain, self.valid[i], noise_generator(self.device, -1, i)) for i in mine]
         self.plain.load_state_dict(kept)
         self.plain.train()
         return self.everywhere(sum(float(loss) for i, loss in zip(mine, found, strict=True) if i < count)) / count

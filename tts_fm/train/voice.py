@@ -31,7 +31,7 @@ from tts_fm.data.recordings import Piece, Table
 from tts_fm.edit.align import Aligner
 from tts_fm.errors import MissingDependency, ModelError
 from tts_fm.model.duration import load_duration_model
-from tts_fm.synthesis import BUILTIN, TTS
+from tts_fm.synthesis import BUILTIN, TTS, Speech
 from tts_fm.train.adapt import AdaptConfig, VoiceTrainer, updates_for
 from tts_fm.train.pace import learn_pace, pace_updates
 from tts_fm.train.voice_items import Clip, Embed, Prepared, Transcribe, item_of, prepare
@@ -39,9 +39,14 @@ from tts_fm.voices.adapters import base_digest, write_voice
 from tts_fm.voices.stored import BUILTIN as STORED
 from tts_fm.voices.stored import Voice, get_voice
 
-SAMPLE_TEXT = "The birch canoe slid on the smooth planks, and it was easy to tell the depth of the well."
+SAMPLE_TEXTS = (  # the first is kept in VOICE/samples
+    "The birch canoe slid on the smooth planks, and it was easy to tell the depth of the well.",
+    "Four hours of steady work faced us before the heavy rain began.",
+    "A large size in stockings is hard to sell, but the young girl gave no clear response.",
+)
 WORK, LOCK = ".work", "lock"
 HELD, LEAST_FOR_HELD = 0.1, 8  # share of clips that are held out, and how many there must be
+CLOSER = 0.01  # of similarity, by which `match` must bring a voice nearer to its recordings to be used
 PROMPTLESS = 0.5  # share of items without a prompt for a voice that will speak without one
 LONGEST_SOUND = 1800.0  # seconds of speech that are used; more gives no more
 log = logging.getLogger(__name__)
@@ -283,7 +288,8 @@ def _learn(prepared: Prepared, place: Path, base: Path, options: AdaptOptions, t
     reference = check_reference(prompt.piece.wave)
     write_voice(place, info, changes, reference.wave, SAMPLE_RATE)
     tell("speaking samples", 0, 2, None)
-    figures |= _samples(place, base, prepared.clips, prepared.lang)
+    info["match"], found = _samples(place, base, prepared.clips, prepared.lang)
+    figures |= found
     info["training_seconds"] = round(time.perf_counter() - began)
     write_voice(place, info, changes, reference.wave, SAMPLE_RATE)
     return info
@@ -327,23 +333,41 @@ def _affordable(base: Path, parts: Parts, config: AdaptConfig, seconds: float, w
     return updates
 
 
-def _samples(place: Path, base: Path, clips: Sequence[Clip], lang: str) -> dict[str, float]:
-    """One sentence with the base model and with the voice, in VOICE/samples; their similarity to the recordings where a
-    speaker encoder is installed."""
+def _samples(place: Path, base: Path, clips: Sequence[Clip], lang: str) -> tuple[float, dict[str, float]]:
+    """Sentences with the base model and with the voice, the first in VOICE/samples; how far the voice shall take on its
+    prompt's spectrum, and the similarity to the recordings before and after.
+
+    What training reaches decides: a voice from one clip of a room still lacks the room's colour, which `match` lends
+    it; one from minutes of sound has it, and is better without. Both are spoken, and the one that is more alike stays.
+    Without a speaker encoder nothing can be told apart, and it is off.
+    """
     from tts_fm.settings import Settings
 
     tts, after = TTS.load(base), get_voice(place)
     before = Voice(after.name, after.wave, after.text, lang)
+    encode: Embed | None = None
+    with contextlib.suppress(MissingDependency):
+        encode = speaker_encoder()
+    texts = SAMPLE_TEXTS if encode else SAMPLE_TEXTS[:1]
+
+    def spoken(voice: Voice, match: float | None = None) -> list[Speech]:
+        return [tts.say(text, voice, settings=Settings(match=match)) for text in texts]
+
+    first, best, match = spoken(before), spoken(after, 0.0), 0.0
+    figures: dict[str, float] = {}
+    if encode:
+        mean = np.mean([encode(clip.piece.wave, SAMPLE_RATE) for clip in clips[:20]], axis=0)
+        mean = mean / max(1e-6, float(np.linalg.norm(mean)))
+
+        def alike(said: list[Speech]) -> float:
+            return float(np.mean([encode(s.wave, s.rate) @ mean for s in said]))
+
+        matched = spoken(after, 1.0)
+        if alike(matched) > alike(best) + CLOSER:
+            best, match = matched, 1.0
+        figures = {"similarity_before": round(alike(first), 3), "similarity_after": round(alike(best), 3)}
     folder = place / "samples"
     folder.mkdir(exist_ok=True)
-    spoken = {}
-    for when, voice in (("before", before), ("after", after)):
-        spoken[when] = tts.say(SAMPLE_TEXT, voice, settings=Settings())
-        spoken[when].save(folder / f"{when}.flac")
-    try:
-        encode = speaker_encoder()
-    except MissingDependency:
-        return {}
-    mean = np.mean([encode(clip.piece.wave, SAMPLE_RATE) for clip in clips[:20]], axis=0)
-    mean = mean / max(1e-6, float(np.linalg.norm(mean)))
-    return {f"similarity_{when}": round(float(encode(s.wave, s.rate) @ mean), 3) for when, s in spoken.items()}
+    first[0].save(folder / "before.flac")
+    best[0].save(folder / "after.flac")
+    return match, figures

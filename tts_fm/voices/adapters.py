@@ -1,7 +1,8 @@
 """A voice of one's own: what training on a person's recordings has changed in a model, as a folder that any engine can
 read.
 
-    voice.json             name, language, the prompt's text, the base model, figures, licence, consent
+    voice.json             name, language, the prompt's text, the base model, figures, licence, consent, and `match`:
+                           how far speech takes on the prompt's spectrum (audio/match.py) unless somebody says otherwise
     adapter.safetensors    low-rank and plain differences of weights
     prompt.flac            a few seconds of the voice, 24 kHz
     samples/               a sentence before and after (nothing reads them)
@@ -195,10 +196,11 @@ def parse(parts: Mapping[str, bytes], source: str) -> AdaptedVoice:
         wave = load(io.BytesIO(parts[PROMPT]), max_seconds=60.0)
     except ValueError as error:
         raise ModelError(f"the prompt of the voice {source} cannot be read: {error}") from error
-    decides = json.dumps([info["base"]["digest"], info["scale"], info["prompted"]]).encode()
-    digest = hashlib.sha256(parts[WEIGHTS] + decides).hexdigest()[:32]
+    match = float(info.get("match", 0.0))
+    decides = json.dumps([info["base"]["digest"], info["scale"], info["prompted"], *([match] if match else [])])
+    digest = hashlib.sha256(parts[WEIGHTS] + decides.encode()).hexdigest()[:32]
     adapter = Adapter(
-        digest, info["base"]["digest"], info["base"]["name"], info["scale"], tensors, info["prompted"], {"match": 0.0}
+        digest, info["base"]["digest"], info["base"]["name"], info["scale"], tensors, info["prompted"], {"match": match}
     )
     return AdaptedVoice(info, adapter, wave)
 
@@ -212,6 +214,8 @@ def _info(data: bytes, source: str) -> dict[str, Any]:
         wrong = [key for key, kind in kinds.items() if not isinstance(info[key], kind)]
         wrong += [f"base.{key}" for key in ("name", "digest") if not isinstance(info["base"].get(key), str)]
         wrong += [key for key in ("lang", "text") if not isinstance(info.get(key), str | None)]
+        match = info.get("match", 0.0)
+        wrong += ["match"] if not isinstance(match, int | float) or not 0 <= match <= 1 else []
         if wrong or not math.isfinite(info["scale"]):
             raise ValueError(f"{', '.join(wrong) or 'scale'} is not what it must be")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
