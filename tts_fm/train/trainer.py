@@ -313,8 +313,7 @@ class Trainer:
         self.plain.eval()
         count = min(24, self.valid.buckets.per_epoch)
         # sharded weights are gathered by all: none may have a batch less
-        more = -count % self.world if self.sharded else 0
-        mine = range(self.rank, count + more, self.world)
+        mine = range(self.rank, count + (-count % self.world if self.sharded else 0), self.world)
         with torch.compiler.set_stance("force_eager"):  # compiling for these few batches would take longer
             found = [self.forward(self.plain, self.valid[i], noise_generator(self.device, -1, i)) for i in mine]
         self.plain.load_state_dict(kept)
