@@ -5,6 +5,7 @@ no torch, so that they run where there is none (`make test-light`).
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -267,6 +268,15 @@ def test_threads_are_few_and_quiet(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "4")  # what the user says stays
     be_quiet()
-    import os
-
     assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE" and os.environ["OPENBLAS_NUM_THREADS"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("load", "training", "waits"), [(0.1, True, None), (2.0, True, "PASSIVE"), (0.1, False, "PASSIVE")]
+)
+def test_training_spins_on_a_machine_that_does_nothing_else(monkeypatch, load, training, waits):
+    for name in QUIET:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, load, load))
+    be_quiet(training)
+    assert os.environ.get("OMP_WAIT_POLICY") == waits and os.environ["OPENBLAS_NUM_THREADS"] == "1"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from types import FrameType, ModuleType
     from typing import Any
 
+TRAINING = ("adapt", "voice")  # verbs that may train for minutes
 # verb -> (its module, one line of help)
 VERBS: dict[str, tuple[str, str]] = {
     "say": ("tts_fm.cli.say", "speak a text"),
@@ -187,7 +188,7 @@ def _module_of(verb: str) -> ModuleType:
     """The module of a verb, imported when the environment is set for what it may import."""
     from tts_fm.devices import be_quiet
 
-    be_quiet()
+    be_quiet(training=verb in TRAINING)
     return importlib.import_module(VERBS[verb][0])
 
 
