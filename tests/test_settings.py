@@ -301,7 +301,7 @@ CASES += [
 
 @pytest.mark.parametrize("given", CASES, ids=str)
 def test_forwards_are_what_the_network_is_asked(given: dict) -> None:
-    import torch
+    torch = pytest.importorskip("torch")
     from tiny_model import tiny_flow
 
     model, rows = tiny_flow().eval(), []
@@ -313,7 +313,7 @@ def test_forwards_are_what_the_network_is_asked(given: dict) -> None:
 
 def test_an_adaptive_solver_is_counted_by_the_times_at_which_it_asked() -> None:
     pytest.importorskip("torchdiffeq")
-    import torch
+    torch = pytest.importorskip("torch")
     from tiny_model import tiny_flow
 
     model, rows, asked = tiny_flow().eval(), [], []
