@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -132,7 +133,8 @@ def test_packages_tell_type_checkers_what_they_offer(path: Path) -> None:
         assert names == {
             (f"{package.__name__}.{module}", name) for module, its in offered.items() for name in its.split()
         }
-        assert all(getattr(package, name) is not None for _, name in names)
+        if find_spec("torch") is not None:  # half of them are networks
+            assert all(getattr(package, name) is not None for _, name in names)
 
 
 def test_the_checker_sees_what_it_should(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
