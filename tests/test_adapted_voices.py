@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -42,6 +43,14 @@ def model(tmp_path_factory) -> Path:
 def tts(model) -> TTS:
     torch.set_num_threads(1)
     return TTS.load(model)
+
+
+def test_what_is_edited_in_a_voice_counts_at_once(model, tmp_path):
+    place = adapted(tmp_path / "me", model, 1)
+    assert get_voice(place).adapter.defaults == {"match": 0.0}
+    info = json.loads((place / "voice.json").read_text())
+    (place / "voice.json").write_text(json.dumps(info | {"match": 0.5}))
+    assert get_voice(place).adapter.defaults == {"match": 0.5}
 
 
 def test_an_adapted_voice_is_the_model_with_its_weights_changed(model, tmp_path):

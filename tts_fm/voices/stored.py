@@ -25,7 +25,7 @@ from tts_fm import files
 from tts_fm.audio.files import load, write_audio
 from tts_fm.audio.mel import SAMPLE_RATE, log_mel
 from tts_fm.audio.prompt import check_reference
-from tts_fm.voices.adapters import PROMPT, Adapter, install, is_voice, read_voice
+from tts_fm.voices.adapters import INFO, PROMPT, Adapter, install, is_voice, read_voice
 
 BUILTIN = Path(__file__).parents[1] / "assets" / "voices"
 log = logging.getLogger(__name__)
@@ -115,14 +115,14 @@ def get_voice(spec: str | os.PathLike[str] | Voice | None, text: str | None = No
         if not file.exists():
             raise ValueError(f"the voice {name!r} has lost its file {file}; add it again, or remove the voice")
         if entry.get("adapted"):
-            return _adapted(file, file.stat().st_mtime_ns, name)
+            return _adapted(file, _changed(file), name)
         return _stored(name, file, file.stat().st_mtime_ns, entry.get("text"), entry.get("lang"))
     if not Path(name).exists() and NAME.fullmatch(name):
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known) or 'none'}"
         raise ValueError(f"there is no voice {name!r}, nor a file of that name; {hint}")
     if is_voice(name):
-        return _adapted(Path(name), Path(name).stat().st_mtime_ns)
+        return _adapted(Path(name), _changed(Path(name)))
     reference = check_reference(name, text)
     return Voice(Path(name).stem, reference.wave, reference.text, None, tuple(reference.warnings), recorded=True)
 
@@ -133,9 +133,14 @@ def _stored(name: str, file: Path, changed: int, text: str | None, lang: str | N
     return Voice(name, load(file), text, lang)
 
 
+def _changed(place: Path) -> tuple[int, ...]:
+    """When a voice's zip, or its folder and what may be edited in it, changed."""
+    return tuple(path.stat().st_mtime_ns for path in (place, place / INFO) if path.exists())
+
+
 @lru_cache(maxsize=KEPT)
-def _adapted(place: Path, changed: int, name: str | None = None) -> Voice:
-    """An adapted voice, read once as long as its folder does not change. name: None = its own."""
+def _adapted(place: Path, changed: tuple[int, ...], name: str | None = None) -> Voice:
+    """An adapted voice, read once as long as it does not change. name: None = its own."""
     found = read_voice(place)
     info = found.info
     return Voice(name or info["name"], found.wave, info.get("text"), info.get("lang"), (), adapter=found.adapter)
