@@ -51,6 +51,10 @@ def test_what_is_edited_in_a_voice_counts_at_once(model, tmp_path):
     info = json.loads((place / "voice.json").read_text())
     (place / "voice.json").write_text(json.dumps(info | {"match": 0.5}))
     assert get_voice(place).adapter.defaults == {"match": 0.5}
+    add_adapted("mine", place)
+    before = voice_digest("mine")  # by which a list knows what to speak again
+    (user_folder() / "mine" / "voice.json").write_text(json.dumps(info))
+    assert voice_digest("mine") != before
 
 
 def test_an_adapted_voice_is_the_model_with_its_weights_changed(model, tmp_path):

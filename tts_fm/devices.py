@@ -221,8 +221,8 @@ def describe(device: str | torch.device) -> str:
 def be_quiet(training: bool = False) -> None:
     """Set the environment for this process, before numpy and torch are imported; what the user has set stays.
 
-    training: it will be at work for minutes. Where nothing else has been in the last one, threads may spin then: an
-    update takes 0.7 s instead of 1.0.
+    training: it will be at work for minutes. Where nothing else has been in the last one, threads may spin, which is a
+    third faster (docs/light.md).
     """
     alone = training and hasattr(os, "getloadavg") and os.getloadavg()[0] < IDLE
     for name, value in QUIET.items():

@@ -110,11 +110,6 @@ def first_sound(page: Any) -> float:
     return float(page.evaluate("window.ttsPlayer.first")) / 1000
 
 
-def until(page: Any, condition: str) -> None:
-    """Wait for a condition in JavaScript: parts of the page come apart from each other, and after the status."""
-    page.wait_for_function(condition)
-
-
 def hidden_controls(page: Any) -> list[str]:
     """Ids of the buttons that start work and can be seen on the page, but lie outside the window."""
     return page.evaluate("""() => [...document.querySelectorAll("button[id$='-go']")].filter((b) => {

@@ -24,7 +24,6 @@ from demo_pages import (
     to_tab,
     told,
     unfold,
-    until,
 )
 from demo_toys import TEXT, EvenAligner, speech_like, store_voices
 
@@ -83,7 +82,7 @@ def test_speak_compare_and_stay_at_home(page, tmp_path):
     told(page, "clone", r"s of speech")
     assert 0 < first_sound(page) < WAIT / 1000
     playwright.expect(page.locator("#clone-words tbody tr")).to_have_count(8)
-    until(page, "document.querySelector('#clone-picture img')?.naturalWidth === 800")
+    page.wait_for_function("document.querySelector('#clone-picture img')?.naturalWidth === 800")
     assert "--voice ann" in page.locator("#clone-command textarea").input_value()
     with page.expect_download() as caught:
         page.click("#clone-srt")
@@ -139,7 +138,7 @@ def test_stop_keeps_what_is_finished(page):
     page.click("#clone-stop")
     told(page, "clone", r"Cancelled after chunk \d+ of \d+")
     playwright.expect(page.locator("#clone-audio").get_by_role("button").first).to_be_attached()
-    until(page, "window.ttsPlayer.playing.length === 0")
+    page.wait_for_function("window.ttsPlayer.playing.length === 0")
     page.click("#clone-stop")
     told(page, "clone", "Nothing is running")
 
@@ -180,8 +179,8 @@ def test_script_and_batch_pages(page, home):
     page.click("#script-go")
     told(page, "script", "3 of 3 turns")
     assert first_sound(page) > 0
-    until(page, "ttsPlayer.sounds.length === 3")
-    until(page, "document.querySelector('#script-picture img')?.naturalWidth === 800")
+    page.wait_for_function("ttsPlayer.sounds.length === 3")
+    page.wait_for_function("document.querySelector('#script-picture img')?.naturalWidth === 800")
     playwright.expect(page.locator("#script-words tbody tr").nth(15)).to_be_attached()
     page.fill("#script-text textarea", "[eve] Hello.")
     page.click("#script-go")
@@ -208,7 +207,7 @@ def test_edit_page(page, home, tmp_path):
     page.keyboard.press("Shift+Enter")
     told(page, "edit", "1 change")
     playwright.expect(page.locator("#edit-changes tbody td").nth(1)).to_have_text("brother.")
-    until(page, "document.querySelector('#edit-picture img')?.naturalWidth === 800")
+    page.wait_for_function("document.querySelector('#edit-picture img')?.naturalWidth === 800")
     with page.expect_download() as caught:
         page.locator("#edit-after [aria-label='Download'], #edit-after a[download]").first.click()
     caught.value.save_as(tmp_path / "a.wav")
@@ -229,7 +228,7 @@ def test_a_book_is_heard_while_it_is_made_and_survives_a_reload(home, page):
     page.click("#book-go")
     told(page, "book", "Ready: 3 paragraphs, 1 chapters")
     assert first_sound(page) > 0
-    until(page, "ttsPlayer.page === 'book' && ttsPlayer.sounds.length === 3")
+    page.wait_for_function("ttsPlayer.page === 'book' && ttsPlayer.sounds.length === 3")
     playwright.expect(page.locator("#book-result")).to_contain_text(re.compile("m4b"))
     page.reload()
     page.wait_for_selector("#clone-go")
@@ -297,12 +296,12 @@ def test_keyboard_alone_in_the_order_of_the_task(page):
     page.keyboard.press("Enter")
     told(page, "clone", "s of speech")
     page.keyboard.press("Tab")
-    until(page, "document.activeElement.id === 'clone-stop'")
+    page.wait_for_function("document.activeElement.id === 'clone-stop'")
     page.click("#tts-theme")
-    until(page, "document.body.classList.contains('dark')")
+    page.wait_for_function("document.body.classList.contains('dark')")
     page.reload()
     page.wait_for_selector("#clone-go")
-    until(page, "document.body.classList.contains('dark')")  # it is remembered
+    page.wait_for_function("document.body.classList.contains('dark')")  # it is remembered
 
 
 def test_accessibility_has_no_findings(page):

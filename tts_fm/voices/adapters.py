@@ -32,6 +32,7 @@ import numpy as np
 from tts_fm import files
 from tts_fm.audio.files import load
 from tts_fm.errors import ModelError
+from tts_fm.settings import TABLE
 
 INFO, WEIGHTS, PROMPT = "voice.json", "adapter.safetensors", "prompt.flac"
 LARGEST = {INFO: 1 << 20, WEIGHTS: 256 << 20, PROMPT: 16 << 20}  # bytes that are read at most
@@ -214,13 +215,21 @@ def _info(data: bytes, source: str) -> dict[str, Any]:
         wrong = [key for key, kind in kinds.items() if not isinstance(info[key], kind)]
         wrong += [f"base.{key}" for key in ("name", "digest") if not isinstance(info["base"].get(key), str)]
         wrong += [key for key in ("lang", "text") if not isinstance(info.get(key), str | None)]
-        match = info.get("match", 0.0)
-        wrong += ["match"] if not isinstance(match, int | float) or not 0 <= match <= 1 else []
+        wrong += [] if _is_match(info.get("match", 0.0)) else ["match"]
         if wrong or not math.isfinite(info["scale"]):
             raise ValueError(f"{', '.join(wrong) or 'scale'} is not what it must be")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{INFO} of the voice {source} cannot be read: {error!r}") from error
     return info
+
+
+def _is_match(value: Any) -> bool:
+    """Whether the setting may be this; a voice has one of its own, so None may not."""
+    try:
+        TABLE["match"].check(value)
+    except ValueError:
+        return False
+    return value is not None
 
 
 def _tensors(data: bytes, source: str) -> dict[str, np.ndarray]:

@@ -152,7 +152,9 @@ def voice_digest(spec: str | None) -> str:
     name = next(iter(known), None) if spec is None else spec
     if name in known:
         folder, entry = known[name]
-        return _file_digest(folder / f"{name}.flac") + json.dumps(entry, sort_keys=True)
+        adapter = get_voice(name).adapter  # as it is now: its voice.json may have been edited
+        now = entry if adapter is None else entry | {"adapted": adapter.digest}
+        return _file_digest(folder / f"{name}.flac") + json.dumps(now, sort_keys=True)
     if name and is_voice(name):
         adapter = get_voice(name).adapter
         return adapter.digest if adapter is not None else "none"
