@@ -122,11 +122,23 @@ def test_compiled_blocks_take_any_shape(cache: Path, tmp_path: Path, monkeypatch
 
 
 def test_ablations_become_a_table_of_a_page(tmp_path: Path) -> None:
-    def row(variant: str, forwards: int, value: float) -> dict:
+    def row(variant: str, forwards: int, value: float, *of_items: tuple[int, float]) -> dict:
         figure = {"value": value, "low": value - 0.01, "high": value + 0.03}
-        return {"variant": variant, "forwards": forwards} | dict.fromkeys(ablate.MEASURES, figure)
+        items = [
+            {"words": {"substitutions": 1, "deletions": edits - 1, "insertions": 0, "length": 10},
+             "sim": sim, "dnsmos": {"overall": 3.0}}
+            for edits, sim in of_items
+        ]  # fmt: skip
+        figures = dict.fromkeys(ablate.MEASURES, figure) | {"of_items": ablate.of_items(items)}
+        return {"variant": variant, "forwards": forwards} | figures
 
-    rows = ablate.ordered([row("coupling ot", 8, 0.2), row("coupling ot", 2, 0.3), row(ablate.BASE, 2, 0.1)])
+    # of the similarities every sentence's is higher; of the errors some are more and some are fewer
+    better = row("coupling ot", 2, 0.3, (1, 0.9), (4, 0.8), (3, 0.7))
+    base = row(ablate.BASE, 2, 0.1, (2, 0.8), (3, 0.6), (3, 0.6))
+    off = ablate.against(better, base, "sim")
+    assert off.value == pytest.approx(0.4 / 3) and 0.09 < off.low < off.high < 0.21
+    assert ablate.against(better, base, "wer").value == 0
+    rows = ablate.ordered([row("coupling ot", 8, 0.2, (1, 0.5)), better, base])
     assert [(r["variant"], r["forwards"]) for r in rows] == [(ablate.BASE, 2), ("coupling ot", 2), ("coupling ot", 8)]
     page = tmp_path / "page.md"
     page.write_text("before\n" + "\n".join(ablate.MARKS) + "\nafter\n")
@@ -135,7 +147,7 @@ def test_ablations_become_a_table_of_a_page(tmp_path: Path) -> None:
     lines = page.read_text().split("\n")
     assert lines[0] == "before" and lines[-2] == "after" and len(lines) == 11
     assert f"| {ablate.BASE} | 0.100 / - | 0.100 / - | 0.100 / - |" in lines
-    assert "| coupling ot | 0.300 / 0.200 | 0.300 / 0.200 | 0.300 / 0.200 |" in lines
+    assert "| coupling ot | 0.300 / 0.200 | 0.300* / 0.200 | 0.300 / 0.200 |" in lines
     assert "WER 0.020, SIM 0.020, DNSMOS 0.020" in page.read_text()
     page.write_text("no marks")
     with pytest.raises(ValueError, match="has no <!-- ablation"):

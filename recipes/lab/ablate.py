@@ -9,10 +9,11 @@ changed, judged by what is heard.
 All variants (--only names some) share data, order of batches, seed, first weights and number of updates; the network
 has 6 million parameters. Each speaks the list's sentences at each of --forwards (Euler, no guidance; the prompt's
 colour is not carried over) with the built-in voice's durations and vocoder: word error rate, speaker similarity and
-DNSMOS, with bootstrap 95 % intervals. Run it again to go on where it was stopped; results.jsonl has a line for each
-variant and number of forwards, and those that are there are not made again. Where there is a GPU it trains;
---train-only there, and the same folder is judged elsewhere. --plot and --into train nothing: they draw what is there,
-and write it as a table with a line for each variant into a page, between two marks.
+DNSMOS, with bootstrap 95 % intervals, and whether the difference from the first variant is sure. Run it again to go on
+where it was stopped; results.jsonl has a line for each variant and number of forwards, and those that are there are not
+made again. Where there is a GPU it trains; --train-only there, and the same folder is judged elsewhere. --plot and
+--into train nothing: they draw what is there, and write it as a table with a line for each variant into a page, between
+two marks.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from tts_fm.evaluate.metrics import Figure, figure
 
 RECIPES = Path(__file__).parents[1] / "builtin"
 BASE = "ot, uniform times, independent noise"
@@ -79,8 +82,9 @@ def train(args: argparse.Namespace, variant: str) -> Path:
     vocab = make_vocab(args.cache)
     network = dataclasses.replace(model_config(len(vocab)), **small, path=changed.pop("path", "ot"))
     config = TrainConfig(
-        steps=args.updates, decay=args.updates // 5, batch_frames=args.batch_frames, span=(0.5, 1.0), seed=args.seed,
-        valid_every=max(1, args.updates // 4), save_every=max(1, args.updates // 20), **changed,
+        steps=args.updates, warmup=args.updates // 10, decay=args.updates // 3, learning_rate=args.lr, seed=args.seed,
+        batch_frames=args.batch_frames, span=(0.5, 1.0), drop_audio=0.0, drop_both=0.0,  # nothing here is guided
+        valid_every=max(1, args.updates // 2), save_every=max(1, args.updates // 20), **changed,
     )  # fmt: skip
     torch.manual_seed(config.seed)  # the first weights: the same for all
     model = FlowModel(network, vocab, tokenizer={"name": "phoneme", "lang": "en-us"})
@@ -109,7 +113,29 @@ def judge(args: argparse.Namespace, folder: Path, forwards: int) -> dict[str, An
     command += ["--steps", str(forwards), "--measures", ",".join(MEASURES), "--json", "-q"]
     command += ["--asr", args.asr] if args.asr else []
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return dict(json.loads(done.stdout)["overall"])
+    report = json.loads(done.stdout)
+    return report["overall"] | {"of_items": of_items(report["items"])}
+
+
+def of_items(items: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """What `against` compares: of each sentence of an evaluation its word errors and words, similarity and DNSMOS."""
+    errors = ("substitutions", "deletions", "insertions")
+    return {
+        "edits": [sum(item["words"][kind] for kind in errors) for item in items],
+        "words": [item["words"]["length"] for item in items],
+        "sim": [item["sim"] or 0.0 for item in items],
+        "dnsmos": [(item["dnsmos"] or {"overall": 1.0})["overall"] for item in items],
+    }
+
+
+def against(row: dict[str, Any], base: dict[str, Any], measure: str) -> Figure:
+    """How far a row is from another, sentence by sentence, with the interval of the differences: the sentences are the
+    same and so is their noise, so that it is much narrower than those of the two rows.
+    """
+    mine, other = row["of_items"], base["of_items"]
+    key = "edits" if measure == "wer" else measure
+    difference = [a - b for a, b in zip(mine[key], other[key], strict=True)]
+    return figure(difference, mine["words"] if measure == "wer" else None)
 
 
 def ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -119,18 +145,29 @@ def ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def summary(rows: list[dict[str, Any]]) -> str:
-    """Markdown: a line for each variant, with a figure for each number of forwards, and how wide intervals are."""
+    """Markdown: a line for each variant, with a figure for each number of forwards, marked where it is surely another
+    one than BASE's, and how wide intervals are.
+    """
     counts = sorted({row["forwards"] for row in rows})
     found = {(row["variant"], row["forwards"]): row for row in rows}
+
+    def cell(row: dict[str, Any] | None, measure: str) -> str:
+        if row is None:
+            return "-"
+        base = found.get((BASE, row["forwards"]), row)
+        off = against(row, base, measure)
+        return f"{row[measure]['value']:.3f}" + ("*" if off.low > 0 or off.high < 0 else "")
+
     at = " / ".join(map(str, counts))
     lines = [f"| at {at} forwards | WER | similarity | DNSMOS |", "|---|---|---|---|"]
     for variant in dict.fromkeys(row["variant"] for row in rows):
         mine = [found.get((variant, count)) for count in counts]
-        cells = [" / ".join("-" if row is None else f"{row[m]['value']:.3f}" for row in mine) for m in MEASURES]
+        cells = [" / ".join(cell(row, m) for row in mine) for m in MEASURES]
         lines.append(f"| {variant} | {' | '.join(cells)} |")
     widths = {m: statistics.median((row[m]["high"] - row[m]["low"]) / 2 for row in rows) for m in MEASURES}
     said = ", ".join(f"{m.upper()} {width:.3f}" for m, width in widths.items())
-    return "\n".join([*lines, "", f"95 % intervals reach about so far to either side: {said}."])
+    told = f"95 % intervals reach about so far to either side: {said}. `*`: the interval of the differences from the "
+    return "\n".join([*lines, "", f"{told}first line, sentence by sentence, leaves out zero."])
 
 
 def write_into(page: Path, text: str) -> None:
@@ -185,6 +222,7 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=256)
     parser.add_argument("--depth", type=int, default=8)
     parser.add_argument("--batch-frames", type=int, default=8000)
+    parser.add_argument("--lr", type=float, default=3e-3, help="peak rate; of a run of many thousand updates less")
     parser.add_argument("--eager", action="store_true", help="do not compile")
     parser.add_argument("--temperature", type=float, default=0.6, help="of the noise when speaking")
     parser.add_argument("--train-only", action="store_true", help="judge nothing yet, on a machine without --asr")
