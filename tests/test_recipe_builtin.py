@@ -25,6 +25,7 @@ import measure_aligner
 import samples
 import straighten
 import teacher_paths
+import texture
 import tones
 
 from tts_fm.audio.files import load
@@ -120,6 +121,24 @@ def test_a_student_of_few_steps(
     assert defaults["steps"] == 2 and len(defaults["grid"]) == 3 and str(defaults["grid"][1]) in caplog.text
     speech = TTS.load(tmp_path / "model", engine="torch").say("Hello.", cfg=0.0)
     assert list(speech.settings.grid) == defaults["grid"] and speech.forwards == 2
+
+
+def test_what_a_voice_lacks_of_the_texture_of_recordings_is_counted_and_given_back(
+    cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tiny_tts_folder(tmp_path / "model")
+    before = TTS.load(folder).say("Hello.").wave
+    with caplog.at_level("INFO"):
+        run(texture, cache, folder, "--count", "2", "--steps", "3", "1")
+    found = json.loads((folder / "config.json").read_text())
+    assert found["model"] and list(found["texture"]) == ["1", "3"] and "3 steps, gains" in caplog.text
+    told = [[float(n) for n in re.findall(r"\d\.\d\d", line)] for line in caplog.text.splitlines() if " Hz: " in line]
+    assert told == found["texture"]["1"] + found["texture"]["3"]
+    tts = TTS.load(folder)
+    assert tts.engine.texture == {int(steps): gains for steps, gains in found["texture"].items()}
+    assert not np.array_equal(tts.say("Hello.").wave, before)
+    with pytest.raises(ValueError, match="no two clips"):
+        list(texture.drawn([{"id": "a", "seconds": 3.0, "lang": "en-us"}], 1, 0))
 
 
 def test_an_aligner_is_trained_and_measured(

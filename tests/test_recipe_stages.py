@@ -31,7 +31,7 @@ from tts_fm.evaluate.lists import read_eval_list
 from tts_fm.voices.stored import read_index
 
 ROOT = Path(__file__).resolve().parents[1]
-ALL = ["corpus", "cache", "vocoder", "duration", "flow", "as_spoken", "aligner", "classifier", "voice"]
+ALL = ["corpus", "cache", "vocoder", "duration", "flow", "as_spoken", "aligner", "classifier", "voice", "texture"]
 # notes what it is told; once, at the stage that is named, it kills the program that called it, and ends with it
 STAND_IN = """#!/usr/bin/env bash
 printf '%s\\n' "$*" >> "$NOTED"

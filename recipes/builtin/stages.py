@@ -7,8 +7,9 @@
 
 KOKORO: model.onnx or part*.bin, and voices/ (data_prep/kokoro.py). Its clips are filtered by Whisper and DNSMOS where
 the extra `eval` and Whisper's folder (asr.py) are there, and not with SMALL=1. Stages: corpus, cache, vocoder,
-duration, flow, as_spoken, aligner, classifier, voice, graphs, list, figures; hours of two CPU cores. RUNS gets a
-folder for each, and done.json the stages that have ended, which are not begun again; a stage that was killed goes on.
+duration, flow, as_spoken, aligner, classifier, voice, graphs, texture, list, figures; hours of two CPU cores. RUNS
+gets a folder for each, and done.json the stages that have ended, which are not begun again; a stage that was killed
+goes on.
 The voice is in RUNS/assets, or where --assets says (tts_fm/assets: it ships).
 """
 
@@ -54,6 +55,7 @@ TOLD = {
     "as_spoken": "--steps 14400 --decay 2400 --span 0.4 --as-spoken",
     "aligner": "--steps 2500",
     "classifier": "--steps 1500",
+    "texture": "",
 }
 SMALL = {
     "cache": "--no-copies --jobs 1",
@@ -63,6 +65,7 @@ SMALL = {
     "as_spoken": "--steps 2 --decay 1 --batch-frames 900 --eager --span 0.4 --as-spoken",
     "aligner": "--steps 2 --save 2 --batch 2",
     "classifier": "--steps 2 --save 2 --batch 2 --dim 16 --layers 1",
+    "texture": "--count 2 --steps 2",
 }
 
 
@@ -136,6 +139,7 @@ def stages_of(args: argparse.Namespace) -> list[Stage]:
     if not args.small:
         stages.append(Stage("graphs", [*graphs, str(built), str(built), "--int8"]))
         stages.append(Stage("aligner graphs", [*graphs, str(args.assets / "aligner"), str(args.assets / "aligner")]))
+    stages.append(Stage("texture", [str(HERE / "texture.py"), str(cache), str(built), *args.told["texture"]]))
     measures = measures_here(args.asr, args.small)
     if measures:
         items = runs / "list" / "list.jsonl"

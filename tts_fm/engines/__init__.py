@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tts_fm.audio.texture import Tables
 from tts_fm.settings import Settings
 from tts_fm.text.tokens import Tokenizer
 from tts_fm.voices.adapters import Adapter
@@ -48,6 +49,7 @@ class Engine(Protocol):
     vocab: list[str]  # the symbols by id
     lang: str | None  # the accent that the model was trained on, where it knows one
     defaults: dict[str, Any]  # the model's own values for fields of Settings
+    texture: Tables  # what its speech lacks of the fine structure of recordings
 
     @property
     def together(self) -> bool:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tts_fm.audio import texture
 from tts_fm.audio.mel import N_MELS, from_spectrum
 from tts_fm.checkpoint.load import fitted_solvers
 from tts_fm.config import ModelConfig, from_dict
@@ -82,6 +83,7 @@ class OnnxEngine:
         try:
             self.config = from_dict(ModelConfig, settings["model"])
             self.vocab = load_vocab(folder / "vocab.txt")
+            own_texture = texture.check(settings.get("texture", {}))
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise ModelError(f"{folder} is no model folder: {error}") from error
         self.text, self.patch = self.config.text, self.config.patch
@@ -89,6 +91,7 @@ class OnnxEngine:
         self.tokenizer_settings = settings.get("tokenizer") or {"name": "char"}
         self.lang: str | None = self.tokenizer_settings.get("lang")
         self.defaults: dict[str, Any] = settings.get("defaults", {})
+        self.texture = own_texture
         self.changes: dict[Key, np.ndarray] = {}  # an adapted voice's weights
         self._base: OnnxEngine | None = None  # whose sessions are shared where nothing is changed
         self._start()

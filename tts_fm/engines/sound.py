@@ -1,5 +1,5 @@
-"""What is left to do when the networks are done with a chunk: the prompt's colour and the silence around the speech
-before the vocoder; edges, loudness, limiter and word times behind it.
+"""What is left to do when the networks are done with a chunk: the silence around the speech, its texture and the
+prompt's colour before the vocoder; edges, loudness, limiter and word times behind it.
 
 numpy alone, chunk by chunk, so that a chunk sounds the same alone and in a batch; `coloured` and `levelled` may be done
 in any thread. T mel frames, S
@@ -13,20 +13,24 @@ import numpy as np
 from tts_fm.audio.levels import lifted, limit, normalise_loudness
 from tts_fm.audio.match import matched
 from tts_fm.audio.mel import HOP, SAMPLE_RATE
+from tts_fm.audio.texture import Tables, textured
 from tts_fm.engines.jobs import Chunk, Job, speech_edges
 from tts_fm.text.word_times import Word, word_times
 
 EDGE_SILENCE = 0.16  # longest silence, seconds, that is kept after the speech of a chunk
 
 
-def coloured(job: Job, mel: np.ndarray) -> tuple[int, np.ndarray]:
-    """Frames that are cut from the start of a chunk's mel, and the rest, its end cut too, in the prompt's colour."""
+def coloured(job: Job, mel: np.ndarray, texture: Tables) -> tuple[int, np.ndarray]:
+    """Frames that are cut from the start of a chunk's mel, and the rest, its end cut too, with the fine structure of
+    recordings and in the prompt's colour.
+    """
     cut, settings = 0, job.settings
     mel = mel[len(job.prompt) :]
     if settings.duration is None:
         plan = job.plan
         cut, end = speech_edges(mel, plan.before, EDGE_SILENCE if plan.after is None else plan.after)
         mel = mel[cut:end]
+    mel = textured(mel, texture, settings.steps or 1)
     return cut, matched(mel, job.prompt if len(job.prompt) else job.voice.mel, settings.match or 0.0)
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from tts_fm import devices
+from tts_fm.audio import texture
 from tts_fm.audio.mel import HOP
 from tts_fm.checkpoint.load import load_flow_model, read_weights, with_weights
 from tts_fm.engines import OnStep, Utterance
@@ -70,7 +71,9 @@ class TorchEngine:
         self.model, self.vocoder, self.duration_model = model.eval(), vocoder, durations
         self.text, self.patch, self.vocab = model.config.text, model.config.patch, model.vocab
         self.lang = model.tokenizer_settings.get("lang")
-        self.defaults: dict[str, Any] = getattr(model, "settings", {}).get("defaults", {})
+        about = getattr(model, "settings", {})
+        self.defaults: dict[str, Any] = about.get("defaults", {})
+        self.texture = texture.check(about.get("texture", {}))
         self.source: Path | None = None  # where the model was read from
         self.classifier: NoisyClassifier | None = None  # what `guide` asks
 
