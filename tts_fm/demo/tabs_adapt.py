@@ -51,7 +51,7 @@ def build(service: Service) -> None:
             )  # fmt: skip
             minutes = gr.Slider(
                 0, 10, 0, step=0.5, label="Minutes of learning", elem_id="adapt-minutes",
-                info="0 = by the amount of sound: half a minute to three",
+                info="0 = by the amount of sound: one to three on two idle cores",
             )  # fmt: skip
             go, stop = go_and_stop("Make the voice", "adapt")
             line = status("adapt-status")

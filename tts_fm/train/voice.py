@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -287,8 +288,7 @@ def _learn(prepared: Prepared, place: Path, base: Path, options: AdaptOptions, t
     }  # fmt: skip
     reference = check_reference(prompt.piece.wave)
     write_voice(place, info, changes, reference.wave, SAMPLE_RATE)
-    tell("speaking samples", 0, 2, None)
-    info["match"], found = _samples(place, base, prepared.clips, prepared.lang)
+    info["match"], found = _samples(place, base, prepared.clips, prepared.lang, tell)
     figures |= found
     info["training_seconds"] = round(time.perf_counter() - began)
     write_voice(place, info, changes, reference.wave, SAMPLE_RATE)
@@ -333,7 +333,7 @@ def _affordable(base: Path, parts: Parts, config: AdaptConfig, seconds: float, w
     return updates
 
 
-def _samples(place: Path, base: Path, clips: Sequence[Clip], lang: str) -> tuple[float, dict[str, float]]:
+def _samples(place: Path, base: Path, clips: Sequence[Clip], lang: str, tell: Tell) -> tuple[float, dict[str, float]]:
     """Sentences with the base model and with the voice, the first in VOICE/samples; how far the voice shall take on its
     prompt's spectrum, and the similarity to the recordings before and after.
 
@@ -349,9 +349,15 @@ def _samples(place: Path, base: Path, clips: Sequence[Clip], lang: str) -> tuple
     with contextlib.suppress(MissingDependency):
         encode = speaker_encoder()
     texts = SAMPLE_TEXTS if encode else SAMPLE_TEXTS[:1]
+    done, total = itertools.count(1), len(texts) * (3 if encode else 2)
+    tell("speaking samples", 0, total, None)
 
     def spoken(voice: Voice, match: float | None = None) -> list[Speech]:
-        return [tts.say(text, voice, settings=Settings(match=match)) for text in texts]
+        said = []
+        for text in texts:
+            said.append(tts.say(text, voice, settings=Settings(match=match)))
+            tell("speaking samples", next(done), total, None)
+        return said
 
     first, best, match = spoken(before), spoken(after, 0.0), 0.0
     figures: dict[str, float] = {}
