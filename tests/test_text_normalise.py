@@ -329,9 +329,9 @@ def test_linear_time(unit):
     def seconds(characters: int) -> float:
         text, best = unit * (characters // len(unit)), float("inf")
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.process_time()
             normalise(text)
-            best = min(best, time.perf_counter() - start)
+            best = min(best, time.process_time() - start)
         return best
 
     assert seconds(16_000) < 10 * seconds(4_000) + 0.05
