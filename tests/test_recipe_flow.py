@@ -138,7 +138,9 @@ def test_ablations_become_a_table_of_a_page(tmp_path: Path) -> None:
     off = ablate.against(better, base, "sim")
     assert off.value == pytest.approx(0.4 / 3) and 0.09 < off.low < off.high < 0.21
     assert ablate.against(better, base, "wer").value == 0
-    rows = ablate.ordered([row("coupling ot", 8, 0.2, (1, 0.5)), better, base])
+    unheard = row("coupling ot", 8, 0.2, (1, 0.5)) | {"wer": None}
+    rows = ablate.ordered([row("coupling ot", 2, 0.9, (9, 0.1)), unheard, better, base])  # better was judged anew
+    assert ablate.of_items([{"words": None, "sim": 0.5, "dnsmos": None}]) == {"sim": [0.5]}
     assert [(r["variant"], r["forwards"]) for r in rows] == [(ablate.BASE, 2), ("coupling ot", 2), ("coupling ot", 8)]
     page = tmp_path / "page.md"
     page.write_text("before\n" + "\n".join(ablate.MARKS) + "\nafter\n")
@@ -147,7 +149,7 @@ def test_ablations_become_a_table_of_a_page(tmp_path: Path) -> None:
     lines = page.read_text().split("\n")
     assert lines[0] == "before" and lines[-2] == "after" and len(lines) == 11
     assert f"| {ablate.BASE} | 0.100 / - | 0.100 / - | 0.100 / - |" in lines
-    assert "| coupling ot | 0.300 / 0.200 | 0.300* / 0.200 | 0.300 / 0.200 |" in lines
+    assert "| coupling ot | 0.300 / - | 0.300* / 0.200 | 0.300 / 0.200 |" in lines
     assert "WER 0.020, SIM 0.020, DNSMOS 0.020" in page.read_text()
     page.write_text("no marks")
     with pytest.raises(ValueError, match="has no <!-- ablation"):

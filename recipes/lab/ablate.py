@@ -110,7 +110,7 @@ def train(args: argparse.Namespace, variant: str) -> Path:
 def judge(args: argparse.Namespace, folder: Path, forwards: int) -> dict[str, Any]:
     """`tts-fm eval` of one model at one number of forwards."""
     command = [sys.executable, "-m", "tts_fm", "eval", str(args.list), "--model", str(folder), "--engine", "torch"]
-    command += ["--steps", str(forwards), "--measures", ",".join(MEASURES), "--json", "-q"]
+    command += ["--steps", str(forwards), "--measures", ",".join(args.measures), "--json", "-q"]
     command += ["--asr", args.asr] if args.asr else []
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     report = json.loads(done.stdout)
@@ -118,14 +118,18 @@ def judge(args: argparse.Namespace, folder: Path, forwards: int) -> dict[str, An
 
 
 def of_items(items: list[dict[str, Any]]) -> dict[str, list[float]]:
-    """What `against` compares: of each sentence of an evaluation its word errors and words, similarity and DNSMOS."""
-    errors = ("substitutions", "deletions", "insertions")
-    return {
-        "edits": [sum(item["words"][kind] for kind in errors) for item in items],
-        "words": [item["words"]["length"] for item in items],
-        "sim": [item["sim"] or 0.0 for item in items],
-        "dnsmos": [(item["dnsmos"] or {"overall": 1.0})["overall"] for item in items],
-    }
+    """What `against` compares: of each sentence of an evaluation its word errors and words, similarity and DNSMOS, as
+    far as they were measured.
+    """
+    errors, found = ("substitutions", "deletions", "insertions"), {}
+    if all(item["words"] for item in items):
+        found["edits"] = [sum(item["words"][kind] for kind in errors) for item in items]
+        found["words"] = [item["words"]["length"] for item in items]
+    if any(item["sim"] is not None for item in items):
+        found["sim"] = [item["sim"] or 0.0 for item in items]
+    if any(item["dnsmos"] for item in items):
+        found["dnsmos"] = [(item["dnsmos"] or {"overall": 1.0})["overall"] for item in items]
+    return found
 
 
 def against(row: dict[str, Any], base: dict[str, Any], measure: str) -> Figure:
@@ -139,9 +143,10 @@ def against(row: dict[str, Any], base: dict[str, Any], measure: str) -> Figure:
 
 
 def ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """In the order of VARIANTS, then of the number of forwards."""
+    """In the order of VARIANTS, then of the number of forwards; of several lines of one the last."""
     places = list(VARIANTS)
-    return sorted(rows, key=lambda row: (places.index(row["variant"]), row["forwards"]))
+    last = {(row["variant"], row["forwards"]): row for row in rows}
+    return sorted(last.values(), key=lambda row: (places.index(row["variant"]), row["forwards"]))
 
 
 def summary(rows: list[dict[str, Any]]) -> str:
@@ -152,10 +157,10 @@ def summary(rows: list[dict[str, Any]]) -> str:
     found = {(row["variant"], row["forwards"]): row for row in rows}
 
     def cell(row: dict[str, Any] | None, measure: str) -> str:
-        if row is None:
+        if row is None or row[measure] is None:
             return "-"
         base = found.get((BASE, row["forwards"]), row)
-        off = against(row, base, measure)
+        off = against(row, row if base[measure] is None else base, measure)
         return f"{row[measure]['value']:.3f}" + ("*" if off.low > 0 or off.high < 0 else "")
 
     at = " / ".join(map(str, counts))
@@ -164,7 +169,8 @@ def summary(rows: list[dict[str, Any]]) -> str:
         mine = [found.get((variant, count)) for count in counts]
         cells = [" / ".join(cell(row, m) for row in mine) for m in MEASURES]
         lines.append(f"| {variant} | {' | '.join(cells)} |")
-    widths = {m: statistics.median((row[m]["high"] - row[m]["low"]) / 2 for row in rows) for m in MEASURES}
+    known = {m: [row[m] for row in rows if row[m] is not None] for m in MEASURES}
+    widths = {m: statistics.median((f["high"] - f["low"]) / 2 for f in its) for m, its in known.items() if its}
     said = ", ".join(f"{m.upper()} {width:.3f}" for m, width in widths.items())
     told = f"95 % intervals reach about so far to either side: {said}. `*`: the interval of the differences from the "
     return "\n".join([*lines, "", f"{told}first line, sentence by sentence, leaves out zero."])
@@ -183,7 +189,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     """Markdown: a line for each variant and number of forwards."""
     lines = ["| variant | forwards | WER | similarity | DNSMOS |", "|---|---|---|---|---|"]
     for row in rows:
-        cells = [f"{row[m]['value']:.3f} [{row[m]['low']:.3f}, {row[m]['high']:.3f}]" for m in MEASURES]
+        its = [row[m] for m in MEASURES]
+        cells = ["-" if f is None else f"{f['value']:.3f} [{f['low']:.3f}, {f['high']:.3f}]" for f in its]
         lines.append(f"| {row['variant']} | {row['forwards']} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -198,7 +205,10 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     figure, panels = plt.subplots(1, len(MEASURES), figsize=(13, 4.5), layout="constrained")
     for panel, measure in zip(panels, MEASURES, strict=True):
         for variant in dict.fromkeys(row["variant"] for row in rows):
-            mine = sorted((row["forwards"], row[measure]["value"]) for row in rows if row["variant"] == variant)
+            its = [row for row in rows if row["variant"] == variant and row[measure] is not None]
+            if not its:
+                continue
+            mine = sorted((row["forwards"], row[measure]["value"]) for row in its)
             look = {"color": "black", "linewidth": 2.5} if variant == BASE else {"linewidth": 1.2}
             line = "-" if variant == BASE else LINES[variant.split()[0]]
             panel.plot(*zip(*mine, strict=True), marker=".", label=variant, linestyle=line, **look)
@@ -229,6 +239,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--asr", help="a Whisper for CTranslate2, or a size")
+    parser.add_argument("--measures", nargs="+", choices=MEASURES, default=list(MEASURES), metavar="M")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw what is there, and train nothing")
     parser.add_argument("--into", type=Path, metavar="MD", help="write what is there into a page, and train nothing")
     args = parser.parse_args()
@@ -244,9 +255,10 @@ def main() -> None:
         for variant in args.only:
             folder = train(args, variant)
             for forwards in () if args.train_only else args.forwards:
-                if not any((row["variant"], row["forwards"]) == (variant, forwards) for row in rows):
+                its = [row for row in rows if (row["variant"], row["forwards"]) == (variant, forwards)]
+                if not any(all(row[m] is not None for m in args.measures) for row in its):
                     row = {"variant": variant, "forwards": forwards} | judge(args, folder, forwards)
-                    rows.append(row)
+                    rows = [*(other for other in rows if other not in its), row]
                     with results.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(row) + "\n")
     rows = ordered(rows)
