@@ -26,6 +26,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -173,7 +174,7 @@ def summary(rows: list[dict[str, Any]]) -> str:
     widths = {m: statistics.median((f["high"] - f["low"]) / 2 for f in its) for m, its in known.items() if its}
     said = ", ".join(f"{m.upper()} {width:.3f}" for m, width in widths.items())
     told = f"95 % intervals reach about so far to either side: {said}. `*`: the interval of the differences from the "
-    return "\n".join([*lines, "", f"{told}first line, sentence by sentence, leaves out zero."])
+    return "\n".join([*lines, "", textwrap.fill(f"{told}first line, sentence by sentence, leaves out zero.", 118)])
 
 
 def write_into(page: Path, text: str) -> None:
