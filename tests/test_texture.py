@@ -11,7 +11,8 @@ import scipy.fft
 from tiny_model import tiny_tts_folder
 
 from tts_fm.audio.match import cosines
-from tts_fm.audio.texture import BANDS, LEAST, MOST, QUEFRENCIES, RATES, WINDOW, check, modulations, table, textured
+from tts_fm.audio.mel import N_MELS
+from tts_fm.audio.texture import LEAST, MOST, QUEFRENCIES, RATES, WINDOW, check, modulations, table, textured
 from tts_fm.errors import ModelError
 from tts_fm.synthesis import TTS
 
@@ -20,7 +21,7 @@ ONES = [[1.0] * len(QUEFRENCIES) for _ in RATES]
 
 def waves(*parts: tuple[int, int, float], frames: int = 320) -> np.ndarray:
     """A loud log-mel in which cepstral coefficients go up and down: (coefficient, rate, amplitude)."""
-    cepstra = np.zeros((frames, BANDS))
+    cepstra = np.zeros((frames, N_MELS))
     for coefficient, rate, amplitude in parts:
         cepstra[:, coefficient] += amplitude * np.sin(2 * np.pi * rate / WINDOW * np.arange(frames))
     return scipy.fft.idct(cepstra, norm="ortho").astype(np.float32)  # not match.py's basis
@@ -33,17 +34,17 @@ def amplitude(mel: np.ndarray, coefficient: int) -> float:
 
 def noise(seed: int, gains: np.ndarray) -> np.ndarray:
     """A log-mel of noise whose cepstral coefficient q is gains[q] strong at all rates."""
-    drawn = np.random.default_rng(seed).standard_normal((4000, BANDS)) * gains
-    return (0.1 * drawn @ cosines(BANDS, BANDS).T).astype(np.float32)
+    drawn = np.random.default_rng(seed).standard_normal((4000, N_MELS)) * gains
+    return (0.1 * drawn @ cosines(N_MELS, N_MELS).T).astype(np.float32)
 
 
 def test_power_is_found_at_its_rate_and_coefficient() -> None:
     power = modulations([waves((14, 6, 1.0)), waves((14, 6, 1.0))])
-    assert power.shape == (WINDOW // 2 + 1, BANDS) and np.unravel_index(power.argmax(), power.shape) == (6, 14)
+    assert power.shape == (WINDOW // 2 + 1, N_MELS) and np.unravel_index(power.argmax(), power.shape) == (6, 14)
     doubled = modulations([waves((14, 6, 2.0))])
     np.testing.assert_allclose(doubled[6, 14] / power[6, 14], 4, rtol=1e-4)
     with pytest.raises(ValueError, match="no third of a second"):
-        modulations([np.zeros((WINDOW - 1, BANDS), np.float32)])
+        modulations([np.zeros((WINDOW - 1, N_MELS), np.float32)])
 
 
 def test_a_gain_makes_its_waves_higher_and_leaves_the_others() -> None:
@@ -58,9 +59,9 @@ def test_a_gain_makes_its_waves_higher_and_leaves_the_others() -> None:
 
 
 def test_what_is_smoother_by_a_known_share_gets_that_share_back() -> None:
-    less = np.ones(BANDS)
+    less = np.ones(N_MELS)
     less[20:35], less[60:] = 1 / 1.5, 1 / 1.2
-    natural, own = noise(0, np.ones(BANDS)), noise(1, less)
+    natural, own = noise(0, np.ones(N_MELS)), noise(1, less)
     gains = table(modulations([own]), modulations([natural]))
     np.testing.assert_allclose(gains, np.tile([1, 1, 1, 1.5, 1, 1.2], (len(RATES), 1)), rtol=0.08)
     given = modulations([textured(own, {8: gains}, 8)])

@@ -9,8 +9,7 @@ KOKORO: model.onnx or part*.bin, and voices/ (data_prep/kokoro.py). Its clips ar
 the extra `eval` and Whisper's folder (asr.py) are there, and not with SMALL=1. Stages: corpus, cache, vocoder,
 duration, flow, as_spoken, aligner, classifier, voice, graphs, texture, list, figures; hours of two CPU cores. RUNS
 gets a folder for each, and done.json the stages that have ended, which are not begun again; a stage that was killed
-goes on.
-The voice is in RUNS/assets, or where --assets says (tts_fm/assets: it ships).
+goes on. The voice is in RUNS/assets, or where --assets says (tts_fm/assets: it ships).
 """
 
 from __future__ import annotations

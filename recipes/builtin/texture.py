@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import logging
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from typing import Any
 import numpy as np
 from export import clips_of, write_clip
 
-from tts_fm.audio.texture import QUEFRENCIES, RATES, modulations, table
+from tts_fm.audio.mel import FRAMES_PER_SECOND
+from tts_fm.audio.texture import QUEFRENCIES, RATES, WINDOW, modulations, table
 from tts_fm.checkpoint.load import CONFIG
 from tts_fm.files import write_json
 from tts_fm.model.folder import read_config
@@ -33,16 +35,18 @@ PROMPT, SPOKEN = (2.2, 7.0), (1.5, 8.0)  # seconds of the clips that are prompts
 
 def drawn(rows: Sequence[dict[str, Any]], count: int, seed: int) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Pairs of rows: a prompt, and another of its language whose text is spoken. ValueError where there are none."""
-    prompts = [row for row in rows if PROMPT[0] <= row["seconds"] <= PROMPT[1]]
-    texts = [row for row in rows if SPOKEN[0] <= row["seconds"] <= SPOKEN[1]]
-    pairs = {row["id"]: [text for text in texts if text["lang"] == row["lang"] and text is not row] for row in prompts}
-    prompts = [row for row in prompts if pairs[row["id"]]]
+    texts: dict[str, list[dict[str, Any]]] = defaultdict(list)  # by language; prompts are among them
+    for row in rows:
+        if SPOKEN[0] <= row["seconds"] <= SPOKEN[1]:
+            texts[row["lang"]].append(row)
+    prompts = [row for row in rows if PROMPT[0] <= row["seconds"] <= PROMPT[1] and len(texts[row["lang"]]) > 1]
     if not prompts:
         raise ValueError(f"the corpus has no two clips of {PROMPT[0]} to {PROMPT[1]} s in one language")
     rng = np.random.default_rng(seed)
     for _ in range(count):
         prompt = prompts[int(rng.integers(len(prompts)))]
-        yield prompt, pairs[prompt["id"]][int(rng.integers(len(pairs[prompt["id"]])))]
+        others = [row for row in texts[prompt["lang"]] if row is not prompt]
+        yield prompt, others[int(rng.integers(len(others)))]
 
 
 def spoken(tts: TTS, asked: Sequence[tuple[Voice, str]], steps: int) -> Iterator[np.ndarray]:
@@ -76,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for steps, gains in tables.items():
         log.info("%d steps, gains by cepstral coefficient from %s", steps, ", ".join(map(str, QUEFRENCIES)))
         for rate, row in zip(RATES, gains, strict=True):
-            log.info("  from %4.1f Hz: %s", rate * 2.93, "  ".join(f"{gain:.2f}" for gain in row))
+            log.info("  from %4.1f Hz: %s", rate * FRAMES_PER_SECOND / WINDOW, "  ".join(f"{gain:.2f}" for gain in row))
     config = read_config(args.model / CONFIG)
     write_json(args.model / CONFIG, config | {"texture": {str(steps): gains for steps, gains in tables.items()}})
 

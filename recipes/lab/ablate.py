@@ -259,7 +259,7 @@ def main() -> None:
                 its = [row for row in rows if (row["variant"], row["forwards"]) == (variant, forwards)]
                 if not any(all(row[m] is not None for m in args.measures) for row in its):
                     row = {"variant": variant, "forwards": forwards} | judge(args, folder, forwards)
-                    rows = [*(other for other in rows if other not in its), row]
+                    rows.append(row)
                     with results.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(row) + "\n")
     rows = ordered(rows)

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from tts_fm.audio.match import cosines, loud
+from tts_fm.audio.mel import N_MELS
 
-WINDOW, HOP = 32, 8  # mel frames: 0.34 s, so that rates lie 2.9 Hz apart
-BANDS = 100
+WINDOW, EVERY = 32, 8  # mel frames: 0.34 s, so that rates lie 2.9 Hz apart
 # first rate (in steps of 2.9 Hz) and first cepstral coefficient of the table's rows and columns; the coefficient 0,
 # which is loudness, stays as it is
 RATES = (0, 1, 2, 4, 8, 12)
@@ -33,11 +33,11 @@ def modulations(mels: Iterable[np.ndarray]) -> np.ndarray:
     """(17, 100): mean power of the log-mels (T, 100) by rate and cepstral coefficient, over stretches of speech: a
     stretch with pauses counts little. ValueError where all are too short.
     """
-    basis, window = cosines(BANDS, BANDS), np.hanning(WINDOW)[:, None]
-    power, much = np.zeros((WINDOW // 2 + 1, BANDS)), 0.0
+    basis, window = cosines(N_MELS, N_MELS), np.hanning(WINDOW)[:, None]
+    power, much = np.zeros((WINDOW // 2 + 1, N_MELS)), 0.0
     for mel in mels:
         cepstra, heard = mel @ basis, loud(mel)
-        for start in range(0, len(mel) - WINDOW + 1, HOP):
+        for start in range(0, len(mel) - WINDOW + 1, EVERY):
             part = slice(start, start + WINDOW)
             moves, weight = cepstra[part] - cepstra[part].mean(0), heard[part].mean() ** 8
             power += weight * np.abs(np.fft.rfft(moves * window, axis=0)) ** 2
@@ -78,7 +78,7 @@ def textured(mel: np.ndarray, tables: Tables, steps: int) -> np.ndarray:
         return mel
     nearest = min(tables, key=lambda known: abs(math.log(known / steps)))
     taps = _filter(tuple(map(tuple, tables[nearest])))  # (31, 100)
-    basis, reach = cosines(BANDS, BANDS), len(taps) // 2
+    basis, reach = cosines(N_MELS, N_MELS), len(taps) // 2
     cepstra = np.asarray(mel, np.float32) @ basis
     mean = cepstra[loud(mel)].mean(0)
     moves = np.pad(cepstra - mean, ((reach, reach), (0, 0)), mode="edge")
@@ -94,9 +94,9 @@ def _filter(gains: tuple[tuple[float, ...], ...]) -> np.ndarray:
     """A symmetric filter over time for each cepstral coefficient, (31, 100): gains between the table's cells lie on
     straight lines.
     """
-    middles = [_middles(RATES, WINDOW // 2 + 1), _middles(QUEFRENCIES, BANDS)]
+    middles = [_middles(RATES, WINDOW // 2 + 1), _middles(QUEFRENCIES, N_MELS)]
     of_rate = np.stack([np.interp(np.arange(WINDOW // 2 + 1), middles[0], column) for column in np.array(gains).T], 1)
-    whole = np.stack([np.interp(np.arange(BANDS), middles[1], row) for row in of_rate])  # (17, 100)
+    whole = np.stack([np.interp(np.arange(N_MELS), middles[1], row) for row in of_rate])  # (17, 100)
     whole[:, 0] = 1.0
     taps = np.roll(np.fft.irfft(whole, n=WINDOW, axis=0), WINDOW // 2, axis=0)[1:]
     return (taps * np.hanning(WINDOW + 1)[1:-1, None]).astype(np.float32)

@@ -83,7 +83,7 @@ class OnnxEngine:
         try:
             self.config = from_dict(ModelConfig, settings["model"])
             self.vocab = load_vocab(folder / "vocab.txt")
-            own_texture = texture.check(settings.get("texture", {}))
+            self.texture = texture.check(settings.get("texture", {}))
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise ModelError(f"{folder} is no model folder: {error}") from error
         self.text, self.patch = self.config.text, self.config.patch
@@ -91,7 +91,6 @@ class OnnxEngine:
         self.tokenizer_settings = settings.get("tokenizer") or {"name": "char"}
         self.lang: str | None = self.tokenizer_settings.get("lang")
         self.defaults: dict[str, Any] = settings.get("defaults", {})
-        self.texture = own_texture
         self.changes: dict[Key, np.ndarray] = {}  # an adapted voice's weights
         self._base: OnnxEngine | None = None  # whose sessions are shared where nothing is changed
         self._start()
