@@ -16,10 +16,11 @@ from demo_toys import speech_like, store_voices
 from tiny_model import tiny_tts_folder
 
 from tts_fm.checkpoint.load import load_flow_model, save_flow_model
+from tts_fm.engines.quick import write_quick
 from tts_fm.errors import ModelError
 from tts_fm.model.duration import load_duration_model, save_duration_model
 from tts_fm.synthesis import TTS, Request
-from tts_fm.voices.adapters import pack, read_voice
+from tts_fm.voices.adapters import pack, read_voice, write_voice
 from tts_fm.voices.stored import (
     Voice,
     add_adapted,
@@ -80,6 +81,26 @@ def test_an_adapted_voice_is_the_model_with_its_weights_changed(model, tmp_path)
     assert plain.wave.shape != ours.wave.shape or np.abs(plain.wave - ours.wave).max() > 1e-3
 
 
+def test_a_few_step_student_speaks_in_adapted_voices_too(model, tmp_path):
+    """Both changes are added to the weights, in either order; where the student is not asked, the voice's alone."""
+    place = adapted(tmp_path / "me", model, 1)
+    quick = Path(shutil.copytree(model, tmp_path / "quick"))
+    student = read_voice(adapted(tmp_path / "student", model, 2)).adapter.part("flow")
+    student = {name: value for name, value in student.items() if name[-2:] in (".a", ".b")}  # a sum would be rounded
+    write_quick(quick, student, steps=2)
+    by_hand = adapted(tmp_path / "both", model, 1)
+    both = dict(read_voice(place).adapter.tensors)
+    for name, value in student.items():
+        both[f"flow/{name}"] = np.concatenate([both[f"flow/{name}"], value], "ab".index(name[-1]))
+    write_voice(by_hand, json.loads((place / "voice.json").read_text()), both, speech_like(2.3), 24_000)
+    tts = TTS.load(quick, dtype=torch.float32)
+    plain = TTS.load(model, dtype=torch.float32)
+    ours = tts.say(TEXT, place, cfg=0.0).wave
+    np.testing.assert_allclose(ours, plain.say(TEXT, by_hand, cfg=0.0).wave, atol=1e-4)
+    assert np.abs(ours - plain.say(TEXT, place, cfg=0.0).wave).max() > 1e-3
+    assert np.array_equal(tts.say(TEXT, place).wave, plain.say(TEXT, place).wave), "guided"
+
+
 def test_by_name_by_folder_and_by_zip_it_is_one_voice(tts, model, tmp_path):
     place = adapted(tmp_path / "me", model, 1)
     packed = pack(place, tmp_path / "me.zip")
@@ -123,7 +144,7 @@ def test_the_least_used_of_many_is_forgotten_and_comes_again(tts, model, tmp_pat
     first = fresh.say(TEXT, voices[0]).wave
     for voice in voices[1:]:
         fresh.say(TEXT, voice)
-    assert np.array_equal(fresh.say(TEXT, voices[0]).wave, first) and len(fresh._adapted._made) == 2
+    assert np.array_equal(fresh.say(TEXT, voices[0]).wave, first) and len(fresh._engines._made) == 2
 
 
 def test_without_its_prompt_only_the_speech_goes_through_the_network(tts, model, tmp_path):

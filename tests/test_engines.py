@@ -28,6 +28,7 @@ from tts_fm.errors import ModelError
 from tts_fm.model.vocoder import Vocoder, save_vocoder
 from tts_fm.settings import Settings
 from tts_fm.synthesis import TTS, Request
+from tts_fm.voices.adapters import Adapter, base_digest
 from tts_fm.voices.stored import Voice
 
 onnx = pytest.importorskip("onnx")
@@ -293,6 +294,22 @@ def test_changed_weights_reach_both_kinds(folder):
         assert velocity_error(twice.model, base) > 10 * velocity_error(twice.model, engine)
         assert engine._session("vocoder") is base._session("vocoder")
         assert engine._session("velocity") is not base._session("velocity")
+
+
+def test_changes_are_added_to_changes(folder):
+    """A few-step student's, then an adapted voice's: as both at once."""
+    name = "transformer_blocks.0.attn.to_k.weight"
+    at = ("model.safetensors", tensors_of(folder / "model.safetensors")[name][0])
+    base, weight = OnnxEngine(folder, "float32"), load_file(folder / "model.safetensors")[name].float().numpy()
+    more = np.random.default_rng(0).normal(size=(3, *weight.shape)).astype(np.float32)
+    one, two, both = (
+        Adapter(str(k), base_digest(folder), "base", 1.0, {f"flow/{name}": change})
+        for k, change in enumerate([more[0], more[1], more[0] + more[1]])
+    )
+    twice = base.adapted(one, "one").adapted(two, "two")
+    np.testing.assert_allclose(twice.changes[at], weight + more[0] + more[1], atol=1e-6)
+    np.testing.assert_allclose(base.adapted(both, "both").changes[at], twice.changes[at], atol=1e-6)
+    assert not base.changes
 
 
 def test_auto_takes_graphs_where_they_are(folder, tmp_path):

@@ -84,10 +84,11 @@ def test_a_perfect_student_has_no_loss_and_walks_to_the_end():
     x0 = torch.randn(3, 5, 2, generator=gen(), dtype=torch.float64)
     states = torch.stack([x0, TOY.flow(x0, 0.3), TOY.flow(x0, 1.0)], 1)
     weight = torch.ones(3, 5)
-    assert float(rollout_loss(exact_student, states, times, weight)) < 1e-9
+    loss, end = rollout_loss(exact_student, states, times, weight)
+    assert float(loss) < 1e-9 and torch.allclose(end, states[:, -1], atol=1e-5)
     assert torch.allclose(walk(exact_student, x0, times), states[:, -1], atol=1e-5)
     # too fast by 0.5 in the first step: from there the second, right by itself, ends as far off as the flow carries it
-    off = rollout_loss(lambda x, t, until: exact_student(x, t, until) + 0.5 * (t[0] == 0), states, times, weight)
+    off, _ = rollout_loss(lambda x, t, until: exact_student(x, t, until) + 0.5 * (t[0] == 0), states, times, weight)
     carried = 0.5 * 0.3 * TOY.spread(torch.tensor(1.0)) / TOY.spread(torch.tensor(0.3))
     assert float(off) == pytest.approx((0.5**2 + float(carried / 0.7) ** 2) / 2, rel=1e-4)
 

@@ -4,8 +4,10 @@ aligner, copies by a vocoder, samples. On tones, with toy networks.
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +23,9 @@ import cache as caches
 import copy_synthesis
 import duration
 import fit_solver
+import fold
 import measure_aligner
+import mel_judges
 import samples
 import straighten
 import teacher_paths
@@ -29,8 +33,9 @@ import texture
 import tones
 
 from tts_fm.audio.files import load
-from tts_fm.checkpoint.load import load_flow_model
+from tts_fm.checkpoint.load import load_flow_model, save_flow_model
 from tts_fm.edit.align import Aligner
+from tts_fm.errors import ModelError
 from tts_fm.flow.fitted import read_solvers
 from tts_fm.model.aligner import load_aligner
 from tts_fm.model.duration import load_duration_model
@@ -121,6 +126,95 @@ def test_a_student_of_few_steps(
     assert defaults["steps"] == 2 and len(defaults["grid"]) == 3 and str(defaults["grid"][1]) in caplog.text
     speech = TTS.load(tmp_path / "model", engine="torch").say("Hello.", cfg=0.0)
     assert list(speech.settings.grid) == defaults["grid"] and speech.forwards == 2
+
+
+def test_judges_of_mels_are_learnt_from_and_kept(
+    teacher: Path, paths: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lessons alone, and with judges who wait for two updates: the same until then, and another student after
+    them; the run goes on with the judges that it had.
+    """
+    monkeypatch.setattr(straighten, "HELD_OUT", 1)
+    how = "--batch-frames 1100 --eager --device cpu --warmup 1 --lr 0.05 --ema 0.1 --shares 1:1 --save 2".split()
+
+    def trained(name: str, steps: int, *more: object) -> dict[str, torch.Tensor]:
+        run(straighten, paths, tmp_path / name, "--teacher", teacher, *how, "--steps", steps, *more)
+        return load_flow_model(tmp_path / name / "model").state_dict()
+
+    judged = ("--judges", cache, "--judges-first", 2)
+    alone, both = trained("alone", 2), trained("judged", 2, *judged)
+    assert all(torch.equal(value, both[name]) for name, value in alone.items())
+    before = torch.load(tmp_path / "judged" / mel_judges.STATE, weights_only=True)
+    alone, both = trained("alone", 4), trained("judged", 4, *judged)
+    assert not all(torch.equal(value, both[name]) for name, value in alone.items())
+    after = torch.load(tmp_path / "judged" / mel_judges.STATE, weights_only=True)
+    assert [int(s["optimiser"]["state"][0]["step"]) for s in (before, after)] == [2, 4]
+    started = trained("started", 1, "--start", tmp_path / "judged" / "model", "--lr", "0", "--batch-frames", "1000")
+    assert all(torch.allclose(value, both[name], atol=2e-3) for name, value in started.items())
+
+
+def test_judges_tell_what_is_smoother_than_speech_and_pull_away_from_it() -> None:
+    """Crops of one texture against crops of its running mean: they are told apart in some updates, and what is added to
+    a loss leads to more of the fine structure.
+    """
+    generator = torch.Generator().manual_seed(0)
+    judges = mel_judges.MelJudges.__new__(mel_judges.MelJudges)
+    judges.args = argparse.Namespace(seed=0, judges_first=40, judges_share=1.0)
+    torch.manual_seed(0)
+    judges.parts = torch.nn.ModuleList([mel_judges.Patches(8), mel_judges.Frames(16)])
+    judges.optimiser = torch.optim.AdamW(judges.parts.parameters(), lr=2e-3, fused=True)
+    rough = lambda count: torch.randn(count, mel_judges.CROP, 100, generator=generator)  # noqa: E731
+    judges.recordings = lambda count, rng: rough(count)
+    spoken = torch.ones(2, mel_judges.CROP, dtype=torch.bool)
+    for step in range(42):
+        smooth = torch.nn.functional.avg_pool1d(rough(2), 5, 1, 2).requires_grad_()
+        lesson = (smooth * 0.01).square().sum()
+        added = judges.loss(smooth, lesson, spoken, step)
+        assert float(added) == 0 and added.requires_grad == (step >= 40)
+    (pull,) = torch.autograd.grad(added, smooth)
+    lengths = pull.norm(), torch.autograd.grad(lesson, smooth)[0].norm()
+    assert float(lengths[0]) == pytest.approx(float(lengths[1]), rel=1e-3), "as long as its share says"
+    with torch.no_grad():
+        scores = [[float(part(mel).mean()) for mel in (rough(4), smooth, smooth - 2 * pull / pull.std())]
+                  for part in judges.parts]  # fmt: skip
+    assert all(real > made + 0.3 for real, made, _ in scores)
+    assert sum(pulled for _, _, pulled in scores) > sum(made for _, made, _ in scores)
+
+
+def test_a_student_is_folded_into_its_teacher(teacher: Path, paths: Path, tmp_path: Path) -> None:
+    """Whole, it speaks as the student does, also behind an adapted voice's prompt; a share of it is smaller; with other
+    settings the teacher speaks.
+    """
+    model = Path(shutil.copytree(teacher, tmp_path / "model"))
+    student = straighten.student_of(load_flow_model(teacher))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in student.net.parameters():
+            parameter += 0.03 * torch.randn(parameter.shape, generator=generator)
+        student.net.text_embed.load_state_dict(load_flow_model(teacher).net.text_embed.state_dict())
+    other = Path(shutil.copytree(teacher, tmp_path / "student"))
+    save_flow_model(other, student, dtype=torch.float32, extra={"defaults": {"steps": 2, "cfg": 0.0}})
+    speak = lambda place, **how: TTS.load(place, dtype=torch.float32).say("Hello.", cfg=0.0, **how).wave  # noqa: E731
+    plain = speak(model)
+    run(fold, other, model, "--keep", "1")
+    wanted = speak(other)
+    assert np.abs(speak(model) - wanted).max() < 0.02 * np.abs(wanted).max() < np.abs(plain - wanted).max()
+    for how in ({"steps": 3}, {"method": "midpoint"}, {"grid": (0.0, 0.4, 1.0)}, {"sway": -0.5}):
+        assert np.array_equal(speak(model, **how), speak(teacher, **how)), how
+    whole = (model / "quick" / "adapter.safetensors").stat().st_size
+    run(fold, other, model, "--keep", "0.5")
+    assert (model / "quick" / "adapter.safetensors").stat().st_size < 0.6 * whole
+    with pytest.raises(ValueError, match="no student"):
+        run(fold, teacher, model)
+    with pytest.raises(ValueError, match="--keep is a share"):
+        run(fold, other, model, "--keep", "0")
+    config = json.loads((model / "quick" / "config.json").read_text())
+    (model / "quick" / "config.json").write_text(json.dumps(config | {"base": config["base"] | {"digest": "0" * 16}}))
+    with pytest.raises(ModelError, match="belongs to the weights 00000000"):
+        TTS.load(model)
+    (model / "quick" / "config.json").write_text("[]")
+    with pytest.raises(ModelError, match="cannot be read"):
+        TTS.load(model)
 
 
 def test_what_a_voice_lacks_of_the_texture_of_recordings_is_counted_and_given_back(

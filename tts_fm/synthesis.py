@@ -48,6 +48,7 @@ from tts_fm.engines.jobs import (
 )
 from tts_fm.engines.load import load_engine
 from tts_fm.engines.phones import heard
+from tts_fm.engines.quick import Quick, read_quick
 from tts_fm.engines.sound import EDGE_SILENCE, coloured, finished, levelled
 from tts_fm.settings import Settings
 from tts_fm.text.chunks import ChunkPlan, Watch, each_chunk, phrases
@@ -105,11 +106,12 @@ class Request:
 class TTS:
     """A model that speaks. What computes is passed in (engines/); `load` finds it."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, quick: Quick | None = None) -> None:
+        """quick: the model's few-step student, where it has one."""
         self.engine, self.defaults = engine, engine.defaults
         self._process = os.getpid()
         self.lexicon = Lexicon()  # how words are said that the rules say wrongly
-        self._adapted = AdaptedEngines(engine)
+        self._engines = AdaptedEngines(engine, quick)
 
     @classmethod
     def load(
@@ -133,7 +135,8 @@ class TTS:
         from tts_fm.checkpoint.load import find_model
 
         place = BUILTIN if model is None else find_model(model)
-        return cls(load_engine(place, engine, devices.name_of(device), dtype, threads, **how))
+        found = load_engine(place, engine, devices.name_of(device), dtype, threads, **how)
+        return cls(found, read_quick(place))
 
     def voices(self) -> list[str]:
         """Names of the stored voices, the default first."""
@@ -251,11 +254,9 @@ class TTS:
             for k, (plan, (ids, durations, frames)) in enumerate(zip(plans, timed, strict=True))
         ]  # fmt: skip
 
-    def engine_of(self, voice: Voice) -> Engine:
-        """What speaks in a voice: for an adapted one an engine with its weights, made once. ModelError when the voice
-        belongs to another model.
-        """
-        return self.engine if voice.adapter is None else self._adapted.of(voice.adapter, voice.name)
+    def engine_of(self, voice: Voice, settings: Settings | None = None) -> Engine:
+        """What speaks in a voice, with these settings; see AdaptedEngines.of."""
+        return self._engines.of(voice, settings)
 
     def timed(
         self, plans: Sequence[ChunkPlan], voice: Voice, prompt: np.ndarray, lang: str, speed: float
@@ -343,7 +344,7 @@ class TTS:
             asked: list[float] = []
             report = reporter(shifted(on_progress, len(chunks), len(jobs)), on_step, batch, asked)
             began = time.perf_counter()
-            mels = self.engine_of(batch[0].voice).sample(batch, settings, report)
+            mels = self.engine_of(batch[0].voice, batch[0].settings).sample(batch, settings, report)
             forwards, share = settings.forwards(asked), (time.perf_counter() - began) / len(batch)
             began = time.perf_counter()
             for job, chunk in zip(batch, self._finished(batch, mels, forwards), strict=True):

@@ -22,6 +22,7 @@ from cache import LEFT_OUT
 
 from tts_fm.audio.mel import SAMPLE_RATE
 from tts_fm.config import ModelConfig, from_dict
+from tts_fm.engines.quick import FOLDER as QUICK
 
 VOICES = {  # our name -> the corpus's voice; the first is the default
     "nova": "af_nova",
@@ -56,6 +57,7 @@ def export_flow(run: Path, out: Path, weights: str = "average") -> None:
     )
     model.load_state_dict(state[weights] if weights in ("average", "model") else built(run, float(weights)))
     save_flow_model(out, model, dtype=torch.float16, extra={"defaults": DEFAULTS, "trained_steps": state["step"]})
+    shutil.rmtree(out / QUICK, ignore_errors=True)  # a student of other weights
 
 
 def export_vocoder(run: Path, out: Path) -> None:

@@ -21,7 +21,7 @@ SLOPE = 0.1  # of the leaky ReLUs
 QUIET = 1e-5  # magnitudes are compressed down to here
 
 
-def _layer(given: int, out: int, kernel: tuple[int, int], stride: tuple[int, int]) -> nn.Module:
+def convolution(given: int, out: int, kernel: tuple[int, int], stride: tuple[int, int]) -> nn.Module:
     """A convolution that keeps the size of what it is given: the usual first weights shrink it in every layer, and a
     discriminator that hears next to nothing learns slowly.
     """
@@ -31,7 +31,7 @@ def _layer(given: int, out: int, kernel: tuple[int, int], stride: tuple[int, int
     return weight_norm(layer)
 
 
-class _Stack(nn.Module):
+class Stack(nn.Module):
     """Convolutions with leaky ReLUs between them: (B, C, H, W) -> the score's map and the features below it."""
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
@@ -57,14 +57,14 @@ class Resolution(nn.Module):
         super().__init__()
         self.size, c = window, channels
         self.register_buffer("window", torch.hann_window(window), persistent=False)
-        self.stack = _Stack(
+        self.stack = Stack(
             [
-                _layer(2, c, (3, 5), (1, 2)),
-                _layer(c, c, (3, 5), (1, 2)),
-                _layer(c, 2 * c, (3, 5), (1, 2)),
-                _layer(2 * c, 2 * c, (3, 5), (1, 2)),
-                _layer(2 * c, 2 * c, (3, 3), (1, 1)),
-                _layer(2 * c, 1, (3, 3), (1, 1)),
+                convolution(2, c, (3, 5), (1, 2)),
+                convolution(c, c, (3, 5), (1, 2)),
+                convolution(c, 2 * c, (3, 5), (1, 2)),
+                convolution(2 * c, 2 * c, (3, 5), (1, 2)),
+                convolution(2 * c, 2 * c, (3, 3), (1, 1)),
+                convolution(2 * c, 1, (3, 3), (1, 1)),
             ]
         )
 
@@ -82,8 +82,8 @@ class Period(nn.Module):
         super().__init__()
         self.period, c = period, channels
         sizes = [1, c, 2 * c, 4 * c, 4 * c]
-        layers = [_layer(a, b, (5, 1), (3, 1)) for a, b in pairwise(sizes)]
-        self.stack = _Stack([*layers, _layer(4 * c, 4 * c, (5, 1), (1, 1)), _layer(4 * c, 1, (3, 1), (1, 1))])
+        layers = [convolution(a, b, (5, 1), (3, 1)) for a, b in pairwise(sizes)]
+        self.stack = Stack([*layers, convolution(4 * c, 4 * c, (5, 1), (1, 1)), convolution(4 * c, 1, (3, 1), (1, 1))])
 
     def forward(self, wave: Tensor) -> tuple[Tensor, list[Tensor]]:
         rows = wave.shape[1] // self.period

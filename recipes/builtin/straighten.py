@@ -26,8 +26,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import loop
+import mel_judges
 import numpy as np
 import torch
+from mel_judges import MelJudges
 from teacher_paths import TeacherPath, TeacherPaths
 from torch import Tensor
 
@@ -119,6 +121,7 @@ class Lessons:
     def __init__(self, model: FlowModel, teacher: FlowModel, batches: Batches, grid: Tensor, how: Namespace) -> None:
         self.model, self.teacher, self.teacher_steps = model, teacher, how.teacher_steps
         self.batches, self.grid, self.huber, shares = batches, grid.to(model.device), how.huber, how.shares
+        self.judges = MelJudges(model, how) if how.judges else None
         self.kinds, weights = list(shares), np.array(list(shares.values()), float)
         self.weights = weights / weights.sum()
         for kind in self.kinds:
@@ -134,7 +137,11 @@ class Lessons:
         generator = torch.Generator().manual_seed(2**32 + step)
         if kind.isdigit():
             every = (len(self.grid) - 1) // int(kind)
-            return rollout_loss(student, states[:, ::every], self.grid[::every], weight, int(kind) <= 2, self.huber)
+            through = int(kind) <= 2 and self.judges is None
+            loss, end = rollout_loss(student, states[:, ::every], self.grid[::every], weight, through, self.huber)
+            if self.judges is not None and int(kind) <= 2:
+                loss = loss + self.judges.loss(end, loss, weight == 1, step)
+            return loss
         if kind == "reflow":
             lesson = reflow(states[:, 0], states[:, -1], u_shaped(len(states), generator).to(states.device))
             return lesson_loss(student, lesson, weight, self.huber)
@@ -236,7 +243,9 @@ def parse_shares(text: str) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     loop.add_options(parser, batch=0, save=200)
+    mel_judges.add_options(parser)
     parser.add_argument("--teacher", type=Path, default=BUILTIN)
+    parser.add_argument("--start", type=Path, help="folder of a student whose weights are taken to begin with")
     parser.add_argument("--paths", type=int, help="how many of the stored paths (default: all)")
     parser.add_argument("--batch-frames", type=int, default=3072)
     parser.add_argument("--shares", type=parse_shares, default="1:0.2,2:0.5,4:0.15,any:0.15")
@@ -256,7 +265,10 @@ def main() -> None:
         return search(folder if folder.is_dir() else args.teacher, paths, args)
     device = devices.pick(args.device)
     teacher = load_flow_model(args.teacher).to(device)
-    model = student_of(teacher).to(device)
+    model = student_of(teacher)
+    if args.start:
+        model.load_state_dict(load_flow_model(args.start).state_dict())
+    model.to(device)
     train = Batches(paths, range(HELD_OUT, len(paths)), args.batch_frames, args.seed)
     valid = Batches(paths, range(min(HELD_OUT, len(paths))), args.batch_frames)
     lessons = Lessons(model, teacher, train, paths.grid, args)
@@ -270,6 +282,8 @@ def main() -> None:
     extra = {k: v for k, v in teacher.settings.items() if k not in ("model", "tokenizer", "sigma_min", "path")}
 
     average = Average(model, args.ema, args.out / "average.pt")
+    if lessons.judges is not None:
+        lessons.judges.resume(args.out, device)
 
     def averaged() -> FlowModel:
         copy = student_of(teacher)
@@ -278,6 +292,8 @@ def main() -> None:
 
     def save() -> None:
         average.save()
+        if lessons.judges is not None:
+            lessons.judges.save(args.out)
         save_flow_model(folder, averaged(), dtype=torch.float16, extra=extra)
 
     def figures() -> dict[str, float]:

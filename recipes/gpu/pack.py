@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from tts_fm import files
+from tts_fm.engines.quick import FOLDER as QUICK
 from tts_fm.errors import ModelError
 
 LEVELS = 63  # of a difference, on either side of zero
@@ -229,6 +230,7 @@ def join(results: Path, assets: Path, average: str = "", share: float = 1.0) -> 
         written.append(place)
     if not written:
         raise ValueError(f"no shards in {results}; it is the folder that recipes/gpu/run.sh train --out wrote")
+    shutil.rmtree(assets / "builtin" / QUICK, ignore_errors=True)  # a student of other weights
     if (results / REST).is_file():
         with tarfile.open(results / REST) as tar:
             tar.extractall(results / "logs", filter="data")

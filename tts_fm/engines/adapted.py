@@ -1,4 +1,6 @@
-"""Adapted voices have weights of their own: an engine for each, made once and kept for the voices used last."""
+"""Adapted voices have weights of their own, and so has a few-step student: an engine for each, made once and kept for
+those used last.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +8,36 @@ from collections import OrderedDict
 from threading import Lock
 
 from tts_fm.engines import Engine
-from tts_fm.voices.adapters import Adapter
+from tts_fm.engines.quick import Quick
+from tts_fm.settings import Settings
+from tts_fm.voices.stored import Voice
 
-KEPT = 8  # adapted voices whose weights stay in memory, some 20 MB each
+KEPT = 8  # engines whose weights stay in memory, some 20 MB each
 
 
 class AdaptedEngines:
     """Those of one model; safe to use from several threads."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self._made: OrderedDict[str, Engine] = OrderedDict()  # by the adapter's digest
+    def __init__(self, engine: Engine, quick: Quick | None = None) -> None:
+        self.engine, self.quick = engine, quick
+        self._made: OrderedDict[tuple[str, ...], Engine] = OrderedDict()  # by the digests of what is changed
         self._lock = Lock()
 
-    def of(self, adapter: Adapter, voice: str) -> Engine:
-        """The engine of an adapted voice. ModelError when the voice belongs to another model."""
+    def of(self, voice: Voice, settings: Settings | None = None) -> Engine:
+        """What speaks in a voice: the student's weights where the settings are what it was taught, then those of an
+        adapted voice. ModelError when the voice belongs to another model.
+        """
+        student = self.quick is not None and settings is not None and self.quick.speaks(settings)
+        changes = [("quick", self.quick.adapter)] if student and self.quick is not None else []
+        changes += [] if voice.adapter is None else [(voice.name, voice.adapter)]
+        engine, key = self.engine, ()
         with self._lock:
-            if adapter.digest not in self._made:
-                self._made[adapter.digest] = self.engine.adapted(adapter, voice)
-                if len(self._made) > KEPT:
-                    self._made.popitem(last=False)
-            self._made.move_to_end(adapter.digest)
-            return self._made[adapter.digest]
+            for name, adapter in changes:
+                key = (*key, adapter.digest)
+                if key not in self._made:
+                    self._made[key] = engine.adapted(adapter, name)
+                self._made.move_to_end(key)
+                engine = self._made[key]
+            while len(self._made) > KEPT:
+                self._made.popitem(last=False)
+        return engine

@@ -180,7 +180,7 @@ class OnnxEngine:
         engine = copy.copy(self)
         engine._base = self
         engine._start()
-        engine.changes = {}
+        engine.changes = dict(self.changes)  # of an engine that is changed already
         for part, file in PARTS.items():
             tensors = tensors_of(self.folder / file) if (self.folder / file).is_file() else {}
 
@@ -188,7 +188,8 @@ class OnnxEngine:
                 if name not in tensors:
                     return None
                 offset, kind, shape = tensors[name]
-                return read_place(self.folder, [file, offset, kind, *shape])
+                known = self.changes.get((file, offset))
+                return read_place(self.folder, [file, offset, kind, *shape]) if known is None else known
 
             for name, value in changed(stored, adapter, part).items():
                 engine.changes[file, tensors[name][0]] = value

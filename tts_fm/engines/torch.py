@@ -76,6 +76,7 @@ class TorchEngine:
         self.texture = texture.check(about.get("texture", {}))
         self.source: Path | None = None  # where the model was read from
         self.classifier: NoisyClassifier | None = None  # what `guide` asks
+        self.changes: dict[str, np.ndarray] = {}  # weights of the flow network that are not the source's
 
     @classmethod
     @own_settings()
@@ -102,7 +103,12 @@ class TorchEngine:
         check_base(adapter, self.source, voice)
         assert self.source is not None
         weights = read_weights(self.source)
-        merged = changed(lambda name: weights[name].float().numpy() if name in weights else None, adapter, "flow")
+        before = self.changes  # of an engine that is changed already
+
+        def stored(name: str) -> np.ndarray | None:
+            return before[name] if name in before else weights[name].float().numpy() if name in weights else None
+
+        merged = changed(stored, adapter, "flow")
         model = with_weights(self.model, {name: torch.from_numpy(value) for name, value in merged.items()})
         durations = copy.deepcopy(self.duration_model)
         if durations is not None:
@@ -110,7 +116,7 @@ class TorchEngine:
             own = changed(lambda name: state[name].cpu().numpy() if name in state else None, adapter, "duration")
             durations.load_state_dict(state | {name: torch.from_numpy(value) for name, value in own.items()})
         engine = TorchEngine(model, self.vocoder, durations)
-        engine.source, engine.classifier = self.source, self.classifier
+        engine.source, engine.classifier, engine.changes = self.source, self.classifier, before | merged
         return engine
 
     def check(self, settings: Settings) -> None:

@@ -107,22 +107,22 @@ def lesson_loss(student: Student, lesson: Lesson, weight: Tensor, huber: float =
 
 def rollout_loss(
     student: Student, states: Tensor, times: Tensor, weight: Tensor, through: bool = True, huber: float = 0.0
-) -> Tensor:
-    """The student walks by itself through the stored states (B, S, T, D) at times (S,), one step an interval.
+) -> tuple[Tensor, Tensor]:
+    """The student walks by itself through the stored states (B, S, T, D) at times (S,), one step an interval; returns
+    (loss, where it ends (B, T, D)).
 
     Every step aims at the stored state at its end from where the student really is, so later steps mend what earlier
-    ones did; with `through`, gradients of later steps reach the earlier ones too.
+    ones did; with `through`, gradients of later steps, and of the end, reach the earlier ones too.
     """
     batch = len(states)
     x, losses = states[:, 0], []
     for k in range(states.shape[1] - 1):
         t, until = times[k].expand(batch), times[k + 1].expand(batch)
         h = float(times[k + 1] - times[k])
-        u = student(x, t, until)
-        losses.append(_distance(u - (states[:, k + 1] - x) / h, weight, huber))
-        x = x + h * u
         x = x if through else x.detach()
-    return torch.stack(losses).mean()
+        x = x + h * student(x, t, until)
+        losses.append(_distance((x - states[:, k + 1]) / h, weight, huber))
+    return torch.stack(losses).mean(), x
 
 
 @torch.no_grad()

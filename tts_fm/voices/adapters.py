@@ -8,9 +8,9 @@ read.
     samples/               a sentence before and after (nothing reads them)
 
 Tensors by name: "flow/X.weight.a" (r, in) and "flow/X.weight.b" (out, r) change the weight X of the flow network by
-scale * b a (Hu 2021, arXiv 2106.09685); "flow/X" and "duration/X" are added to the parameter X as they are. The same
-three files in one zip are a voice too; it is read in place, so nothing in it can become a path. numpy only: it knows no
-networks.
+scale * b a (Hu 2021, arXiv 2106.09685), of a convolution (out, in / groups, kernel) with the rest of its axes as one;
+"flow/X" and "duration/X" are added to the parameter X as they are. The same three files in one zip are a voice too; it
+is read in place, so nothing in it can become a path. numpy only: it knows no networks.
 """
 
 from __future__ import annotations
@@ -86,7 +86,12 @@ def changed(weights: Callable[[str], np.ndarray | None], adapter: Adapter, part:
                 f"the voice changes {name!r}, which the {part} network does not have: it is of another model"
             )
         base = np.asarray(base, np.float32)
-        change = tensors[name].astype(np.float32) if name in tensors else low_rank(name, tensors, adapter.scale)
+        if name in tensors:
+            change = tensors[name].astype(np.float32)
+        else:
+            change = low_rank(name, tensors, adapter.scale)
+            if base.ndim > 2 and change.size == base.size and len(change) == len(base):  # a convolution's kernels
+                change = change.reshape(base.shape)
         if change.shape != base.shape:
             raise ModelError(f"the voice's change of {name!r} has the shape {change.shape}, the weight {base.shape}")
         merged[name] = base + change
@@ -192,7 +197,7 @@ def _from_zip(archive: zipfile.ZipFile, name: str) -> dict[str, bytes]:
 def parse(parts: Mapping[str, bytes], source: str) -> AdaptedVoice:
     """The files of a voice, understood and checked."""
     info = _info(parts[INFO], source)
-    tensors = _tensors(parts[WEIGHTS], source)
+    tensors = float_tensors(parts[WEIGHTS], source)
     try:
         wave = load(io.BytesIO(parts[PROMPT]), max_seconds=60.0)
     except ValueError as error:
@@ -232,7 +237,8 @@ def _is_match(value: Any) -> bool:
     return value is not None
 
 
-def _tensors(data: bytes, source: str) -> dict[str, np.ndarray]:
+def float_tensors(data: bytes, source: str) -> dict[str, np.ndarray]:
+    """The changes in a file, every number finite. ModelError."""
     from safetensors import SafetensorError
     from safetensors.numpy import load as load_tensors
 
@@ -263,23 +269,26 @@ def write_voice(
     info: name, lang, text, base {"name", "digest"}, scale, prompted, and whatever else shall be kept. Raises ValueError
     for tensors that are not finite.
     """
-    from safetensors.numpy import save as save_tensors
-
     from tts_fm.audio.files import write_audio
+
+    data = half_tensors(tensors)
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    write_audio(place / PROMPT, wave, rate, "flac")
+    files.write_bytes(place / WEIGHTS, data)
+    files.write_json(place / INFO, {"format": FORMAT} | dict(info))
+
+
+def half_tensors(tensors: Mapping[str, np.ndarray]) -> bytes:
+    """A file of changes, as float16. ValueError for numbers that are not finite in it."""
+    from safetensors.numpy import save as save_tensors
 
     with np.errstate(over="ignore"):  # told below
         half = {name: np.ascontiguousarray(value, np.float16) for name, value in sorted(tensors.items())}
     bad = [name for name, value in half.items() if not np.isfinite(value).all()]
     if bad:
         raise ValueError(f"{bad[0]} holds numbers that are not finite in float16; the voice is not saved")
-    place = Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
-    write_audio(place / PROMPT, wave, rate, "flac")
-    for name, data in (
-        (WEIGHTS, save_tensors(half)),
-        (INFO, (json.dumps({"format": FORMAT} | dict(info), indent=1, ensure_ascii=False) + "\n").encode()),
-    ):
-        files.write_bytes(place / name, data)
+    return save_tensors(half)
 
 
 def pack(folder: str | os.PathLike[str], target: str | os.PathLike[str]) -> Path:

@@ -1,0 +1,86 @@
+"""A voice in few steps: what a student for one number of steps changes in the weights of its teacher.
+
+    quick/config.json           {"format": 1, "steps": 2, "scale": 1.0, "base": {"name", "digest"}}
+    quick/adapter.safetensors   changes of the flow network, as those of an adapted voice (voices/adapters.py)
+
+The folder lies beside the weights. Speech with so many Euler steps at the usual times, without guidance, is the
+student's; whatever else is asked for is the teacher's. recipes/builtin/straighten.py trains students, fold.py writes
+the folder. It knows no networks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tts_fm import files
+from tts_fm.errors import ModelError
+from tts_fm.settings import Settings
+from tts_fm.voices.adapters import WEIGHTS, Adapter, base_digest, float_tensors, half_tensors
+
+FOLDER, CONFIG, FORMAT = "quick", "config.json", 1
+
+
+@dataclass(frozen=True)
+class Quick:
+    """A student: its changes, and the number of steps that it was taught."""
+
+    steps: int
+    adapter: Adapter
+
+    def speaks(self, settings: Settings) -> bool:
+        """Whether speech with these settings, defaults filled in, is what the student was taught."""
+        return (
+            settings.steps == self.steps
+            and settings.method == "euler"
+            and settings.grid is None
+            and settings.sway in (None, -1.0)
+            and not np.any(settings.scales)
+            and not settings.guide
+        )
+
+
+def read_quick(folder: str | os.PathLike[str]) -> Quick | None:
+    """The student in a model's folder; None where there is none. ModelError for one that is damaged, or another
+    model's.
+    """
+    place = Path(folder) / FOLDER
+    if not place.is_dir():
+        return None
+    try:
+        config = json.loads((place / CONFIG).read_text("utf-8"))
+        data = (place / WEIGHTS).read_bytes()
+        if config["format"] != FORMAT:
+            raise ValueError(f"its form is {config['format']!r}; this version reads {FORMAT}")
+        steps, scale, base = int(config["steps"]), float(config["scale"]), config["base"]
+        name, digest = str(base["name"]), str(base["digest"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"the few-step student in {place} cannot be read: {error!r}") from error
+    if base_digest(folder) != digest:
+        raise ModelError(
+            f"the few-step student in {place} belongs to the weights {digest[:8]}, not to those beside it; remove the "
+            "folder, or make the student again: recipes/builtin/fold.py"
+        )
+    tensors = float_tensors(data, str(place))
+    decides = hashlib.sha256(data + json.dumps([digest, scale]).encode()).hexdigest()[:32]
+    return Quick(steps, Adapter(decides, digest, name, scale, tensors))
+
+
+def write_quick(folder: str | os.PathLike[str], changes: Mapping[str, np.ndarray], steps: int) -> int:
+    """Write a student into a model's folder, in place of one that is there; returns the bytes of its weights.
+
+    changes: of the flow network, by the names of voices/adapters.py without `flow/`. ValueError for numbers that are
+    not finite in float16.
+    """
+    data = half_tensors({f"flow/{name}": value for name, value in changes.items()})
+    base = {"name": Path(folder).resolve().name, "digest": base_digest(folder)}
+    with files.making_folder(Path(folder) / FOLDER, replace=True) as fresh:
+        (fresh / WEIGHTS).write_bytes(data)
+        files.write_json(fresh / CONFIG, {"format": FORMAT, "steps": steps, "scale": 1.0, "base": base})
+    return len(data)
