@@ -43,7 +43,7 @@ SMALL = 64  # numbers: smaller tables stay in the graph
 WEIGHTS = ("model.safetensors", "duration/model.safetensors", "vocoder/vocoder.safetensors")
 # the other files of a model folder; graphs have no use for the classifier, but the folder may be spoken with by torch
 OTHERS: tuple[str, ...] = ("config.json", "vocab.txt", "duration/config.json", "vocoder/vocoder.json")
-OTHERS += ("classifier/model.safetensors", "classifier/config.json")
+OTHERS += ("classifier/model.safetensors", "classifier/config.json", "quick/adapter.safetensors", "quick/config.json")
 TYPES = {"F32": 1, "F16": 10, "BF16": 16}  # what ONNX calls the types of safetensors
 
 log = logging.getLogger(__name__)
