@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tts_fm import TTS
+from tts_fm.audio.texture import modulations
 
 ROOT = Path(__file__).parents[1]
 ASSETS = ROOT / "tts_fm" / "assets"
@@ -43,6 +44,16 @@ def test_it_speaks_at_a_human_pace_and_level(tts):
     assert 0.01 < level < 0.3
     frames = np.lib.stride_tricks.sliding_window_view(speech.wave, 2400)[::1200].std(axis=1)
     assert np.mean(frames > 0.2 * level) > 0.5  # speech most of the time, not a click in silence
+
+
+def test_two_steps_are_a_student_s_and_less_smooth_than_the_teacher_s():
+    """Modulations of the fine structure, harmonics among them, before the texture is given back."""
+    fresh, power = TTS.load(), {}
+    fresh.engine.texture = {}
+    for who, how in {"student": {"steps": 2}, "teacher": {"grid": (0.0, 0.292893, 1.0)}}.items():
+        chunks = fresh.stream("The birch canoe slid on the smooth planks, and rice is good to eat.", match=0.0, **how)
+        power[who] = modulations(chunk.mel for chunk in chunks)[:, 35:60].sum()
+    assert power["student"] > 1.5 * power["teacher"]
 
 
 @pytest.mark.parametrize("text", ["Hello.", "Yes!", "Tomorrow?"])
