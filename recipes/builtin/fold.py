@@ -23,6 +23,7 @@ from torch import Tensor
 from tts_fm.checkpoint.load import load_flow_model
 from tts_fm.engines.quick import write_quick
 from tts_fm.flow.times import f5_grid
+from tts_fm.model.dit import DiT
 from tts_fm.model.flow_model import FlowModel
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ def without_span(student: FlowModel, grid: Tensor) -> dict[str, Tensor]:
     from there, W + sum_k e_k p_k, where p_k h_j is 1 for j = k and else 0, gives W h_k + e_k.
     """
     net = student.net
-    if getattr(net, "span_embed", None) is None:
+    if not isinstance(net, DiT) or net.span_embed is None:
         raise ValueError("this model is no student: it has no embedding of the step's length")
     seen: list[Tensor] = []
     hook = net.time_embed.time_mlp[2].register_forward_pre_hook(lambda module, given: seen.append(given[0]))

@@ -10,6 +10,7 @@ from threading import Lock
 from tts_fm.engines import Engine
 from tts_fm.engines.quick import Quick
 from tts_fm.settings import Settings
+from tts_fm.voices.adapters import Adapter
 from tts_fm.voices.stored import Voice
 
 KEPT = 8  # engines whose weights stay in memory, some 20 MB each
@@ -27,10 +28,12 @@ class AdaptedEngines:
         """What speaks in a voice: the student's weights where the settings are what it was taught, then those of an
         adapted voice. ModelError when the voice belongs to another model.
         """
-        student = self.quick is not None and settings is not None and self.quick.speaks(settings)
-        changes = [("quick", self.quick.adapter)] if student and self.quick is not None else []
-        changes += [] if voice.adapter is None else [(voice.name, voice.adapter)]
-        engine, key = self.engine, ()
+        changes: list[tuple[str, Adapter]] = []
+        if self.quick is not None and settings is not None and self.quick.speaks(settings):
+            changes.append(("quick", self.quick.adapter))
+        if voice.adapter is not None:
+            changes.append((voice.name, voice.adapter))
+        engine, key = self.engine, tuple[str, ...]()
         with self._lock:
             for name, adapter in changes:
                 key = (*key, adapter.digest)
