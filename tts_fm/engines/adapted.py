@@ -33,7 +33,8 @@ class AdaptedEngines:
             changes.append(("quick", self.quick.adapter))
         if voice.adapter is not None:
             changes.append((voice.name, voice.adapter))
-        engine, key = self.engine, tuple[str, ...]()
+        engine = self.engine
+        key: tuple[str, ...] = ()
         with self._lock:
             for name, adapter in changes:
                 key = (*key, adapter.digest)
