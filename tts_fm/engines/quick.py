@@ -15,6 +15,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +30,14 @@ FOLDER, CONFIG, FORMAT = "quick", "config.json", 1
 
 @dataclass(frozen=True)
 class Quick:
-    """A student: its changes, and the number of steps that it was taught."""
+    """A student: the number of steps that it was taught, and the model's folder, from which its changes are read when
+    it first speaks.
+    """
 
     steps: int
-    adapter: Adapter
+    scale: float
+    base: tuple[str, str]  # name and `base_digest` of its teacher
+    folder: Path
 
     def speaks(self, settings: Settings) -> bool:
         """Whether speech with these settings, defaults filled in, is what the student was taught."""
@@ -45,31 +50,36 @@ class Quick:
             and not settings.guide
         )
 
+    @cached_property
+    def adapter(self) -> Adapter:
+        """Its changes. ModelError for a file that is damaged, and where the weights beside it are not its teacher's."""
+        place, (name, digest) = self.folder / FOLDER, self.base
+        if base_digest(self.folder) != digest:
+            raise ModelError(
+                f"the few-step student in {place} belongs to the weights {digest[:8]}, not to those beside it: take "
+                f"another number of steps, or remove the folder (recipes/builtin/fold.py makes such a student)"
+            )
+        try:
+            data = (place / WEIGHTS).read_bytes()
+        except OSError as error:
+            raise ModelError(f"the few-step student in {place} cannot be read: {error}") from error
+        decides = hashlib.sha256(data + json.dumps([digest, self.scale]).encode()).hexdigest()[:32]
+        return Adapter(decides, digest, name, self.scale, float_tensors(data, str(place)))
+
 
 def read_quick(folder: str | os.PathLike[str]) -> Quick | None:
-    """The student in a model's folder; None where there is none. ModelError for one that is damaged, or another
-    model's.
-    """
+    """The student in a model's folder; None where there is none. ModelError for a damaged config.json."""
     place = Path(folder) / FOLDER
     if not place.is_dir():
         return None
     try:
         config = json.loads((place / CONFIG).read_text("utf-8"))
-        data = (place / WEIGHTS).read_bytes()
         if config["format"] != FORMAT:
             raise ValueError(f"its form is {config['format']!r}; this version reads {FORMAT}")
-        steps, scale, base = int(config["steps"]), float(config["scale"]), config["base"]
-        name, digest = str(base["name"]), str(base["digest"])
+        base = str(config["base"]["name"]), str(config["base"]["digest"])
+        return Quick(int(config["steps"]), float(config["scale"]), base, Path(folder))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"the few-step student in {place} cannot be read: {error!r}") from error
-    if base_digest(folder) != digest:
-        raise ModelError(
-            f"the few-step student in {place} belongs to the weights {digest[:8]}, not to those beside it; remove the "
-            "folder, or make the student again: recipes/builtin/fold.py"
-        )
-    tensors = float_tensors(data, str(place))
-    decides = hashlib.sha256(data + json.dumps([digest, scale]).encode()).hexdigest()[:32]
-    return Quick(steps, Adapter(decides, digest, name, scale, tensors))
 
 
 def write_quick(folder: str | os.PathLike[str], changes: Mapping[str, np.ndarray], steps: int) -> int:
