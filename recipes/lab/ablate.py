@@ -164,11 +164,11 @@ def summary(rows: list[dict[str, Any]]) -> str:
         off = against(row, row if base[measure] is None else base, measure)
         return f"{row[measure]['value']:.3f}" + ("*" if off.low > 0 or off.high < 0 else "")
 
-    at = " / ".join(map(str, counts))
+    at = "/".join(map(str, counts))
     lines = [f"| at {at} forwards | WER | similarity | DNSMOS |", "|---|---|---|---|"]
     for variant in dict.fromkeys(row["variant"] for row in rows):
         mine = [found.get((variant, count)) for count in counts]
-        cells = [" / ".join(cell(row, m) for row in mine) for m in MEASURES]
+        cells = ["/".join(cell(row, m) for row in mine) for m in MEASURES]
         lines.append(f"| {variant} | {' | '.join(cells)} |")
     known = {m: [row[m] for row in rows if row[m] is not None] for m in MEASURES}
     widths = {m: statistics.median((f["high"] - f["low"]) / 2 for f in its) for m, its in known.items() if its}
@@ -203,7 +203,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, len(MEASURES), figsize=(13, 4.5), layout="constrained")
+    figure, panels = plt.subplots(1, len(MEASURES), figsize=(15, 4.5), layout="constrained")
     for panel, measure in zip(panels, MEASURES, strict=True):
         for variant in dict.fromkeys(row["variant"] for row in rows):
             its = [row for row in rows if row["variant"] == variant and row[measure] is not None]
@@ -217,7 +217,8 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
         panel.set_xticks(
             sorted({row["forwards"] for row in rows}), sorted({str(row["forwards"]) for row in rows}, key=int)
         )
-    panels[-1].legend(fontsize=7)
+        panel.minorticks_off()
+    figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside right center", fontsize=7)
     figure.savefig(path, dpi=110)
 
 
