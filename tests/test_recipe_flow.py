@@ -148,8 +148,8 @@ def test_ablations_become_a_table_of_a_page(tmp_path: Path) -> None:
         ablate.write_into(page, ablate.summary(rows))
     lines = page.read_text().split("\n")
     assert lines[0] == "before" and lines[-2] == "after" and len(lines) == 12
-    assert f"| {ablate.BASE} | 0.100/- | 0.100/- | 0.100/- |" in lines
-    assert "| coupling ot | 0.300/- | 0.300*/0.200 | 0.300/0.200 |" in lines
+    assert f"| {ablate.BASE} | 0.100/- | 0.100/- | 0.10/- |" in lines
+    assert "| coupling ot | 0.300/- | 0.300*/0.200 | 0.30/0.20 |" in lines
     assert "WER 0.020, SIM 0.020, DNSMOS 0.020" in page.read_text()
     page.write_text("no marks")
     with pytest.raises(ValueError, match="has no <!-- ablation"):

@@ -162,7 +162,8 @@ def summary(rows: list[dict[str, Any]]) -> str:
             return "-"
         base = found.get((BASE, row["forwards"]), row)
         off = against(row, row if base[measure] is None else base, measure)
-        return f"{row[measure]['value']:.3f}" + ("*" if off.low > 0 or off.high < 0 else "")
+        digits = 2 if measure == "dnsmos" else 3
+        return f"{row[measure]['value']:.{digits}f}" + ("*" if off.low > 0 or off.high < 0 else "")
 
     at = "/".join(map(str, counts))
     lines = [f"| at {at} forwards | WER | similarity | DNSMOS |", "|---|---|---|---|"]
