@@ -344,7 +344,7 @@ class TTS:
             asked: list[float] = []
             report = reporter(shifted(on_progress, len(chunks), len(jobs)), on_step, batch, asked)
             began = time.perf_counter()
-            mels = self.engine_of(batch[0].voice, batch[0].settings).sample(batch, settings, report)
+            mels = self.engine_of(batch[0].voice, settings).sample(batch, settings, report)
             forwards, share = settings.forwards(asked), (time.perf_counter() - began) / len(batch)
             began = time.perf_counter()
             for job, chunk in zip(batch, self._finished(batch, mels, forwards), strict=True):

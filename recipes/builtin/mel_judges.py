@@ -4,7 +4,7 @@ A student that minimises a squared error says means: its speech is smoother than
 tell crops of it from crops of the corpus, one by patches of time and frequency, one by frames, and the student learns
 to pass for a recording as well as to follow its teacher (as SD-Turbo's distillation does: Sauer 2023, arXiv
 2311.17042). Least squares (Mao 2016, arXiv 1611.04076); the weight of the second is such that its gradient at the
-student's end is --judges-share times as long as the first's (judges.Balance). B items, T frames.
+student's end is --judges-share times as long as the first's, in every step anew. B items, T frames.
 """
 
 from __future__ import annotations

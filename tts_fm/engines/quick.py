@@ -22,7 +22,7 @@ import numpy as np
 
 from tts_fm import files
 from tts_fm.errors import ModelError
-from tts_fm.settings import Settings
+from tts_fm.settings import TABLE, Settings
 from tts_fm.voices.adapters import WEIGHTS, Adapter, base_digest, float_tensors, half_tensors
 
 FOLDER, CONFIG, FORMAT = "quick", "config.json", 1
@@ -45,7 +45,7 @@ class Quick:
             settings.steps == self.steps
             and settings.method == "euler"
             and settings.grid is None
-            and settings.sway in (None, -1.0)
+            and settings.sway == TABLE["sway"].default
             and not np.any(settings.scales)
             and not settings.guide
         )

@@ -287,7 +287,7 @@ def half_tensors(tensors: Mapping[str, np.ndarray]) -> bytes:
         half = {name: np.ascontiguousarray(value, np.float16) for name, value in sorted(tensors.items())}
     bad = [name for name, value in half.items() if not np.isfinite(value).all()]
     if bad:
-        raise ValueError(f"{bad[0]} holds numbers that are not finite in float16; the voice is not saved")
+        raise ValueError(f"{bad[0]} holds numbers that are not finite in float16; nothing is saved")
     return save_tensors(half)
 
 
