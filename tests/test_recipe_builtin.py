@@ -181,9 +181,9 @@ def test_judges_tell_what_is_smoother_than_speech_and_pull_away_from_it() -> Non
     assert sum(pulled for _, _, pulled in scores) > sum(made for _, made, _ in scores)
 
 
-def test_a_student_is_folded_into_its_teacher(teacher: Path, paths: Path, tmp_path: Path) -> None:
-    """Whole, it speaks as the student does, also behind an adapted voice's prompt; a share of it is smaller; with other
-    settings the teacher speaks.
+def test_a_student_is_folded_into_its_teacher(teacher: Path, cache: Path, paths: Path, tmp_path: Path) -> None:
+    """Whole, it speaks as the student does, with what that lacks of the texture of recordings; a share of it is smaller;
+    with other settings the teacher speaks.
     """
     model = Path(shutil.copytree(teacher, tmp_path / "model"))
     student = straighten.student_of(load_flow_model(teacher))
@@ -201,6 +201,14 @@ def test_a_student_is_folded_into_its_teacher(teacher: Path, paths: Path, tmp_pa
     assert np.abs(speak(model) - wanted).max() < 0.02 * np.abs(wanted).max() < np.abs(plain - wanted).max()
     for how in ({"steps": 3}, {"method": "midpoint"}, {"grid": (0.0, 0.4, 1.0)}, {"sway": -0.5}):
         assert np.array_equal(speak(model, **how), speak(teacher, **how)), how
+    run(texture, cache, model, "--count", "2", "--steps", "2")
+    tables = [json.loads((place / "config.json").read_text())["texture"] for place in (model, model / "quick")]
+    assert tables[0].keys() == tables[1].keys() == {"2"}
+    for place, gains in (other, tables[1]), (model, {}):
+        about = json.loads((place / "config.json").read_text())
+        (place / "config.json").write_text(json.dumps(about | {"texture": gains}))
+    before, wanted = wanted, speak(other)
+    assert np.abs(speak(model) - wanted).max() < 0.02 * np.abs(wanted).max() < np.abs(before - wanted).max()
     whole = (model / "quick" / "adapter.safetensors").stat().st_size
     run(fold, other, model, "--keep", "0.5")
     assert (model / "quick" / "adapter.safetensors").stat().st_size < 0.6 * whole

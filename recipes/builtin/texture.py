@@ -3,9 +3,9 @@
     python recipes/builtin/texture.py runs/builtin/cache tts_fm/assets/builtin
 
 For each number of steps (--steps) the voice speaks texts of the corpus behind clips of other texts, without the
-prompt's colour, and its modulation spectrum is compared with that of the clips (tts_fm/audio/texture.py). Do it again
-whenever the weights change; a few-step student has tables of its own. The file is written when all have been counted.
-A minute of two cores.
+prompt's colour, and its modulation spectrum is compared with that of the clips (tts_fm/audio/texture.py). A few-step
+student beside it has a table of its own, in quick/config.json. Do it again whenever the weights change. The files are
+written when all have been counted. A minute of two cores.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import logging
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,15 @@ from export import clips_of, write_clip
 from tts_fm.audio.mel import FRAMES_PER_SECOND
 from tts_fm.audio.texture import QUEFRENCIES, RATES, WINDOW, modulations, table
 from tts_fm.checkpoint.load import CONFIG
+from tts_fm.engines.load import load_engine
+from tts_fm.engines.quick import FOLDER, read_quick
 from tts_fm.files import write_json
 from tts_fm.model.folder import read_config
 from tts_fm.synthesis import TTS
 from tts_fm.voices.stored import Voice
 
 log = logging.getLogger(__name__)
+COLUMNS = ", ".join(map(str, QUEFRENCIES))
 PROMPT, SPOKEN = (2.2, 7.0), (1.5, 8.0)  # seconds of the clips that are prompts and whose texts are spoken
 
 
@@ -67,8 +71,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    tts = TTS.load(args.model)
-    tts.engine.texture = {}
+    engine, quick = load_engine(args.model), read_quick(args.model)
+    engine.texture = {}
+    tts = TTS(engine)  # without the student
     rows = [row for row in clips_of(args.cache) if row["split"] == "train"]
     asked: list[tuple[Voice, str]] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -76,13 +81,19 @@ def main(argv: Sequence[str] | None = None) -> None:
             write_clip(args.cache, prompt, Path(folder) / "prompt.flac")
             asked.append((tts.voice(Path(folder) / "prompt.flac"), text["text"]))
     natural = modulations(voice.mel for voice, _ in asked)
-    tables = {steps: table(modulations(spoken(tts, asked, steps)), natural) for steps in sorted(args.steps)}
-    for steps, gains in tables.items():
-        log.info("%d steps, gains by cepstral coefficient from %s", steps, ", ".join(map(str, QUEFRENCIES)))
-        for rate, row in zip(RATES, gains, strict=True):
-            log.info("  from %4.1f Hz: %s", rate * FRAMES_PER_SECOND / WINDOW, "  ".join(f"{gain:.2f}" for gain in row))
-    config = read_config(args.model / CONFIG)
-    write_json(args.model / CONFIG, config | {"texture": {str(steps): gains for steps, gains in tables.items()}})
+    found = {args.model: {s: table(modulations(spoken(tts, asked, s)), natural) for s in sorted(args.steps)}}
+    if quick is not None:
+        student = TTS(engine, replace(quick, texture={}))
+        made = modulations(spoken(student, asked, quick.steps))
+        found[args.model / FOLDER] = {quick.steps: table(made, natural)}
+    for folder, tables in found.items():
+        for steps, gains in tables.items():
+            log.info("%s: %d steps, gains by cepstral coefficient from %s", folder, steps, COLUMNS)
+            for rate, row in zip(RATES, gains, strict=True):
+                shown = "  ".join(f"{gain:.2f}" for gain in row)
+                log.info("  from %4.1f Hz: %s", rate * FRAMES_PER_SECOND / WINDOW, shown)
+        about = read_config(folder / CONFIG)
+        write_json(folder / CONFIG, about | {"texture": {str(steps): gains for steps, gains in tables.items()}})
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from threading import Lock
 
+from tts_fm.audio.texture import Tables
 from tts_fm.engines import Engine
 from tts_fm.engines.quick import Quick
 from tts_fm.settings import Settings
@@ -29,8 +30,8 @@ class AdaptedEngines:
         adapted voice. ModelError when the voice belongs to another model.
         """
         changes: list[tuple[str, Adapter]] = []
-        if self.quick is not None and settings is not None and self.quick.speaks(settings):
-            changes.append(("quick", self.quick.adapter))
+        if (quick := self._student(settings)) is not None:
+            changes.append(("quick", quick.adapter))
         if voice.adapter is not None:
             changes.append((voice.name, voice.adapter))
         engine = self.engine
@@ -45,3 +46,11 @@ class AdaptedEngines:
             while len(self._made) > KEPT:
                 self._made.popitem(last=False)
         return engine
+
+    def texture(self, settings: Settings) -> Tables:
+        """What speech with these settings lacks: the student's where it speaks."""
+        quick = self._student(settings)
+        return self.engine.texture if quick is None else quick.texture
+
+    def _student(self, settings: Settings | None) -> Quick | None:
+        return self.quick if self.quick is not None and settings is not None and self.quick.speaks(settings) else None

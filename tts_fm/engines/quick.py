@@ -1,11 +1,11 @@
 """A voice in few steps: what a student for one number of steps changes in the weights of its teacher.
 
-    quick/config.json           {"format": 1, "steps": 2, "scale": 1.0, "base": {"name", "digest"}}
+    quick/config.json           {"format": 1, "steps": 2, "scale": 1.0, "base": {"name", "digest"}, "texture": {}}
     quick/adapter.safetensors   changes of the flow network, as those of an adapted voice (voices/adapters.py)
 
 The folder lies beside the weights. Speech with so many Euler steps at the usual times, without guidance, is the
 student's; whatever else is asked for is the teacher's. recipes/builtin/straighten.py trains students, fold.py writes
-the folder. It knows no networks.
+the folder, texture.py counts what its speech lacks. It knows no networks.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from tts_fm import files
+from tts_fm.audio import texture
 from tts_fm.errors import ModelError
 from tts_fm.settings import TABLE, Settings
 from tts_fm.voices.adapters import WEIGHTS, Adapter, base_digest, float_tensors, half_tensors
@@ -38,6 +39,7 @@ class Quick:
     scale: float
     base: tuple[str, str]  # name and `base_digest` of its teacher
     folder: Path
+    texture: texture.Tables  # of its speech, not its teacher's
 
     def speaks(self, settings: Settings) -> bool:
         """Whether speech with these settings, defaults filled in, is what the student was taught."""
@@ -77,7 +79,8 @@ def read_quick(folder: str | os.PathLike[str]) -> Quick | None:
         if config["format"] != FORMAT:
             raise ValueError(f"its form is {config['format']!r}; this version reads {FORMAT}")
         base = str(config["base"]["name"]), str(config["base"]["digest"])
-        return Quick(int(config["steps"]), float(config["scale"]), base, Path(folder))
+        gains = texture.check(config.get("texture", {}))
+        return Quick(int(config["steps"]), float(config["scale"]), base, Path(folder), gains)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"the few-step student in {place} cannot be read: {error!r}") from error
 
