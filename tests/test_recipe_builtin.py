@@ -182,8 +182,8 @@ def test_judges_tell_what_is_smoother_than_speech_and_pull_away_from_it() -> Non
 
 
 def test_a_student_is_folded_into_its_teacher(teacher: Path, cache: Path, paths: Path, tmp_path: Path) -> None:
-    """Whole, it speaks as the student does, with what that lacks of the texture of recordings; a share of it is smaller;
-    with other settings the teacher speaks.
+    """Whole, it speaks as the student does, with the texture that this one lacks; a share of it is smaller; with other
+    settings the teacher speaks.
     """
     model = Path(shutil.copytree(teacher, tmp_path / "model"))
     student = straighten.student_of(load_flow_model(teacher))

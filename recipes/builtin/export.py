@@ -37,7 +37,7 @@ VOICES = {  # our name -> the corpus's voice; the first is the default
     "lewis": "bm_lewis",
 }
 log = logging.getLogger(__name__)
-DEFAULTS = {"steps": 4, "cfg": 0.0, "temperature": 0.5, "match": 1.0}  # measured: LOG.md
+DEFAULTS = {"steps": 4, "cfg": 0.0, "temperature": 0.2, "match": 1.0}  # measured: LOG.md
 
 
 def export_flow(run: Path, out: Path, weights: str = "average") -> None:
