@@ -130,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_options(parser, batch=24, save=500)
     parser.add_argument("--dim", type=int, default=96)
     parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--temperature", type=float, default=0.4, help="least deviation of the noise")
+    parser.add_argument("--temperature", type=float, default=0.2, help="least deviation of the noise")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
