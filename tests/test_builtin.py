@@ -5,6 +5,7 @@ eval`.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ import pytest
 
 from tts_fm import TTS
 from tts_fm.audio.texture import modulations
+from tts_fm.engines.load import load_engine
+from tts_fm.engines.quick import read_quick
+from tts_fm.synthesis import BUILTIN
 
 ROOT = Path(__file__).parents[1]
 ASSETS = ROOT / "tts_fm" / "assets"
@@ -48,8 +52,10 @@ def test_it_speaks_at_a_human_pace_and_level(tts):
 
 def test_two_steps_are_a_student_s_and_less_smooth_than_the_teacher_s():
     """Modulations of the fine structure, harmonics among them, before the texture is given back."""
-    fresh, power = TTS.load(), {}
-    fresh.engine.texture = {}
+    engine, quick, power = load_engine(BUILTIN), read_quick(BUILTIN), {}
+    engine.texture = {}
+    assert quick is not None and list(quick.texture) == [2]
+    fresh = TTS(engine, replace(quick, texture={}))
     for who, how in {"student": {"steps": 2}, "teacher": {"grid": (0.0, 0.292893, 1.0)}}.items():
         chunks = fresh.stream("The birch canoe slid on the smooth planks, and rice is good to eat.", match=0.0, **how)
         power[who] = modulations(chunk.mel for chunk in chunks)[:, 35:60].sum()
