@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from data_prep import kokoro, kokoro_filter, kokoro_model, kokoro_plan, shared
 from data_prep.kokoro_model import FRAME, HELD_OUT, IDS, RATE, Kokoro, load_voices, tokens_of
 from data_prep.kokoro_texts import short_text
+from recipes.builtin import ceiling
 from tts_fm.audio.files import read_audio
 from tts_fm.data.manifest import read_manifest
 from tts_fm.errors import ModelError
@@ -365,3 +366,34 @@ def test_exports_without_durations_are_refused(tmp_path):
         kokoro_model.open_session([tmp_path / "bad.onnx"])
     with pytest.raises(ModelError, match="no such file"):
         kokoro_model.open_session([tmp_path / "none.onnx"])
+
+
+# --- what the teacher reaches
+
+
+def test_the_teacher_speaks_a_list_in_the_voices_of_its_prompts(
+    folder: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    """A held-out voice too; recordings of people are left out. The tone is heard again through a vocoder."""
+    for module in ("speechmos", "torch", "vocos"):
+        pytest.importorskip(module)
+    from tts_fm.audio.files import load
+
+    assets = Path(ceiling.__file__).parents[2] / "tts_fm" / "assets" / "builtin" / "vocoder"
+    session = Session()
+    monkeypatch.setattr(ceiling, "open_session", lambda parts: session)
+    prompts = [HELD_OUT[0], "real_a", "bm_two"]
+    rows = [{"id": name, "text": "A long way home.", "ref_audio": f"{name}.flac"} for name in prompts]
+    for name in prompts:
+        (tmp_path / f"{name}.flac").touch()  # its name is all that matters
+    (tmp_path / "list.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    out = tmp_path / "waves"
+    ceiling.main([str(folder), str(tmp_path / "list.jsonl"), "--vocoder", str(assets), "--measures", "dnsmos",
+                  "--audio", str(out)])  # fmt: skip
+    assert sorted(path.stem for path in (out / "1").iterdir()) == sorted([HELD_OUT[0], "bm_two"])
+    first, second = (load(out / "1" / f"{name}.wav") for name in (HELD_OUT[0], "bm_two"))
+    assert np.abs(first).max() == pytest.approx(2 * np.abs(second).max(), rel=1e-2)
+    tone = np.abs(np.fft.rfft(load(out / "2" / f"{HELD_OUT[0]}.wav")))
+    assert abs(tone.argmax() * RATE / (2 * len(tone) - 2) - 150) < 10
+    said = capsys.readouterr().out
+    assert said.count("spoken by: ") == 2 and "spoken by: the teacher" in said

@@ -22,11 +22,13 @@ import aligner
 import cache as caches
 import copy_synthesis
 import duration
+import export
 import fit_solver
 import fold
 import measure_aligner
 import mel_judges
 import samples
+import spoken
 import straighten
 import teacher_paths
 import texture
@@ -242,6 +244,20 @@ def test_what_a_voice_lacks_of_the_texture_of_recordings_is_counted_and_given_ba
     assert not np.array_equal(tts.say("Hello.").wave, before)
     with pytest.raises(ValueError, match="no two clips"):
         list(texture.drawn([{"id": "a", "seconds": 3.0, "lang": "en-us"}], 1, 0))
+
+
+def test_what_the_vocoder_gets_is_kept(cache: Path, tmp_path: Path) -> None:
+    """Behind the first clip that is drawn, the voice speaks what `spoken.py` has kept."""
+    folder = tiny_tts_folder(tmp_path / "model")
+    run(spoken, cache, folder, tmp_path / "spoken", "--count", "2", "--steps", "3", "1")
+    index = json.loads((tmp_path / "spoken" / "index.json").read_text())
+    mels = np.fromfile(tmp_path / "spoken" / "mel.f16", np.float16).reshape(-1, 100)
+    assert {row["steps"] for row in index} == {3, 1} and sum(row["frames"] for row in index) == len(mels)
+    rows = [row for row in export.clips_of(cache) if row["split"] == "train"]
+    prompt, text = next(texture.drawn(rows, 2, 0))
+    export.write_clip(cache, prompt, tmp_path / "prompt.flac")
+    chunk = TTS.load(folder).say(text["text"], str(tmp_path / "prompt.flac"), steps=3, seed=0).chunks[0]
+    assert np.array_equal(mels[: index[0]["frames"]], chunk.mel.astype(np.float16))
 
 
 def test_an_aligner_is_trained_and_measured(

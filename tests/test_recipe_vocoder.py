@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tts_fm.audio.mel import log_mel
@@ -88,6 +88,34 @@ def test_the_generator_waits_for_the_discriminators(cache: Path, tmp_path: Path)
     assert "mel" in walk(run, cache, 1)
 
 
+def test_spoken_mels_are_judged_and_held_near_the_first_weights(cache: Path, tmp_path: Path) -> None:
+    """Mels without a recording change what is learnt; the more the first weights count, the nearer it stays to them."""
+    spoken = crops.Spoken(cache / "predicted", 48, torch.device("cpu"))
+    torch.manual_seed(0)
+    (tmp_path / "start").mkdir()
+    save_file(generator.Generator(layers=1).state_dict(), tmp_path / "start" / vocoder.WEIGHTS)
+    moved = []
+    for anchor in ("0", "30"):
+        start = ("--start", str(tmp_path / "start"), "--spoken", str(cache / "predicted"), "--anchor", anchor)
+        torch.manual_seed(1)
+        run = vocoder.Run(options(cache, tmp_path / "none", "--adversarial-from", "0", "--lr", "1e-2", *start))
+        clips, _ = clips_of(cache)
+        for _ in range(12):
+            others = spoken.batch(run.step, 2, seed=1)
+            figures = run.update(*crops.draw(clips, None, run.step, 2), others)
+        moved.append(float(figures["near"]))
+    assert moved[0] > 1.5 * moved[1] > 0
+    with pytest.raises(SystemExit):
+        options(cache, tmp_path / "none", "--spoken", str(cache / "predicted"))
+
+
+def test_copies_of_nothing_recorded_are_judged_without_their_features() -> None:
+    torch.manual_seed(0)
+    seats, noise = discriminators.Judges(windows=(512,), periods=(3,), channels=4), torch.randn(3, 6000)
+    pair, both = seats(noise[:1], noise[1:2]), seats(noise[[0, 2]], noise[1:2])
+    assert torch.allclose(both.match, pair.match) and not torch.allclose(both.fool, pair.fool)
+
+
 def test_discriminators_learn_to_tell_speech_from_its_copy() -> None:
     torch.manual_seed(0)
     seats = discriminators.Judges(windows=(512,), periods=(3,), channels=4)
@@ -149,6 +177,10 @@ def test_crops_are_what_lies_there(cache: Path) -> None:
     clips, predicted = clips_of(cache)
     mel, wave = predicted.batch(3, 4, seed=1)
     assert wave.shape == (4, 47 * 256) and mel.shape == (4, 48, 100)
+    spoken = crops.Spoken(cache / "predicted", 48, torch.device("cpu")).batch(3, 4, seed=1)
+    whole = np.fromfile(cache / "predicted" / "mel.f16", np.float16).reshape(-1, 100)
+    places = np.lib.stride_tricks.sliding_window_view(whole, 48, axis=0).transpose(0, 2, 1)
+    assert all((places == crop).all((1, 2)).any() for crop in spoken.numpy().astype(np.float16))
     true = generator.log_mels(wave)  # these "predicted" mels are the speech's own
     assert float((true - mel)[:, 4:-4].abs().mean()) < 0.05
     sound = clips.batch(3, 3, seed=1)

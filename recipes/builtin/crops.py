@@ -75,6 +75,24 @@ class Predicted:
         return mel.float(), cut(self.wave, first, (self.crop - 1) * HOP) / 32768.0
 
 
+class Spoken:
+    """Crops of mels that the whole voice has spoken (spoken.py); there is no true wave in time with them."""
+
+    def __init__(self, folder: Path, crop: int, device: torch.device) -> None:
+        """ValueError where no chunk is longer than a crop."""
+        self.rows = [r for r in json.loads((folder / "index.json").read_text()) if r["frames"] > crop]
+        if not self.rows:
+            raise ValueError(f"{folder}: nothing that was spoken has more than {crop} frames")
+        self.mels, self.crop = held(folder / "mel.f16", np.float16, device).view(-1, N_MELS), crop
+
+    def batch(self, step: int, size: int, seed: int) -> Tensor:
+        """(B, T, 100) float32."""
+        rng = np.random.default_rng((seed, step, 2))
+        rows = [self.rows[i] for i in rng.integers(len(self.rows), size=size)]
+        starts = [r["frame"] + int(rng.integers(r["frames"] - self.crop)) for r in rows]
+        return cut(self.mels, starts, self.crop).float()
+
+
 def draw(train: Clips, predicted: Predicted | None, step: int, size: int) -> tuple[Tensor, Tensor]:
     """A batch of mels (B, T, 100) and their speech (B, S); predicted mels and true ones by turns, half of each."""
     real = train.batch(step, size // 2 if predicted else size, seed=1)

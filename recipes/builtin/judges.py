@@ -109,11 +109,13 @@ class Judges(nn.Module):
         self.parts.extend(Period(n, channels) for n in periods)
 
     def forward(self, fake: Tensor, real: Tensor, sitting: Sequence[int] | None = None) -> Verdict:
-        """(B, S), (B, S); sitting: which of the discriminators judge (all). `own` reaches `fake` as well: give a
-        detached one. Both are brought to the level at which speech is 1.
+        """(B, S), (R, S); sitting: which of the discriminators judge (all). The first R copies are of `real`, and their
+        features are matched; the others are of nothing that was recorded. `own` reaches `fake` as well: give a
+        detached one. All are brought to the level at which speech is 1.
         """
-        level = real.square().mean(1, keepdim=True).sqrt() + 1e-3
-        fake, real = fake / level, real / level
+        pairs = len(real)
+        level = torch.cat([real, fake[pairs:].detach()]).square().mean(1, keepdim=True).sqrt() + 1e-3
+        fake, real = fake / level, real / level[:pairs]
         own, fool, match = (fake.new_zeros(()) for _ in range(3))
         for number in range(len(self.parts)) if sitting is None else sitting:
             part = self.parts[number]
@@ -122,7 +124,7 @@ class Judges(nn.Module):
             own = own + (1 - score).square().mean() + found.square().mean()
             fool = fool + (1 - found).square().mean()
             for f, w in zip(features, wanted, strict=True):
-                match = match + (f.float() - w.detach().float()).abs().mean()
+                match = match + (f[:pairs].float() - w.detach().float()).abs().mean()
         return Verdict(own, fool, match)
 
 

@@ -5,6 +5,9 @@
     python recipes/builtin/predicted.py runs/builtin/cache runs/builtin/flow runs/builtin/predicted
     python recipes/builtin/vocoder.py runs/builtin/cache runs/builtin/vocoder --predicted runs/builtin/predicted \\
         --layers 8 --steps 26000 --adversarial-from 24000 --lr 3e-4
+    python recipes/builtin/spoken.py runs/builtin/cache tts_fm/assets/builtin runs/builtin/spoken
+    python recipes/builtin/vocoder.py runs/builtin/cache runs/builtin/sharper --start tts_fm/assets/builtin/vocoder \\
+        --spoken runs/builtin/spoken --adversarial-from 0 --layers 8 --batch 6 --steps 12000 --lr 3e-4 --threads 2
 
 One thread is enough (--threads 2 for both cores). Resumes from the last checkpoint in the run folder; log.jsonl holds
 every figure. Network: Vocos (Siuzdak 2023, arXiv 2306.00814), 256 channels x 8 ConvNeXt blocks, 3.6M parameters;
@@ -23,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from crops import Clips, Predicted, draw, held
+from crops import Clips, Predicted, Spoken, draw, held
 from generator import Generator, SpectralLoss, grown, log_mels
 from judges import PERIODS, WINDOWS, Balance, Judges
 from loop import add_clock, share_used
@@ -67,8 +70,9 @@ def adversarial_gradient(
     sitting: Sequence[int],
     with_generator: bool,
 ) -> tuple[Tensor | None, dict[str, Tensor]]:
-    """One update of the discriminators that sit. Returns the gradient of the generator's adversarial loss by the
-    copy (B, S), if wanted, and figures, of which `ahead` is 0 where the discriminators guess and 1 where they know.
+    """One update of the discriminators that sit, on copies (B, S), of which the first have true speech (R, S). Returns
+    the gradient of the generator's adversarial loss by the copies, if wanted, and figures, of which `ahead` is 0 where
+    the discriminators guess and 1 where they know.
     """
     copy = fake.detach().requires_grad_(with_generator)
     with devices.autocast(fake.device, torch.bfloat16), parametrize.cached():
@@ -99,6 +103,7 @@ class Run:
         self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=args.lr, **how)
         self.theirs = torch.optim.AdamW(self.judges.parameters(), lr=args.judges_lr, **how)
         self.balance, self.step, self.used = Balance(args.share), 0, 0.0  # seconds
+        self.first: Generator | None = None
         if (state := files.read_state(self.last)) is not None:
             self.resume(state)
 
@@ -132,12 +137,20 @@ class Run:
         model.load_state_dict(self.average)
         return model
 
+    @torch.no_grad()
+    def earlier(self, mel: Tensor) -> Tensor:
+        """What the weights that were taken to begin with make of mels (C, T, 100): (C, S)."""
+        if self.first is None:
+            self.first = Generator(layers=self.args.layers).to(self.device)
+            self.first.load_state_dict(load_file(self.args.start / WEIGHTS))
+        return self.first(mel.transpose(1, 2))
+
     def share_used(self) -> float:
         return share_used(self.args, self.used)
 
-    def update(self, mel: Tensor, real: Tensor) -> dict[str, Tensor]:
-        """One step on mels (B, T, 100) and their speech (B, S): discriminators first, then the generator. A GPU is not
-        waited for.
+    def update(self, mel: Tensor, real: Tensor, spoken: Tensor | None = None) -> dict[str, Tensor]:
+        """One step on mels (B, T, 100) and their speech (B, S), and on mels (C, T, 100) that have none, whose waves are
+        kept near those of the first weights: discriminators first, then the generator. A GPU is not waited for.
         """
         args, figures = self.args, dict[str, Tensor]()
         fighting = self.step - args.adversarial_from  # updates of the discriminators so far
@@ -145,18 +158,26 @@ class Run:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, args, self.share_used())
         with torch.set_grad_enabled(not waits):
-            fake = self.model(mel.transpose(1, 2))  # (B, S)
+            fake = self.model((mel if spoken is None else torch.cat([mel, spoken])).transpose(1, 2))  # (B + C, S)
         theirs = None
+        n, pairs = min(args.judged, len(real)), len(real)
         if fighting >= 0:
-            n, count = args.judged, len(self.judges.parts)
+            count = len(self.judges.parts)
             sitting = np.random.default_rng((2, self.step)).permutation(count)[: args.sitting].tolist()
-            theirs, figures = adversarial_gradient(self.judges, self.theirs, fake[:n], real[:n], sitting, not waits)
+            judged = torch.cat([fake[:n], fake[pairs:]])
+            theirs, figures = adversarial_gradient(self.judges, self.theirs, judged, real[:n], sitting, not waits)
         if not waits:
             copy = fake.detach().requires_grad_()
-            mel_loss, stft_loss = self.spectral(copy, real)
-            (gradient,) = torch.autograd.grad(45 * mel_loss + 10 * stft_loss, copy)
+            mel_loss, stft_loss = self.spectral(copy[:pairs], real)
+            loss = 45 * mel_loss + 10 * stft_loss
+            if spoken is not None:
+                near = self.spectral(copy[pairs:], self.earlier(spoken))
+                loss = loss + args.anchor * (45 * near[0] + 10 * near[1])
+                figures |= {"near": near[0].detach()}
+            (gradient,) = torch.autograd.grad(loss, copy)
             if theirs is not None:
-                gradient = torch.cat([self.balance.add(gradient[:n], theirs), gradient[n:]])
+                both = self.balance.add(torch.cat([gradient[:n], gradient[pairs:]]), theirs)
+                gradient = torch.cat([both[:n], gradient[n:pairs], both[n:]])
             self.optimiser.zero_grad()
             fake.backward(gradient)
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), 100.0)
@@ -190,12 +211,17 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--sitting", type=int, default=4, help="discriminators that are drawn for each step")
     parser.add_argument("--share", type=float, default=1.0, help="length of their gradient to the spectral losses'")
     parser.add_argument("--predicted", type=Path, help="folder of predicted.py: half of every batch are such mels")
+    parser.add_argument("--spoken", type=Path, help="folder of spoken.py: as many such mels as others (needs --start)")
+    parser.add_argument("--anchor", type=float, default=0.3, help="weight of the first weights' waves for these")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     parser.add_argument("--crop", type=int, default=CROP, help="mel frames of a training crop")
     add_clock(parser)
     parser.add_argument("--stop-after", type=float, default=math.inf, help="minutes of this process")
     parser.add_argument("--keep", type=int, default=10**9, help="a checkpoint of its own every so many steps")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.spoken and not args.start:
+        parser.error("--spoken needs --start: what is spoken stays near what these weights make of it")
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -214,11 +240,14 @@ def train(args: argparse.Namespace, run: Run) -> None:
     wave = held(args.cache / "wav.i16", np.int16, run.device)
     clips, valid = (Clips(args.cache, split, args.crop, wave) for split in ("train", "valid"))
     predicted = Predicted(args.predicted, args.crop, wave) if args.predicted else None
+    spoken = Spoken(args.spoken, args.crop, run.device) if args.spoken else None
     log, begin = (args.out / "log.jsonl").open("a"), time.time()
     clock = saved = begin
     earlier = run.used
     while run.step < args.steps and run.share_used() < 1 and time.time() - begin < 60 * args.stop_after:
-        figures: dict[str, Any] = dict(run.update(*draw(clips, predicted, run.step, args.batch)))
+        mel, real = draw(clips, predicted, run.step, args.batch)
+        others = spoken.batch(run.step, args.batch, seed=1) if spoken and run.step >= args.adversarial_from else None
+        figures: dict[str, Any] = dict(run.update(mel, real, others))
         run.used = earlier + time.time() - begin
         if run.step % 20 == 0:
             figures = {key: round(float(value), 5) for key, value in figures.items()}
