@@ -354,15 +354,15 @@ class TTS:
 
     def _finished(self, batch: Sequence[Job], mels: Sequence[np.ndarray], forwards: int) -> Iterator[Chunk]:
         """Chunks from the mels of a batch, one after the other; on a GPU their waves together, the rest in threads."""
-        texture = self._engines.texture(batch[0].settings)
+        texture, steady = self._engines.texture(batch[0].settings), self.engine.steady
         if not self.engine.together:
             for job, mel in zip(batch, mels, strict=True):
                 cut, mel = coloured(job, mel, texture)
-                yield finished(job, cut, mel, levelled(job, self.engine.decode(mel)), forwards)
+                yield finished(job, cut, mel, levelled(job, self.engine.decode(mel), steady), forwards)
             return
         with ThreadPoolExecutor(devices.usable_cores()) as pool:
             cuts, kept = zip(*pool.map(coloured, batch, mels, repeat(texture)), strict=True)
-            waves = pool.map(levelled, batch, self.engine.decode_all(kept))
+            waves = pool.map(levelled, batch, self.engine.decode_all(kept), repeat(steady))
             yield from map(finished, batch, cuts, kept, waves, repeat(forwards))
 
 

@@ -21,6 +21,7 @@ from data_prep.kokoro_model import Kokoro, load_voices, open_session
 from data_prep.shared import run
 from tts_fm.audio.files import load
 from tts_fm.audio.mel import SAMPLE_RATE, log_mel
+from tts_fm.audio.steady import steadied
 from tts_fm.evaluate.lists import EvalItem, read_eval_list
 from tts_fm.evaluate.report import METRICS, evaluate
 from tts_fm.text.phonemes import phoneme_units
@@ -41,7 +42,7 @@ def teacher(kokoro: Kokoro) -> Callable[[EvalItem], Spoken]:
     return speak
 
 
-def copied(folder: Path, vocoder: Path) -> Callable[[EvalItem], Spoken]:
+def copied(folder: Path, vocoder: Path, steady: bool) -> Callable[[EvalItem], Spoken]:
     """Takes an item's wave from a folder through a vocoder."""
     import torch
 
@@ -52,6 +53,7 @@ def copied(folder: Path, vocoder: Path) -> Callable[[EvalItem], Spoken]:
     def speak(item: EvalItem) -> Spoken:
         mel, begin = log_mel(load(folder / f"{item.id}.wav")), time.perf_counter()
         wave = model.decode(torch.from_numpy(mel)[None])[0].numpy()
+        wave = steadied(wave) if steady else wave
         return wave, SAMPLE_RATE, time.perf_counter() - begin
 
     return speak
@@ -62,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     parser.add_argument("kokoro", type=Path, help="folder of `data_prep.kokoro download`")
     parser.add_argument("list", type=Path, help="an evaluation list")
     parser.add_argument("--vocoder", type=Path, help="folder of a vocoder")
+    parser.add_argument("--steady", action="store_true", help="steady the phases of the copies, as the voice does")
     parser.add_argument("--measures", default=",".join(METRICS), metavar="A,B")
     parser.add_argument("--asr", metavar="W", help="as for `tts-fm eval`")
     parser.add_argument("--audio", type=Path, default=Path("runs/ceiling"), help="for the waves (default runs/ceiling)")
@@ -73,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     parts = [str(part) for part in sorted(args.kokoro.glob("part*.bin"))] or [args.kokoro / "model.onnx"]
     ways = {"the teacher": teacher(Kokoro(open_session(parts), voices))}
     if args.vocoder:
-        ways[str(args.vocoder)] = copied(args.audio / "1", args.vocoder)
+        ways[str(args.vocoder)] = copied(args.audio / "1", args.vocoder, args.steady)
     for number, (name, speak) in enumerate(ways.items(), start=1):
         with tqdm(desc=name, total=len(items), unit="sentence") as bar:
             report = evaluate(

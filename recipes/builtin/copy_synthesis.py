@@ -23,6 +23,7 @@ import numpy as np
 
 from tts_fm.audio.files import load, write_audio
 from tts_fm.audio.mel import MIN_SAMPLES, N_MELS, SAMPLE_RATE, log_mel
+from tts_fm.audio.steady import steadied
 from tts_fm.errors import ModelError, TtsFmError
 from tts_fm.evaluate import metrics
 from tts_fm.evaluate.lists import read_eval_list
@@ -104,8 +105,12 @@ class Judge:
         return row
 
 
-def measure(vocoder: Any, clips: list[tuple[Path, str]], judge: Judge, audio: Path | None) -> list[dict[str, Any]]:
-    """Copy every clip and judge it; waves go to `audio` as NAME.wav and NAME.original.wav."""
+def measure(
+    vocoder: Any, clips: list[tuple[Path, str]], judge: Judge, audio: Path | None, steady: bool = False
+) -> list[dict[str, Any]]:
+    """Copy every clip, steady the copy if asked to, and judge it; waves go to `audio` as NAME.wav and
+    NAME.original.wav.
+    """
     import torch
     from tqdm import tqdm
 
@@ -116,6 +121,7 @@ def measure(vocoder: Any, clips: list[tuple[Path, str]], judge: Judge, audio: Pa
         mel = torch.from_numpy(log_mel(truth))[None]
         begin = time.perf_counter()
         copy = vocoder.decode(mel)[0].numpy()
+        copy = steadied(copy) if steady else copy
         compute = time.perf_counter() - begin
         again = torch.from_numpy(log_mel(copy))[None]
         row = {"clip": path.name, "seconds": len(copy) / SAMPLE_RATE, "compute": compute}
@@ -148,6 +154,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--prompts", type=Path, help="evaluation list whose prompts are copied too")
     parser.add_argument("--asr", help="Whisper folder or size name (default ~/.cache/whisper-base-ct2); none: no WER")
     parser.add_argument("--out", type=Path, help="write a JSON here")
+    parser.add_argument("--steady", action="store_true", help="steady the phases of the copies, as the voice does")
     parser.add_argument("--audio", type=Path, help="write the waves into this folder")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
@@ -169,14 +176,15 @@ def run(args: argparse.Namespace) -> None:
     asr = judge.asr.name if judge.asr else "none"
     report: dict[str, Any] = {
         "vocoder": args.vocoder,
+        "steady": args.steady,
         "asr": asr,
         "speaker_encoder": judge.encoder.name,
         "hardware": hardware(),
     }
     for name, clips in sets.items():
-        rows = measure(vocoder, clips, judge, args.audio)
+        rows = measure(vocoder, clips, judge, args.audio, args.steady)
         figures = summary(rows)
-        print(f"{name} ({len(rows)}), {args.vocoder}")
+        print(f"{name} ({len(rows)}), {args.vocoder}{', steadied' if args.steady else ''}")
         for key, f in figures.items():
             print(f"  {key:<18} {f.value:8.4f}  [{f.low:.4f}, {f.high:.4f}]")
         plain = [{k: v._asdict() if isinstance(v, metrics.Errors) else v for k, v in row.items()} for row in rows]

@@ -56,7 +56,8 @@ def export_flow(run: Path, out: Path, weights: str = "average") -> None:
         from_dict(ModelConfig, settings["model"]), settings["vocab"], tokenizer={"name": "phoneme", "lang": "en-us"}
     )
     model.load_state_dict(state[weights] if weights in ("average", "model") else built(run, float(weights)))
-    save_flow_model(out, model, dtype=torch.float16, extra={"defaults": DEFAULTS, "trained_steps": state["step"]})
+    extra = {"defaults": DEFAULTS, "trained_steps": state["step"], "steady": True}  # its vocoder is a small one
+    save_flow_model(out, model, dtype=torch.float16, extra=extra)
     shutil.rmtree(out / QUICK, ignore_errors=True)  # a student of other weights
 
 

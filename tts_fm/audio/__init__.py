@@ -2,8 +2,8 @@
 
 It knows nothing of text and of networks. mel.py owns the conventions, files.py reads and writes, levels.py measures
 loudness and limits peaks, ogg.py makes Ogg files the same every time, prompt.py checks a recording that is to be
-cloned, texture.py gives made speech the fine structure of recordings and match.py the prompt's spectrum, joints.py
-joins new sound to old.
+cloned, texture.py gives made speech the fine structure of recordings, match.py the prompt's spectrum and steady.py
+steady phases, joints.py joins new sound to old.
 """
 
 from __future__ import annotations

@@ -69,13 +69,20 @@ def log_mel(wave: np.ndarray) -> np.ndarray:
 
 def from_spectrum(spectrum: np.ndarray) -> np.ndarray:
     """The wave of a short-time spectrum as a Vocos head gives it: logarithm of the magnitude, then phase, (T, 1026) ->
-    ((T - 1) * 256,) float32. Frames are added where they overlap, divided by the sum of squared windows, and what lies
-    before the middle of the first and behind that of the last is cut off, as torch.istft does with center=True."""
-    bins, window, pieces = N_FFT // 2 + 1, hann_window(), N_FFT // HOP
+    ((T - 1) * 256,) float32."""
+    bins = N_FFT // 2 + 1
     magnitude = np.minimum(np.exp(spectrum[:, :bins]), LOUDEST)
     waves = np.empty(magnitude.shape, np.complex64)
     waves.real, waves.imag = magnitude * np.cos(spectrum[:, bins:]), magnitude * np.sin(spectrum[:, bins:])
-    frames = np.fft.irfft(waves, N_FFT).astype(np.float32) * window  # (T, 1024)
+    return overlapped(waves)
+
+
+def overlapped(spectrum: np.ndarray) -> np.ndarray:
+    """The wave of a complex short-time spectrum (T, 513) -> ((T - 1) * 256,) float32. Frames are added where they
+    overlap, divided by the sum of squared windows, and what lies before the middle of the first and behind that of the
+    last is cut off, as torch.istft does with center=True."""
+    window, pieces = hann_window(), N_FFT // HOP
+    frames = np.fft.irfft(spectrum, N_FFT).astype(np.float32) * window  # (T, 1024)
     count = len(frames)
     out, weight = np.zeros((count + pieces - 1, HOP), np.float32), np.zeros((count + pieces - 1, HOP), np.float32)
     for j in range(pieces):

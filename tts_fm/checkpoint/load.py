@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tts_fm import files
-from tts_fm.audio import texture
+from tts_fm.audio import steady, texture
 from tts_fm.config import ModelConfig, from_dict, to_dict
 from tts_fm.errors import ModelError
 from tts_fm.model.folder import (
@@ -235,6 +235,7 @@ def _model_config(settings: dict[str, Any], path: Path) -> ModelConfig:
             raise ValueError("defaults must be an object")
         Settings(**defaults).check()
         texture.check(settings.get("texture", {}))
+        steady.check(settings.get("steady", False))
     except (ValueError, TypeError, OverflowError) as error:
         raise ModelError(f"{path} is not a model's configuration: {error}") from None
     return config

@@ -23,6 +23,7 @@ from tts_fm.audio.joints import Place, splice
 from tts_fm.audio.levels import loudness
 from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP, SAMPLE_RATE, log_mel
 from tts_fm.audio.prompt import CHARS_PER_SECOND, TARGET_LUFS
+from tts_fm.audio.steady import steadied
 from tts_fm.edit.align import DOUBTFUL, whole_words
 from tts_fm.edit.recording import Change, Edited, Recording
 from tts_fm.engines.jobs import Job, Progress, chunk_seed, reporter, speech_edges
@@ -130,7 +131,9 @@ def edit(
     if end.last == len(recorded):
         spoken = spoken[: max(end.start + 2, speech_edges(spoken, None, EDGE_SILENCE)[1])]
         places[-1] = replace(end, length=len(spoken) - end.start)
-    result, knots, kept = splice(wave, tts.engine.decode(spoken) / gain, places)
+    new_wave = tts.engine.decode(spoken)
+    new_wave = steadied(new_wave) if tts.engine.steady else new_wave
+    result, knots, kept = splice(wave, new_wave / gain, places)
 
     def seconds(at: Sequence[float] | np.ndarray) -> np.ndarray:
         """Frames of `mel` -> seconds of the result, whose joints have moved by some milliseconds."""

@@ -50,6 +50,7 @@ class Engine(Protocol):
     lang: str | None  # the accent that the model was trained on, where it knows one
     defaults: dict[str, Any]  # the model's own values for fields of Settings
     texture: Tables  # what its speech lacks of the fine structure of recordings
+    steady: bool  # whether the phases that its vocoder draws are to be steadied
 
     @property
     def together(self) -> bool:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tts_fm.audio import texture
+from tts_fm.audio import steady, texture
 from tts_fm.audio.mel import N_MELS, from_spectrum
 from tts_fm.checkpoint.load import fitted_solvers
 from tts_fm.config import ModelConfig, from_dict
@@ -84,6 +84,7 @@ class OnnxEngine:
             self.config = from_dict(ModelConfig, settings["model"])
             self.vocab = load_vocab(folder / "vocab.txt")
             self.texture = texture.check(settings.get("texture", {}))
+            self.steady = steady.check(settings.get("steady", False))
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise ModelError(f"{folder} is no model folder: {error}") from error
         self.text, self.patch = self.config.text, self.config.patch

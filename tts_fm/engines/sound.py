@@ -13,6 +13,7 @@ import numpy as np
 from tts_fm.audio.levels import lifted, limit, normalise_loudness
 from tts_fm.audio.match import matched
 from tts_fm.audio.mel import HOP, SAMPLE_RATE
+from tts_fm.audio.steady import steadied
 from tts_fm.audio.texture import Tables, textured
 from tts_fm.engines.jobs import Chunk, Job, speech_edges
 from tts_fm.text.word_times import Word, word_times
@@ -34,8 +35,11 @@ def coloured(job: Job, mel: np.ndarray, texture: Tables) -> tuple[int, np.ndarra
     return cut, matched(mel, job.prompt if len(job.prompt) else job.voice.mel, settings.match or 0.0)
 
 
-def levelled(job: Job, wave: np.ndarray) -> np.ndarray:
-    """The vocoder's wave (S,) with its edges softened, its loudness set, its peaks limited."""
+def levelled(job: Job, wave: np.ndarray, steady: bool) -> np.ndarray:
+    """The vocoder's wave (S,) with its phases steadied, if that is wanted, its edges softened, its loudness set, its
+    peaks limited.
+    """
+    wave = steadied(wave) if steady else wave
     edge = min(240, len(wave) // 2)
     ramp = np.linspace(0.0, 1.0, edge, dtype=np.float32)
     wave[:edge] *= ramp

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tts_fm import devices
-from tts_fm.audio import texture
+from tts_fm.audio import steady, texture
 from tts_fm.audio.mel import HOP
 from tts_fm.checkpoint.load import load_flow_model, read_weights, with_weights
 from tts_fm.engines import OnStep, Utterance
@@ -74,6 +74,7 @@ class TorchEngine:
         about = getattr(model, "settings", {})
         self.defaults: dict[str, Any] = about.get("defaults", {})
         self.texture = texture.check(about.get("texture", {}))
+        self.steady = steady.check(about.get("steady", False))
         self.source: Path | None = None  # where the model was read from
         self.classifier: NoisyClassifier | None = None  # what `guide` asks
         self.changes: dict[str, np.ndarray] = {}  # weights of the flow network that are not the source's
