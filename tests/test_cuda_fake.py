@@ -168,7 +168,7 @@ def test_the_vocoders_training_stays_on_its_device_and_waits_for_nothing() -> No
     assert fake.shape == real.shape and fake.device == CUDA
     with parametrize.cached():
         verdict = seats(fake, real)
-    mel_loss, stft_loss = spectral(fake, real)
+    mel_loss, stft_loss, _ = spectral(fake, real)
     balance = judges.Balance(0.4)
     for _ in range(2):
         gradient = balance.add(real, fake)

@@ -144,6 +144,21 @@ def test_the_balance_gives_lengths_as_asked_for() -> None:
     assert torch.allclose(balance.add(first, second * 3), torch.tensor([[3.0, 4.0 + 7.5 / 1.02]]))  # averaged: 1.02
 
 
+def test_phases_are_to_go_on_as_in_speech() -> None:
+    """What is later by some samples counts as the same, a pitch that is off does not, and noise is off by chance."""
+    time, loss = torch.arange(24_000) / 24_000, generator.SpectralLoss()
+
+    def vowel(pitch: float, later: float = 0.0) -> Tensor:
+        """Harmonics, 1000 Hz apart at least in every third, so that each lies alone in a bin."""
+        return sum(torch.sin(2 * torch.pi * n * pitch * (time - later)) / n for n in (1, 4, 7))[None] * 0.2
+
+    same, shifted, off = (
+        float(loss(wave, vowel(300.0))[2]) for wave in (vowel(300.0), vowel(300.0, 3e-4), vowel(310.0))
+    )
+    noise = float(loss(torch.randn(1, 24_000, generator=torch.Generator().manual_seed(0)) * 0.1, vowel(300.0))[2])
+    assert same < 1e-3 and shifted < 0.05 and off > 3 * shifted and 0.6 < noise < 1.2
+
+
 def test_the_network_is_that_of_the_package() -> None:
     """The same names, and the same waves from the weights that ship."""
     pytest.importorskip("vocos")

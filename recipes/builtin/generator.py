@@ -133,7 +133,9 @@ def triangles(size: int, bands: int) -> np.ndarray:
 
 
 class SpectralLoss(nn.Module):
-    """L1 of log-mels at several resolutions and of linear + log STFT magnitudes (Yamamoto 2020, arXiv 1910.11480)."""
+    """L1 of log-mels at several resolutions and of linear + log STFT magnitudes (Yamamoto 2020, arXiv 1910.11480), and
+    how far phases go on from frame to frame otherwise than in speech (Ai 2023, arXiv 2305.07952).
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,10 +144,12 @@ class SpectralLoss(nn.Module):
             self.register_buffer(f"mel{n}", torch.from_numpy(triangles(n, bins)), persistent=False)
             self.register_buffer(f"window{n}", torch.hann_window(n), persistent=False)
 
-    def forward(self, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, S), (B, S) -> mel loss and STFT loss, both scalars averaged over the resolutions."""
+    def forward(self, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, S), (B, S) -> mel loss, STFT loss and phase loss (0 for phases as in speech, about 1 for others), scalars
+        averaged over the resolutions.
+        """
         both = torch.cat([fake, real])
-        mel_loss, stft_loss = fake.new_zeros(()), fake.new_zeros(())
+        mel_loss, stft_loss, phase_loss = (fake.new_zeros(()) for _ in range(3))
         for n in self.sizes:
             # (2B, n/2+1, T)
             spec = torch.stft(both, n, n // 4, window=getattr(self, f"window{n}"), return_complex=True)
@@ -155,4 +159,15 @@ class SpectralLoss(nn.Module):
             mel_loss = mel_loss + (mel.chunk(2)[0] - mel.chunk(2)[1]).abs().mean()
             converge = (f - r).norm(dim=(1, 2)) / r.norm(dim=(1, 2)).clamp(min=1e-2)
             stft_loss = stft_loss + converge.mean() + (f.clamp(min=1e-4).log() - r.clamp(min=1e-4).log()).abs().mean()
-        return mel_loss / len(self.sizes), stft_loss / len(self.sizes)
+            phase_loss = phase_loss + advance_error(spec, magnitude)
+        return mel_loss / len(self.sizes), stft_loss / len(self.sizes), phase_loss / len(self.sizes)
+
+
+def advance_error(spec: Tensor, magnitude: Tensor) -> Tensor:
+    """Spectra (2B, F, T), of copies and then of their speech, and their magnitudes -> 1 minus the cosine between what
+    the phases of both advance by from a frame to the next, weighted by the magnitude of the speech. A shift in time
+    changes nothing of a steady harmonic's.
+    """
+    step, size = spec[..., 1:] * spec[..., :-1].conj(), magnitude[..., 1:] * magnitude[..., :-1]
+    (fake, real), (_, weight) = (step / size).chunk(2), size.sqrt().chunk(2)
+    return (weight * (1 - (fake * real.conj()).real)).sum() / weight.sum().clamp(min=1e-6)

@@ -5,6 +5,9 @@
     python recipes/builtin/predicted.py runs/builtin/cache runs/builtin/flow runs/builtin/predicted
     python recipes/builtin/vocoder.py runs/builtin/cache runs/builtin/vocoder --predicted runs/builtin/predicted \\
         --layers 8 --steps 26000 --adversarial-from 24000 --lr 3e-4
+    python recipes/builtin/vocoder.py runs/builtin/cache runs/builtin/phases --start tts_fm/assets/builtin/vocoder \\
+        --predicted runs/builtin/predicted --phases 30 --adversarial-from 1000000 --steps 7000 --layers 8 --batch 12 \\
+        --lr 4e-4 --threads 2
     python recipes/builtin/spoken.py runs/builtin/cache tts_fm/assets/builtin runs/builtin/spoken
     python recipes/builtin/vocoder.py runs/builtin/cache runs/builtin/sharper --start tts_fm/assets/builtin/vocoder \\
         --spoken runs/builtin/spoken --adversarial-from 0 --layers 8 --batch 6 --steps 12000 --lr 3e-4 --threads 2
@@ -168,8 +171,8 @@ class Run:
             theirs, figures = adversarial_gradient(self.judges, self.theirs, judged, real[:n], sitting, not waits)
         if not waits:
             copy = fake.detach().requires_grad_()
-            mel_loss, stft_loss = self.spectral(copy[:pairs], real)
-            loss = 45 * mel_loss + 10 * stft_loss
+            mel_loss, stft_loss, phase_loss = self.spectral(copy[:pairs], real)
+            loss = 45 * mel_loss + 10 * stft_loss + args.phases * phase_loss
             if spoken is not None:
                 near = self.spectral(copy[pairs:], self.earlier(spoken))
                 loss = loss + args.anchor * (45 * near[0] + 10 * near[1])
@@ -182,7 +185,8 @@ class Run:
             fake.backward(gradient)
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), 100.0)
             step_if(self.optimiser, torch.isfinite(norm))
-            figures |= {"mel": mel_loss.detach(), "stft": stft_loss.detach(), "norm": norm}
+            losses = {"mel": mel_loss, "stft": stft_loss, "phase": phase_loss, "norm": norm}
+            figures |= {key: value.detach() for key, value in losses.items()}
         self.step += 1
         decay = min(0.999, (1 + self.step) / (10 + self.step)) if not args.start else 0.999
         follow(self.average.values(), self.model.state_dict().values(), decay)
@@ -213,6 +217,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--predicted", type=Path, help="folder of predicted.py: half of every batch are such mels")
     parser.add_argument("--spoken", type=Path, help="folder of spoken.py: as many such mels as others (needs --start)")
     parser.add_argument("--anchor", type=float, default=0.3, help="weight of the first weights' waves for these")
+    parser.add_argument("--phases", type=float, default=0.0, help="weight of the phases' advance from frame to frame")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     parser.add_argument("--crop", type=int, default=CROP, help="mel frames of a training crop")
     add_clock(parser)
