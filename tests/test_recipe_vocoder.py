@@ -149,7 +149,7 @@ def test_phases_are_to_go_on_as_in_speech() -> None:
     time, loss = torch.arange(24_000) / 24_000, generator.SpectralLoss()
 
     def vowel(pitch: float, later: float = 0.0) -> Tensor:
-        """Harmonics, 1000 Hz apart at least in every third, so that each lies alone in a bin."""
+        """Harmonics so far apart that each lies alone in its bins."""
         return sum(torch.sin(2 * torch.pi * n * pitch * (time - later)) / n for n in (1, 4, 7))[None] * 0.2
 
     same, shifted, off = (
