@@ -48,9 +48,10 @@ test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m pytest -q -n 3 --dist loadfile \
 	  --no-loadscope-reorder --ignore tests/browser $(ARGS)
 
-# The demo in chromium, alone: beside other tests a browser takes four times as long.
+# The demo in chromium, alone: beside other tests a browser takes four times as long. Where there is none, its modules
+# are skipped whole, which pytest calls "nothing collected": status 5.
 test-browser: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m pytest -q $(ARGS) tests/browser
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(VENV)/bin/python -m pytest -q $(ARGS) tests/browser || [ $$? -eq 5 ]
 
 # Without torch, and without what another environment may have on PYTHONPATH.
 test-light: $(LIGHT)/.installed
