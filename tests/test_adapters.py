@@ -13,7 +13,7 @@ import torch
 from demo_toys import speech_like
 
 from tts_fm.errors import ModelError
-from tts_fm.voices.adapters import base_digest, changed, check_base, install, pack, read_voice, write_voice
+from tts_fm.voices.adapters import Merged, base_digest, check_base, install, pack, read_voice, write_voice
 
 RATE = 24_000
 INFO = {
@@ -63,7 +63,7 @@ def test_merging_is_the_formula_of_the_paper(place):
     """W x + scale b (a x) for any x, computed by torch in double precision."""
     adapter = read_voice(place).adapter
     base = {"block.weight": np.random.default_rng(1).normal(size=(8, 6)), "block.bias": np.ones(8), "other": np.ones(3)}
-    merged = changed(base.get, adapter, "flow")
+    merged = Merged(lambda name: base[name].shape if name in base else None, base.__getitem__, adapter, "flow")
     assert set(merged) == {"block.weight", "block.bias"}
     x = torch.randn(6, dtype=torch.float64)
     stored = [adapter.tensors[f"flow/block.weight.{half}"] for half in "ab"]
@@ -125,7 +125,8 @@ def test_damaged_tensors_are_refused(place, arrays, what):
 def test_changes_that_do_not_fit_are_refused(place, arrays, what):
     rewritten(place, **arrays)
     with pytest.raises(ModelError, match=what):
-        changed({"block.weight": np.ones((8, 6)), "block.bias": np.ones(8)}.get, read_voice(place).adapter, "flow")
+        shapes = {"block.weight": (8, 6), "block.bias": (8,)}
+        Merged(shapes.get, lambda name: np.ones(shapes[name]), read_voice(place).adapter, "flow")
 
 
 def test_another_base_is_refused_by_name(place, tmp_path):

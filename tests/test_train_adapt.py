@@ -15,7 +15,7 @@ from tts_fm.model.duration import DurationModel
 from tts_fm.train.adapt import AdaptConfig, NotLearning, VoiceBatches, VoiceTrainer, updates_for
 from tts_fm.train.lora import add_low_rank, changes, merged_state
 from tts_fm.train.pace import learn_pace
-from tts_fm.voices.adapters import Adapter, changed
+from tts_fm.voices.adapters import Adapter, Merged
 
 SMALL = AdaptConfig(updates=8, rank=2, alpha=2.0, batch=3, length=192, warmup=2, valid_every=4, save_every=1)
 
@@ -79,9 +79,10 @@ def test_merged_state_and_stored_changes_are_the_trained_network():
     weights = dict(base.net.named_parameters())
     tensors = {f"flow/{n}": v.numpy() for n, v in changes(trained, weights).items()}
     adapter = Adapter("d", "b", "base", 2.0, tensors)
-    merged = changed(lambda n: weights[n].detach().numpy() if n in weights else None, adapter, "flow")
+    shapes = {name: value.shape for name, value in weights.items()}
+    merged = Merged(shapes.get, lambda name: weights[name].detach().numpy(), adapter, "flow")
     with torch.no_grad():
-        for name, value in merged.items():
+        for name, value in dict(merged).items():
             weights[name].copy_(torch.from_numpy(value))
     torch.testing.assert_close(base.velocity(*parts, **more), wanted, rtol=1e-4, atol=1e-4)
 

@@ -84,8 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = {args.model: {s: table(modulations(spoken(tts, asked, s)), natural) for s in sorted(args.steps)}}
     if quick is not None:
         student = TTS(engine, replace(quick, texture={}))
-        made = modulations(spoken(student, asked, quick.steps))
-        found[args.model / FOLDER] = {quick.steps: table(made, natural)}
+        found[args.model / FOLDER] = {n: table(modulations(spoken(student, asked, n)), natural) for n in quick.steps}
     for folder, tables in found.items():
         for steps, gains in tables.items():
             log.info("%s: %d steps, gains by cepstral coefficient from %s", folder, steps, COLUMNS)

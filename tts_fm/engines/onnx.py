@@ -11,7 +11,8 @@ import copy
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
@@ -45,7 +46,7 @@ from tts_fm.model.folder import read_config
 from tts_fm.settings import Settings
 from tts_fm.text.pace import spoken_frames
 from tts_fm.text.tokens import Tokenizer, load_vocab, make_tokenizer
-from tts_fm.voices.adapters import Adapter, changed, check_base
+from tts_fm.voices.adapters import Adapter, Merged, check_base
 
 KINDS = ("int8", "float32")  # of matrix products, in the order of preference
 HEAD_DIM = 64
@@ -92,7 +93,7 @@ class OnnxEngine:
         self.tokenizer_settings = settings.get("tokenizer") or {"name": "char"}
         self.lang: str | None = self.tokenizer_settings.get("lang")
         self.defaults: dict[str, Any] = settings.get("defaults", {})
-        self.changes: dict[Key, np.ndarray] = {}  # an adapted voice's weights
+        self.changes: dict[Key, Callable[[], np.ndarray]] = {}  # an adapted voice's weights
         self._base: OnnxEngine | None = None  # whose sessions are shared where nothing is changed
         self._start()
 
@@ -185,15 +186,14 @@ class OnnxEngine:
         for part, file in PARTS.items():
             tensors = tensors_of(self.folder / file) if (self.folder / file).is_file() else {}
 
-            def stored(name: str, file: str = file, tensors: Any = tensors) -> np.ndarray | None:
-                if name not in tensors:
-                    return None
+            def stored(name: str, file: str = file, tensors: Any = tensors) -> np.ndarray:
                 offset, kind, shape = tensors[name]
                 known = self.changes.get((file, offset))
-                return read_place(self.folder, [file, offset, kind, *shape]) if known is None else known
+                return read_place(self.folder, [file, offset, kind, *shape]) if known is None else known()
 
-            for name, value in changed(stored, adapter, part).items():
-                engine.changes[file, tensors[name][0]] = value
+            shapes = {name: shape for name, (_, _, shape) in tensors.items()}
+            merged = Merged(shapes.get, stored, adapter, part)
+            engine.changes |= {(file, tensors[name][0]): partial(merged.__getitem__, name) for name in merged}
         return engine
 
     def about(self) -> str:

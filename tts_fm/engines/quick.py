@@ -1,9 +1,9 @@
-"""A voice in few steps: what a student for one number of steps changes in the weights of its teacher.
+"""A voice in few steps: what a student changes in the weights of its teacher for the numbers of steps it was taught.
 
-    quick/config.json           {"format": 1, "steps": 2, "scale": 1.0, "base": {"name", "digest"}, "texture": {}}
+    quick/config.json           {"format": 1, "steps": [2, 4], "scale": 1.0, "base": {"name", "digest"}, "texture": {}}
     quick/adapter.safetensors   changes of the flow network, as those of an adapted voice (voices/adapters.py)
 
-The folder lies beside the weights. Speech with so many Euler steps at the usual times, without guidance, is the
+The folder lies beside the weights. Speech with as many Euler steps at the usual times, without guidance, is the
 student's; whatever else is asked for is the teacher's. recipes/builtin/straighten.py trains students, fold.py writes
 the folder, texture.py counts what its speech lacks. It knows no networks.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,11 +31,11 @@ FOLDER, CONFIG, FORMAT = "quick", "config.json", 1
 
 @dataclass(frozen=True)
 class Quick:
-    """A student: the number of steps that it was taught, and the model's folder, from which its changes are read when
+    """A student: the numbers of steps that it was taught, and the model's folder, from which its changes are read when
     it first speaks.
     """
 
-    steps: int
+    steps: tuple[int, ...]
     scale: float
     base: tuple[str, str]  # name and `base_digest` of its teacher
     folder: Path
@@ -44,7 +44,7 @@ class Quick:
     def speaks(self, settings: Settings) -> bool:
         """Whether speech with these settings, defaults filled in, is what the student was taught."""
         return (
-            settings.steps == self.steps
+            settings.steps in self.steps
             and settings.method == "euler"
             and settings.grid is None
             and settings.sway == TABLE["sway"].default
@@ -80,12 +80,13 @@ def read_quick(folder: str | os.PathLike[str]) -> Quick | None:
             raise ValueError(f"its form is {config['format']!r}; this version reads {FORMAT}")
         base = str(config["base"]["name"]), str(config["base"]["digest"])
         gains = texture.check(config.get("texture", {}))
-        return Quick(int(config["steps"]), float(config["scale"]), base, Path(folder), gains)
+        steps = tuple(int(n) for n in config["steps"])
+        return Quick(steps, float(config["scale"]), base, Path(folder), gains)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"the few-step student in {place} cannot be read: {error!r}") from error
 
 
-def write_quick(folder: str | os.PathLike[str], changes: Mapping[str, np.ndarray], steps: int) -> int:
+def write_quick(folder: str | os.PathLike[str], changes: Mapping[str, np.ndarray], steps: Sequence[int]) -> int:
     """Write a student into a model's folder, in place of one that is there; returns the bytes of its weights.
 
     changes: of the flow network, by the names of voices/adapters.py without `flow/`. ValueError for numbers that are
@@ -95,5 +96,5 @@ def write_quick(folder: str | os.PathLike[str], changes: Mapping[str, np.ndarray
     base = {"name": Path(folder).resolve().name, "digest": base_digest(folder)}
     with files.making_folder(Path(folder) / FOLDER, replace=True) as fresh:
         (fresh / WEIGHTS).write_bytes(data)
-        files.write_json(fresh / CONFIG, {"format": FORMAT, "steps": steps, "scale": 1.0, "base": base})
+        files.write_json(fresh / CONFIG, {"format": FORMAT, "steps": [*steps], "scale": 1.0, "base": base})
     return len(data)

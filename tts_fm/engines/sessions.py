@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ STORAGE = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}  # of tensor
 
 Place = list[Any]  # [file, offset, type, *dimensions]
 Key = tuple[str, int]  # file and offset: which tensor
-Changes = Mapping[Key, np.ndarray]  # tensors in place of the stored ones, float32
+Changes = Mapping[Key, Callable[[], np.ndarray]]  # what makes tensors in place of the stored ones, float32
 
 
 def has_graphs(folder: Path) -> bool:
@@ -113,8 +113,8 @@ def quantised(places: list[Place], folder: Path, changes: Changes, levels: int) 
     row, whose largest number becomes `levels`."""
     weights, scales = [], []
     for place in places:
-        matrix = np.array(changes.get((place[0], place[1]), ()), np.float32)
-        matrix = matrix if matrix.size else read_place(folder, place)
+        change = changes.get((place[0], place[1]))
+        matrix = read_place(folder, place) if change is None else change()
         scale = np.maximum(np.abs(matrix).max(1, keepdims=True), 1e-12) / np.float32(levels)
         matrix /= scale
         weights.append(np.rint(matrix, out=matrix).astype(np.int8))
@@ -157,11 +157,11 @@ def replaced(folder: Path, name: str, manifest: Mapping[str, Any], changes: Chan
     for product, places in manifest["int8"].get(name, {}).items():
         made[f"{product}.weight"], made[f"{product}.scale"] = quantised(places, folder, changes, levels)
     for initialiser, place in manifest["places"].get(name, {}).items():
-        array = changes.get((place[0], place[1]))
-        if array is not None:
+        change = changes.get((place[0], place[1]))
+        if change is not None:
             if place[2] == "BF16":
                 raise ModelError("weights stored in bfloat16 cannot be changed in a graph; engine torch can do it")
-            made[initialiser] = np.ascontiguousarray(array, STORAGE[place[2]])
+            made[initialiser] = np.ascontiguousarray(change(), STORAGE[place[2]])
     return made
 
 

@@ -28,7 +28,7 @@ from tts_fm.model.folder import CONFIG, WEIGHTS
 from tts_fm.model.vocoder import GriffinLim, Vocoder, load_vocoder
 from tts_fm.settings import Settings
 from tts_fm.text.tokens import Tokenizer
-from tts_fm.voices.adapters import Adapter, changed, check_base
+from tts_fm.voices.adapters import Adapter, Merged, check_base
 
 
 @contextlib.contextmanager
@@ -106,15 +106,17 @@ class TorchEngine:
         weights = read_weights(self.source)
         before = self.changes  # of an engine that is changed already
 
-        def stored(name: str) -> np.ndarray | None:
-            return before[name] if name in before else weights[name].float().numpy() if name in weights else None
+        def stored(name: str) -> np.ndarray:
+            return before[name] if name in before else weights[name].float().numpy()
 
-        merged = changed(stored, adapter, "flow")
+        shapes = {name: tuple(value.shape) for name, value in weights.items()}
+        merged = dict(Merged(shapes.get, stored, adapter, "flow"))
         model = with_weights(self.model, {name: torch.from_numpy(value) for name, value in merged.items()})
         durations = copy.deepcopy(self.duration_model)
         if durations is not None:
             state = durations.state_dict()
-            own = changed(lambda name: state[name].cpu().numpy() if name in state else None, adapter, "duration")
+            shapes = {name: tuple(value.shape) for name, value in state.items()}
+            own = Merged(shapes.get, lambda name: state[name].cpu().numpy(), adapter, "duration")
             durations.load_state_dict(state | {name: torch.from_numpy(value) for name, value in own.items()})
         engine = TorchEngine(model, self.vocoder, durations)
         engine.source, engine.classifier, engine.changes = self.source, self.classifier, before | merged

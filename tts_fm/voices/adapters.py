@@ -21,7 +21,7 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -72,39 +72,61 @@ class AdaptedVoice:
 # ---- arithmetic
 
 
-def changed(weights: Callable[[str], np.ndarray | None], adapter: Adapter, part: str) -> dict[str, np.ndarray]:
-    """The parameters that an adapter changes, merged in float32: name -> new value.
-
-    weights: a parameter of the base by name, float, or None where it has none. part: "flow" or "duration". Both engines
-    merge with this, before they round to bfloat16 or int8. ModelError for names and shapes that do not fit.
+class Merged(Mapping[str, np.ndarray]):
+    """The parameters that an adapter changes: name -> new value, float32, added up when it is asked for and not kept:
+    those of a whole network take more memory than its 8 bit graph. Both engines merge with this, before they round.
     """
-    tensors, merged = adapter.part(part), {}
-    for name in sorted({key.removesuffix(".a").removesuffix(".b") for key in tensors}):
-        base = weights(name)
-        if base is None:
-            raise ModelError(
-                f"the voice changes {name!r}, which the {part} network does not have: it is of another model"
-            )
-        base = np.asarray(base, np.float32)
-        if name in tensors:
-            change = tensors[name].astype(np.float32)
-        else:
-            change = low_rank(name, tensors, adapter.scale)
-            if base.ndim > 2 and change.size == base.size and len(change) == len(base):  # a convolution's kernels
-                change = change.reshape(base.shape)
-        if change.shape != base.shape:
-            raise ModelError(f"the voice's change of {name!r} has the shape {change.shape}, the weight {base.shape}")
-        merged[name] = base + change
-    return merged
+
+    def __init__(
+        self,
+        shape: Callable[[str], Sequence[int] | None],
+        weight: Callable[[str], np.ndarray],
+        adapter: Adapter,
+        part: str,
+    ) -> None:
+        """shape: of a parameter of the base by name, None where it has none; weight: its value. part: "flow" or
+        "duration". ModelError for names and shapes that do not fit.
+        """
+        self.weight, self.scale, self.tensors = weight, adapter.scale, adapter.part(part)
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        for name in sorted({key.removesuffix(".a").removesuffix(".b") for key in self.tensors}):
+            wanted = shape(name)
+            if wanted is None:
+                raise ModelError(
+                    f"the voice changes {name!r}, which the {part} network does not have: it is of another model"
+                )
+            self.shapes[name] = wanted = tuple(wanted)
+            found = self.tensors[name].shape if name in self.tensors else low_rank_shape(name, self.tensors)
+            # a convolution's kernels are stored as one axis
+            if found != wanted and (name in self.tensors or found != (wanted[0], math.prod(wanted[1:]))):
+                raise ModelError(f"the voice's change of {name!r} has the shape {found}, the weight {wanted}")
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        shape = self.shapes[name]
+        whole = self.tensors.get(name)
+        change = low_rank(name, self.tensors, self.scale) if whole is None else whole.astype(np.float32)
+        return np.asarray(self.weight(name), np.float32) + change.reshape(shape)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
 
 
-def low_rank(name: str, tensors: Mapping[str, np.ndarray], scale: float) -> np.ndarray:
-    """scale * b a, (out, in)."""
+def low_rank_shape(name: str, tensors: Mapping[str, np.ndarray]) -> tuple[int, int]:
+    """(out, in) of b a; ModelError where the two do not fit together."""
     a, b = tensors.get(f"{name}.a"), tensors.get(f"{name}.b")
     if a is None or b is None:
         raise ModelError(f"the voice has one half of the change of {name!r} only; it is damaged")
     if a.ndim != 2 or b.ndim != 2 or len(a) != b.shape[1]:
         raise ModelError(f"the halves of the voice's change of {name!r} do not fit: {b.shape} and {a.shape}")
+    return len(b), a.shape[1]
+
+
+def low_rank(name: str, tensors: Mapping[str, np.ndarray], scale: float) -> np.ndarray:
+    """scale * b a, (out, in)."""
+    a, b = tensors[f"{name}.a"], tensors[f"{name}.b"]
     return (b.astype(np.float32) @ a.astype(np.float32)) * np.float32(scale)
 
 
