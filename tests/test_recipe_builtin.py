@@ -198,14 +198,16 @@ def test_a_student_is_folded_into_its_teacher(teacher: Path, cache: Path, paths:
     save_flow_model(other, student, dtype=torch.float32, extra={"defaults": {"steps": 2, "cfg": 0.0}})
     speak = lambda place, **how: TTS.load(place, dtype=torch.float32).say("Hello.", cfg=0.0, **how).wave  # noqa: E731
     plain = speak(model)
-    run(fold, other, model, "--keep", "1")
+    run(fold, other, model, "--keep", "1", "--also", "4:1", "6:0")
     wanted = speak(other)
     assert np.abs(speak(model) - wanted).max() < 0.02 * np.abs(wanted).max() < np.abs(plain - wanted).max()
     for how in ({"steps": 3}, {"method": "midpoint"}, {"grid": (0.0, 0.4, 1.0)}, {"sway": -0.5}):
         assert np.array_equal(speak(model, **how), speak(teacher, **how)), how
+    assert not np.array_equal(speak(model, steps=4), speak(teacher, steps=4))
+    np.testing.assert_allclose(speak(model, steps=6), speak(teacher, steps=6), atol=1e-5)  # nothing of its changes
     run(texture, cache, model, "--count", "2", "--steps", "2")
     tables = [json.loads((place / "config.json").read_text())["texture"] for place in (model, model / "quick")]
-    assert tables[0].keys() == tables[1].keys() == {"2"}
+    assert tables[0].keys() == {"2"} and tables[1].keys() == {"2", "4", "6"}
     for place, gains in (other, tables[1]), (model, {}):
         about = json.loads((place / "config.json").read_text())
         (place / "config.json").write_text(json.dumps(about | {"texture": gains}))

@@ -1,14 +1,13 @@
 """Fold a few-step student into a small change of its teacher, which is then quick at that number of steps.
 
-    python recipes/builtin/fold.py runs/lab/student/model tts_fm/assets/builtin --steps 2 4
+    python recipes/builtin/fold.py runs/lab/student/model tts_fm/assets/builtin --steps 2 --also 4:0.5
     python recipes/builtin/texture.py CACHE tts_fm/assets/builtin
 
-A student (straighten.py) has as many weights as its teacher and an embedding of the step's length. At one number of
-steps each time has one length, so that the embedding can be added to that of the time: a change of one matrix, exact. A
-student for several numbers of steps has learnt without it (--plain).
+A student (straighten.py) has as many weights as its teacher and an embedding of the step's length. At a fixed number of
+steps each time has one length, so that the embedding can be added to that of the time: a change of one matrix, exact.
 Every change is then stored by its largest singular values, as many as keep --keep of its sum of squares, in MODEL/quick
-(tts_fm/engines/quick.py): a sixth of the size. The voice's prompts, durations, guidance and other numbers of steps stay
-as they are.
+(tts_fm/engines/quick.py): a sixth of the size. A share of what was learnt for one number of steps may be good for
+others (--also): measure it. The voice's prompts, durations, guidance and other numbers of steps stay as they are.
 """
 
 from __future__ import annotations
@@ -32,27 +31,20 @@ LAST = "time_embed.time_mlp.2.weight"  # of the time's embedding: its change tak
 
 
 @torch.no_grad()
-def spans_of(student: FlowModel, grid: Tensor) -> Tensor:
-    """(K, D): the embeddings of the lengths of a grid's K steps. ValueError where there are none."""
-    net = student.net
-    if not isinstance(net, DiT) or net.span_embed is None:
-        raise ValueError("this model is no student: it has no embedding of the step's length")
-    return net.span_embed(grid[1:] - grid[:-1])
-
-
-@torch.no_grad()
 def without_span(student: FlowModel, grid: Tensor) -> dict[str, Tensor]:
     """The student's weights for a network without an embedding of the step's length, the same at the times of a grid.
 
     With h_k what the last layer of the time's embedding is given at the k-th time, and e_k the embedding of the step
     from there, W + sum_k e_k p_k, where p_k h_j is 1 for j = k and else 0, gives W h_k + e_k.
     """
-    spans, net = spans_of(student, grid), student.net
-    assert isinstance(net, DiT)
+    net = student.net
+    if not isinstance(net, DiT) or net.span_embed is None:
+        raise ValueError("this model is no student: it has no embedding of the step's length")
     seen: list[Tensor] = []
     hook = net.time_embed.time_mlp[2].register_forward_pre_hook(lambda module, given: seen.append(given[0]))
     net.time_embed(grid[:-1])
     hook.remove()
+    spans = net.span_embed(grid[1:] - grid[:-1])  # (K, D)
     weights = {name: value.clone() for name, value in net.state_dict().items() if not name.startswith("span_embed.")}
     weights[LAST] += spans.T @ torch.linalg.pinv(seen[0].double()).T.to(spans)
     return weights
@@ -74,22 +66,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("student", type=Path)
     parser.add_argument("model", type=Path, help="its teacher's folder, in which quick/ is written")
-    parser.add_argument("--steps", type=int, nargs="+", default=[2], help="several for a student without the embedding")
+    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument(
+        "--also", nargs="*", default=[], metavar="N:SHARE", help="steps at which it speaks too, in part"
+    )
     parser.add_argument("--keep", type=float, default=0.9, help="share of each change's sum of squares")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if not 0 < args.keep <= 1:
         raise ValueError(f"--keep is a share above 0 and up to 1, got {args.keep}")
+    steps = {args.steps: 1.0} | {int(n): float(share) for n, share in (each.split(":") for each in args.also)}
     student, teacher = load_flow_model(args.student), load_flow_model(args.model)
-    grids = [torch.as_tensor(f5_grid(n), dtype=torch.float32) for n in args.steps]
-    if len(grids) > 1 and any(bool(spans_of(student, grid).any()) for grid in grids):
-        raise ValueError("this student knows the length of its steps: fold it for one number, or train it with --plain")
+    grid = torch.as_tensor(f5_grid(args.steps), dtype=torch.float32)
     base, tensors = teacher.net.state_dict(), dict[str, Tensor]()
-    for name, value in without_span(student, grids[0]).items():
+    for name, value in without_span(student, grid).items():
         difference = value.float() - base[name].float()
         if bool(difference.any()):
             tensors |= change(name, difference, args.keep)
-    size = write_quick(args.model, {name: value.numpy() for name, value in tensors.items()}, args.steps)
+    size = write_quick(args.model, {name: value.numpy() for name, value in tensors.items()}, steps)
     log.info("%d changes, %.1f MB", len(tensors), size / 1e6)
 
 

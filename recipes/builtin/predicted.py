@@ -3,7 +3,8 @@
     python recipes/builtin/predicted.py runs/builtin/cache runs/builtin/flow runs/builtin/predicted --clips 600
 
 A true log-mel is mixed with noise as the conditional path does at a time t0 and solved from there to 1 (SDEdit: Meng
-2021, arXiv 2108.01073): pitch and timing stay those of the recording, the fine structure is the model's own. Writes
+2021, arXiv 2108.01073): pitch and timing stay those of the recording, the fine structure is the model's own. A model
+folder's own temperature and texture are used, so that the mels are as smooth as what its vocoder is given. Writes
 mel.f16 and index.json (rows of the cache with `frame` in the new file and `sample` in the cache's wav.i16).
 """
 
@@ -20,6 +21,7 @@ import torch
 from flow import Corpus
 
 from tts_fm import devices, files
+from tts_fm.audio import texture
 from tts_fm.audio.mel import N_MELS
 from tts_fm.checkpoint import load_flow_model
 from tts_fm.config import ModelConfig, from_dict
@@ -58,6 +60,8 @@ class Start:
 
 def predict(model: FlowModel, starts: Sequence[Start], at: float, cfg: float) -> list[np.ndarray]:
     """Log-mels (T, 100) of clips, solved from the time `at` on: the prompt true, the rest the model's."""
+    temperature = model.settings.get("defaults", {}).get("temperature", 1.0)
+    tables = texture.check(model.settings.get("texture", {}))
     frames, prompts = [len(s.noise) for s in starts], [s.prompt for s in starts]
     longest = -(-max(frames) // ROUND) * ROUND
     true, noise = (torch.zeros(len(starts), longest, N_MELS) for _ in range(2))
@@ -69,14 +73,17 @@ def predict(model: FlowModel, starts: Sequence[Start], at: float, cfg: float) ->
         ids,
         frames,
         grid=at + (1 - at) * torch.linspace(0, 1, STEPS + 1),
-        noise=(1 - at) * noise + at * model.normalise(true),
+        noise=(1 - at) * temperature * noise + at * model.normalise(true),
         cfg=cfg,
         durations=durations,
         prompt_frames=prompts,
         pad_to=longest,
     )
     whole = spoken.float().cpu().numpy()
-    return [whole[b, :n] for b, n in enumerate(frames)]
+    return [
+        np.concatenate([whole[b, :p], texture.textured(whole[b, p:n], tables, STEPS)])
+        for b, (p, n) in enumerate(zip(prompts, frames, strict=True))
+    ]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

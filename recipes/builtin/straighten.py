@@ -58,15 +58,13 @@ PROMPT_WEIGHT = 0.1  # of the prompt's frames in the loss: the state there is no
 HELD_OUT = 16  # paths for measuring
 
 
-def student_of(teacher: FlowModel, plain: bool = False) -> FlowModel:
-    """The teacher's network with an embedding of the step's length that changes nothing yet, and never will where
-    `plain`; text side frozen.
-    """
+def student_of(teacher: FlowModel) -> FlowModel:
+    """The teacher's network with an embedding of the step's length that changes nothing yet; text side frozen."""
     config = dataclasses.replace(teacher.config, span=True)
     student = FlowModel(config, teacher.vocab, teacher.tokenizer_settings)
     missing, unknown = student.load_state_dict(teacher.state_dict(), strict=False)
     assert not unknown and all("span_embed" in name for name in missing)
-    for part in (student.net.text_embed, student.net.style, student.net.span_embed if plain else None):
+    for part in (student.net.text_embed, student.net.style):
         if part is not None:
             part.requires_grad_(False)
     return student
@@ -139,10 +137,9 @@ class Lessons:
         generator = torch.Generator().manual_seed(2**32 + step)
         if kind.isdigit():
             every = (len(self.grid) - 1) // int(kind)
-            judged = self.judges is not None and int(kind) <= 4
-            through = int(kind) <= 2 and not judged
+            through = int(kind) <= 2 and self.judges is None
             loss, end = rollout_loss(student, states[:, ::every], self.grid[::every], weight, through, self.huber)
-            if self.judges is not None and judged:
+            if self.judges is not None and int(kind) <= 2:
                 loss = loss + self.judges.loss(end, loss, weight == 1, step)
             return loss
         if kind == "reflow":
@@ -257,7 +254,6 @@ def main() -> None:
     parser.add_argument("--ema", type=float, default=0.99, help="decay of the averaged weights, which are exported")
     parser.add_argument("--search", type=int, metavar="N", help="find the times of N steps instead of training")
     parser.add_argument("--width", type=float, default=0.02, help="how finely they are looked for")
-    parser.add_argument("--plain", action="store_true", help="no embedding of the step's length: for several numbers")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--eager", action="store_true", help="do not compile")
     args = parser.parse_args()
@@ -269,7 +265,7 @@ def main() -> None:
         return search(folder if folder.is_dir() else args.teacher, paths, args)
     device = devices.pick(args.device)
     teacher = load_flow_model(args.teacher).to(device)
-    model = student_of(teacher, args.plain)
+    model = student_of(teacher)
     if args.start:
         model.load_state_dict(load_flow_model(args.start).state_dict())
     model.to(device)

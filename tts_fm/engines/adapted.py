@@ -30,8 +30,8 @@ class AdaptedEngines:
         adapted voice. ModelError when the voice belongs to another model.
         """
         changes: list[tuple[str, Adapter]] = []
-        if (quick := self._student(settings)) is not None:
-            changes.append(("quick", quick.adapter))
+        if settings is not None and (quick := self._student(settings)) is not None:
+            changes.append(("quick", quick.adapter(settings.steps or 1)))
         if voice.adapter is not None:
             changes.append((voice.name, voice.adapter))
         engine = self.engine
@@ -52,5 +52,5 @@ class AdaptedEngines:
         quick = self._student(settings)
         return self.engine.texture if quick is None else quick.texture
 
-    def _student(self, settings: Settings | None) -> Quick | None:
-        return self.quick if self.quick is not None and settings is not None and self.quick.speaks(settings) else None
+    def _student(self, settings: Settings) -> Quick | None:
+        return self.quick if self.quick is not None and self.quick.speaks(settings) else None
