@@ -6,6 +6,7 @@ import json
 import runpy
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from pathlib import Path
@@ -131,6 +132,11 @@ def test_a_corpus_goes_in_pieces_and_arrives_whole(tmp_path: Path) -> None:
     assert 0 < pack.unpack(tmp_path / "pieces", tmp_path / "part") < 12, "some pieces are a corpus too"
     with pytest.raises(ValueError, match="no corpus-"):
         pack.unpack(tmp_path, tmp_path / "none")
+    with tarfile.open(pieces[0], "w") as tar:
+        pack._add(tar, "../outside.txt", b"")
+    with pytest.raises(ValueError, match=r"'\.\./outside\.txt'"):
+        pack.unpack(tmp_path / "pieces", tmp_path / "safe")
+    assert not (tmp_path / "outside.txt").exists()
 
 
 def a_run(folder: Path) -> dict[str, torch.Tensor]:

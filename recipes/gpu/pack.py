@@ -91,6 +91,20 @@ def pack(corpus: Path, out: Path, most: int = PIECE, jobs: int | None = None) ->
     return written
 
 
+def _extract(tar: tarfile.TarFile, folder: Path) -> None:
+    """Its files, one by one (Python before 3.11.4 has no filters). ValueError for what is no file within the folder."""
+    for member in tar:
+        place = folder / member.name
+        if member.isdir():
+            continue
+        source = tar.extractfile(member) if member.isfile() else None
+        if source is None or not place.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"{tar.name} holds {member.name!r}, which is no file within it: it is not what pack wrote")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with source, place.open("wb") as out:
+            shutil.copyfileobj(source, out)
+
+
 def unpack(pieces: Path, corpus: Path) -> int:
     """Put all pieces that are there together as a corpus again; returns the number of clips."""
     found = sorted(pieces.glob("corpus-*.tar"))
@@ -99,7 +113,7 @@ def unpack(pieces: Path, corpus: Path) -> int:
     lines: list[str] = []
     for piece in found:
         with tarfile.open(piece) as tar:
-            tar.extractall(corpus, filter="data")
+            _extract(tar, corpus)
         lines += (corpus / MANIFEST).read_text("utf-8").splitlines()
     (corpus / MANIFEST).write_text("\n".join(lines) + "\n", "utf-8")
     return len(lines)
@@ -233,7 +247,7 @@ def join(results: Path, assets: Path, average: str = "", share: float = 1.0) -> 
     shutil.rmtree(assets / "builtin" / QUICK, ignore_errors=True)  # a student of other weights
     if (results / REST).is_file():
         with tarfile.open(results / REST) as tar:
-            tar.extractall(results / "logs", filter="data")
+            _extract(tar, results / "logs")
         for path in sorted((results / "logs" / "assets").rglob("*.*")):
             place = assets / path.relative_to(results / "logs" / "assets")
             place.parent.mkdir(parents=True, exist_ok=True)
