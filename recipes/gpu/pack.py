@@ -99,7 +99,7 @@ def _extract(tar: tarfile.TarFile, folder: Path) -> None:
             continue
         source = tar.extractfile(member) if member.isfile() else None
         if source is None or not place.resolve().is_relative_to(folder.resolve()):
-            raise ValueError(f"{tar.name} holds {member.name!r}, which is no file within it: it is not what pack wrote")
+            raise ValueError(f"an archive holds {member.name!r}, which is no file within it: it is not what pack wrote")
         place.parent.mkdir(parents=True, exist_ok=True)
         with source, place.open("wb") as out:
             shutil.copyfileobj(source, out)
