@@ -194,6 +194,7 @@ def parts(repeats: int) -> dict[str, list[float]]:
     """Seconds that each part of speaking takes, for both texts: medians of calls, the graphs by their names."""
     from tts_fm import TTS
     from tts_fm.engines import sound
+    from tts_fm.engines.onnx import OnnxEngine
     from tts_fm.text import chunks
 
     took: dict[str, list[float]] = {}
@@ -208,13 +209,13 @@ def parts(repeats: int) -> dict[str, list[float]]:
         return timed
 
     tts = TTS.load(engine="onnx")
-    run, called = tts.engine.run, {"velocity": STEP}
+    run, called = OnnxEngine.run, {"velocity": STEP}
 
-    def graph(name: str, **inputs: Any) -> Any:
-        return watched(called.get(name, f"graph {name}"), run)(name, **inputs)
+    def graph(engine: Any, name: str, **inputs: Any) -> Any:
+        return watched(called.get(name, f"graph {name}"), run)(engine, name, **inputs)
 
     tts.say(TEN_WORDS)  # opens the sessions
-    tts.engine.run = graph
+    OnnxEngine.run = graph  # type: ignore[method-assign]  # a student's too
     tts.engine.decode = watched("vocoder and inverse STFT", tts.engine.decode)
     # the names that sound and chunks call them by
     for module, name, part in (

@@ -1,7 +1,7 @@
 """The ceiling that a vocoder sets: true mels through it, measured against the recordings they came from.
 
-    python recipes/builtin/copy_synthesis.py tts_fm/assets/builtin --corpus ../shared/corpus --prompts
-      ../shared/eval/dev.jsonl
+    python recipes/builtin/copy_synthesis.py tts_fm/assets/builtin/vocoder --steady --corpus ../shared/corpus
+      --prompts ../shared/eval/dev.jsonl
     python recipes/builtin/copy_synthesis.py runs/builtin/vocoder/last.pt --corpus ../shared/corpus        (a training
       checkpoint: its EMA)
     python recipes/builtin/copy_synthesis.py griffin-lim --corpus ../shared/corpus
