@@ -215,7 +215,7 @@ def parts(repeats: int) -> dict[str, list[float]]:
         return watched(called.get(name, f"graph {name}"), run)(engine, name, **inputs)
 
     tts.say(TEN_WORDS)  # opens the sessions
-    setattr(OnnxEngine, "run", graph)  # a student's too
+    OnnxEngine.run = graph  # type: ignore[method-assign, assignment]  # a student's too
     tts.engine.decode = watched("vocoder and inverse STFT", tts.engine.decode)
     # the names that sound and chunks call them by
     for module, name, part in (
