@@ -63,7 +63,7 @@ def test_merging_is_the_formula_of_the_paper(place):
     """W x + scale b (a x) for any x, computed by torch in double precision."""
     adapter = read_voice(place).adapter
     base = {"block.weight": np.random.default_rng(1).normal(size=(8, 6)), "block.bias": np.ones(8), "other": np.ones(3)}
-    merged = Merged(lambda name: base[name].shape if name in base else None, base.__getitem__, adapter, "flow")
+    merged = Merged({name: value.shape for name, value in base.items()}, base.__getitem__, adapter, "flow")
     assert set(merged) == {"block.weight", "block.bias"}
     x = torch.randn(6, dtype=torch.float64)
     stored = [adapter.tensors[f"flow/block.weight.{half}"] for half in "ab"]
@@ -126,7 +126,7 @@ def test_changes_that_do_not_fit_are_refused(place, arrays, what):
     rewritten(place, **arrays)
     with pytest.raises(ModelError, match=what):
         shapes = {"block.weight": (8, 6), "block.bias": (8,)}
-        Merged(shapes.get, lambda name: np.ones(shapes[name]), read_voice(place).adapter, "flow")
+        Merged(shapes, lambda name: np.ones(shapes[name]), read_voice(place).adapter, "flow")
 
 
 def test_another_base_is_refused_by_name(place, tmp_path):

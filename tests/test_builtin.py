@@ -54,7 +54,7 @@ def test_two_steps_are_a_student_s_and_less_smooth_than_the_teacher_s():
     """Modulations of the fine structure, harmonics among them, before the texture is given back."""
     engine, quick, power = load_engine(BUILTIN), read_quick(BUILTIN), {}
     engine.texture = {}
-    assert quick is not None and set(quick.texture) <= set(quick.steps)
+    assert quick is not None and quick.texture.keys() == quick.steps.keys()
     fresh = TTS(engine, replace(quick, texture={}))
     for who, how in {"student": {"steps": 2}, "teacher": {"grid": (0.0, 0.292893, 1.0)}}.items():
         chunks = fresh.stream("The birch canoe slid on the smooth planks, and rice is good to eat.", match=0.0, **how)

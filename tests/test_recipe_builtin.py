@@ -198,7 +198,7 @@ def test_a_student_is_folded_into_its_teacher(teacher: Path, cache: Path, paths:
     save_flow_model(other, student, dtype=torch.float32, extra={"defaults": {"steps": 2, "cfg": 0.0}})
     speak = lambda place, **how: TTS.load(place, dtype=torch.float32).say("Hello.", cfg=0.0, **how).wave  # noqa: E731
     plain = speak(model)
-    run(fold, other, model, "--keep", "1", "--also", "4:1", "6:0")
+    run(fold, other, model, "--keep", "1", "--also", "4:1,6:0")
     wanted = speak(other)
     assert np.abs(speak(model) - wanted).max() < 0.02 * np.abs(wanted).max() < np.abs(plain - wanted).max()
     for how in ({"steps": 3}, {"method": "midpoint"}, {"grid": (0.0, 0.4, 1.0)}, {"sway": -0.5}):

@@ -80,7 +80,7 @@ def test_merged_state_and_stored_changes_are_the_trained_network():
     tensors = {f"flow/{n}": v.numpy() for n, v in changes(trained, weights).items()}
     adapter = Adapter("d", "b", "base", 2.0, tensors)
     shapes = {name: value.shape for name, value in weights.items()}
-    merged = Merged(shapes.get, lambda name: weights[name].detach().numpy(), adapter, "flow")
+    merged = Merged(shapes, lambda name: weights[name].detach().numpy(), adapter, "flow")
     with torch.no_grad():
         for name, value in dict(merged).items():
             weights[name].copy_(torch.from_numpy(value))

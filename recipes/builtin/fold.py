@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from straighten import parse_shares
 from torch import Tensor
 
 from tts_fm.checkpoint.load import load_flow_model
@@ -68,14 +69,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("model", type=Path, help="its teacher's folder, in which quick/ is written")
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument(
-        "--also", nargs="*", default=[], metavar="N:SHARE", help="steps at which it speaks too, in part"
+        "--also", type=parse_shares, default={}, metavar="N:SHARE,...", help="steps at which it speaks too, in part"
     )
     parser.add_argument("--keep", type=float, default=0.9, help="share of each change's sum of squares")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if not 0 < args.keep <= 1:
         raise ValueError(f"--keep is a share above 0 and up to 1, got {args.keep}")
-    steps = {args.steps: 1.0} | {int(n): float(share) for n, share in (each.split(":") for each in args.also)}
+    steps = {args.steps: 1.0} | {int(n): share for n, share in args.also.items()}
     student, teacher = load_flow_model(args.student), load_flow_model(args.model)
     grid = torch.as_tensor(f5_grid(args.steps), dtype=torch.float32)
     base, tensors = teacher.net.state_dict(), dict[str, Tensor]()

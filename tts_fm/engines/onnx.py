@@ -192,7 +192,7 @@ class OnnxEngine:
                 return read_place(self.folder, [file, offset, kind, *shape]) if known is None else known()
 
             shapes = {name: shape for name, (_, _, shape) in tensors.items()}
-            merged = Merged(shapes.get, stored, adapter, part)
+            merged = Merged(shapes, stored, adapter, part)
             engine.changes |= {(file, tensors[name][0]): partial(merged.__getitem__, name) for name in merged}
         return engine
 

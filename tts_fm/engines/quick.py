@@ -42,7 +42,7 @@ class Quick:
     texture: texture.Tables  # of its speech, not its teacher's
 
     def speaks(self, settings: Settings) -> bool:
-        """Whether speech with these settings, defaults filled in, is what the student was taught."""
+        """Whether speech with these settings, defaults filled in, is the student's."""
         return (
             settings.steps in self.steps
             and settings.method == "euler"

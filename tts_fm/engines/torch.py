@@ -110,13 +110,13 @@ class TorchEngine:
             return before[name] if name in before else weights[name].float().numpy()
 
         shapes = {name: tuple(value.shape) for name, value in weights.items()}
-        merged = dict(Merged(shapes.get, stored, adapter, "flow"))
+        merged = dict(Merged(shapes, stored, adapter, "flow"))
         model = with_weights(self.model, {name: torch.from_numpy(value) for name, value in merged.items()})
         durations = copy.deepcopy(self.duration_model)
         if durations is not None:
             state = durations.state_dict()
             shapes = {name: tuple(value.shape) for name, value in state.items()}
-            own = Merged(shapes.get, lambda name: state[name].cpu().numpy(), adapter, "duration")
+            own = Merged(shapes, lambda name: state[name].cpu().numpy(), adapter, "duration")
             durations.load_state_dict(state | {name: torch.from_numpy(value) for name, value in own.items()})
         engine = TorchEngine(model, self.vocoder, durations)
         engine.source, engine.classifier, engine.changes = self.source, self.classifier, before | merged

@@ -79,26 +79,27 @@ class Merged(Mapping[str, np.ndarray]):
 
     def __init__(
         self,
-        shape: Callable[[str], Sequence[int] | None],
+        shapes: Mapping[str, Sequence[int]],
         weight: Callable[[str], np.ndarray],
         adapter: Adapter,
         part: str,
     ) -> None:
-        """shape: of a parameter of the base by name, None where it has none; weight: its value. part: "flow" or
-        "duration". ModelError for names and shapes that do not fit.
+        """shapes: of the base's parameters; weight: the value of one by name. part: "flow" or "duration". ModelError
+        for names and shapes that do not fit.
         """
         self.weight, self.scale, self.tensors = weight, adapter.scale, adapter.part(part)
         self.shapes: dict[str, tuple[int, ...]] = {}
         for name in sorted({key.removesuffix(".a").removesuffix(".b") for key in self.tensors}):
-            wanted = shape(name)
-            if wanted is None:
+            if name not in shapes:
                 raise ModelError(
                     f"the voice changes {name!r}, which the {part} network does not have: it is of another model"
                 )
-            self.shapes[name] = wanted = tuple(wanted)
-            found = self.tensors[name].shape if name in self.tensors else low_rank_shape(name, self.tensors)
-            # a convolution's kernels are stored as one axis
-            if found != wanted and (name in self.tensors or found != (wanted[0], math.prod(wanted[1:]))):
+            self.shapes[name] = wanted = tuple(shapes[name])
+            whole = self.tensors.get(name)
+            found = low_rank_shape(name, self.tensors) if whole is None else whole.shape
+            if whole is None and len(wanted) > 2:  # a convolution's kernels are one axis
+                wanted = wanted[0], math.prod(wanted[1:])
+            if found != wanted:
                 raise ModelError(f"the voice's change of {name!r} has the shape {found}, the weight {wanted}")
 
     def __getitem__(self, name: str) -> np.ndarray:
