@@ -27,7 +27,9 @@ from tts_fm.synthesis import TTS
 from tts_fm.text.chunks import plan_chunks
 from tts_fm.text.tokens import PhonemeTokenizer
 from tts_fm.text.word_times import Word
-from tts_fm.train.voice import SAMPLE_TEXTS, AdaptOptions, adapt_voice, sharpen
+from tts_fm.train.adapt import AdaptConfig, config_for, updates_for
+from tts_fm.train.sharpen import sharpen
+from tts_fm.train.voice import SAMPLE_TEXTS, AdaptOptions, adapt_voice
 from tts_fm.train.voice_items import prepare, second_voice, split
 from tts_fm.voices.stored import add_voice, get_voice
 
@@ -67,9 +69,7 @@ def toys(monkeypatch):
     monkeypatch.setattr("tts_fm.train.voice.speaker_encoder", lambda: Listener().embed)
     monkeypatch.setattr("tts_fm.evaluate.metrics.Whisper", lambda *_: Listener().transcribe)
     small = dict(rank=2, alpha=2.0, batch=2, length=400, warmup=2, valid_every=3, save_every=1)
-    from tts_fm.train.adapt import AdaptConfig
-
-    monkeypatch.setattr("tts_fm.train.voice.AdaptConfig", lambda **how: AdaptConfig(**small | how))
+    monkeypatch.setattr("tts_fm.train.adapt.AdaptConfig", lambda **how: AdaptConfig(**small | how))
     yield
     torch.set_num_threads(before)
 
@@ -302,9 +302,16 @@ def test_minutes_become_updates(folder, model, tmp_path, monkeypatch):
     assert adapt_voice(folder, tmp_path / "me", AdaptOptions(minutes=0.1), model)["updates"] == 30
 
 
+def test_one_clip_is_learnt_in_batches_no_longer_than_it_is(monkeypatch):
+    monkeypatch.undo()
+    one = config_for(4.0, [342])
+    assert 342 <= one.length < 342 + 64 and one.updates < updates_for(4.0)
+    assert config_for(20.0, [1900]).length == AdaptConfig().length
+    assert config_for(9.0, [342, 500]) == AdaptConfig(updates=updates_for(9.0))
+
+
 def test_one_clip_sharpens_a_stored_voice(model, tmp_path, monkeypatch):
     monkeypatch.setattr("tts_fm.train.voice.BUILTIN", model)
-    monkeypatch.setattr("tts_fm.train.voice.updates_for", lambda seconds: 4)
     soundfile.write(tmp_path / "me.wav", babble(6.0), RATE)
     with pytest.raises(ValueError, match="no added voice"):
         sharpen("me")

@@ -56,7 +56,7 @@ PUBLIC = {
     ),
     "tts_fm.train": (
         "Diverged Guard Prepared Trainer WithCTC adapt_voice ctc_loss learning_rate noise_generator parameter_groups "
-        "prepare sharpen"
+        "prepare sharpen sharpened"
     ),
     "tts_fm.checkpoint": (
         "cache_dir convert_pt download is_offline is_remote load_flow_model parse_hf resolve resolve_folder "

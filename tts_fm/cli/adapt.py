@@ -1,9 +1,11 @@
-"""`tts-fm adapt`: recordings of a person become a voice that stays."""
+"""`tts-fm adapt`: recordings of a person become a voice that stays; and `--sharpen` of the verbs that speak."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +54,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Adapt, and print the voice's folder."""
-    try:
+    with training():
         from tts_fm.train.voice import AdaptOptions, adapt_voice
-    except (ImportError, OSError, RuntimeError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise MissingDependency(
-            f'adapting needs torch ({first}); install it with: pip install "tts-fm[train]"'
-        ) from error
     options = AdaptOptions(
         args.name, args.lang, args.minutes, args.updates, not args.no_prompt, args.consent, args.licence, args.seed
     ).check()
@@ -81,6 +78,53 @@ def run(args: argparse.Namespace) -> int:
         for line in summary(info, Path(args.out)):
             note(line)
     return 0
+
+
+@contextlib.contextmanager
+def training() -> Iterator[None]:
+    """Around imports of what trains: MissingDependency, in one line, where torch is not here or does not load."""
+    try:
+        yield
+    except (ImportError, OSError, RuntimeError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise MissingDependency(
+            f'adapting needs torch ({first}); install it with: pip install "tts-fm[train]"'
+        ) from error
+
+
+def add_sharpen(group: Any) -> None:
+    """--sharpen, for verbs that speak in a voice from a recording."""
+    group.add_argument(
+        "--sharpen",
+        action="store_true",
+        help="learn each voice from its recording first: closer than cloning, some 20 s, and kept for the next time",
+    )
+
+
+def sharper(args: argparse.Namespace, spec: str | None, text: str | None) -> tuple[str | None, str | None]:
+    """What names a voice, and the transcript to give with it: as they are, or with --sharpen the folder of the voice
+    that was learnt from the recording. ValueError, MissingDependency.
+    """
+    from tts_fm.cli.common import model_from
+    from tts_fm.voices.adapters import read_voice
+    from tts_fm.voices.stored import get_voice
+
+    if not args.sharpen or (voice := get_voice(spec, text)).adapter is not None:
+        return spec, text
+    with training():
+        from tts_fm.train.sharpen import sharpened
+    with Bar(args.quiet) as bar:
+        place = sharpened(voice, model_from(args), getattr(args, "asr", None), bar.update)
+    if bar.stage and not args.quiet:
+        note(f"{voice.name} is sharpened{alike(read_voice(place).info['figures'])}")
+    return str(place), None
+
+
+def alike(figures: dict[str, float]) -> str:
+    """ ": similarity 0.82 -> 0.87", or nothing where it was not measured."""
+    if "similarity_after" not in figures:
+        return ""
+    return f": similarity {figures['similarity_before']:.2f} -> {figures['similarity_after']:.2f}"
 
 
 def summary(info: dict[str, Any], place: Path) -> list[str]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tts_fm.batch.forms import FORMS
 from tts_fm.batch.rounds import FORMATS, Options
+from tts_fm.cli.adapt import add_sharpen, sharper
 from tts_fm.cli.common import (
     add_model_options,
     add_speaking_options,
@@ -33,6 +34,7 @@ from tts_fm.text.subtitles import KINDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tts_fm.batch.forms import Part
     from tts_fm.batch.journal import Record
     from tts_fm.batch.lists import Item
     from tts_fm.synthesis import TTS
@@ -65,6 +67,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--voice", metavar="NAME", help="voice of the items that name none")
     parser.add_argument("-r", "--ref-audio", metavar="FILE", help="the same, from a recording")
     parser.add_argument("--ref-text", metavar="TEXT", help="what is said in it")
+    add_sharpen(parser)
     parser.add_argument("--format", choices=FORMATS, default="wav", help="of the audio (default: wav)")
     parser.add_argument("--subtitles", choices=KINDS, help="write subtitles with word times beside each item")
     parser.add_argument(
@@ -156,7 +159,21 @@ def run(args: argparse.Namespace) -> int:
         facts = {"items": len(listing.items), "left_out": len(listing.left_out)}
         result_json(facts) if args.json else result(f"{len(listing.items)} items, {faults}")
         return 0
-    return speak(args, listing.items, options, len(listing.left_out))
+    return speak(args, sharpened_items(args, listing.items), options, len(listing.left_out))
+
+
+def sharpened_items(args: argparse.Namespace, items: list[Item]) -> list[Item]:
+    """The items in the voices that were learnt from their recordings, with --sharpen."""
+    if not args.sharpen:
+        return items
+    named = dict.fromkeys((part.voice, part.ref_text) for item in items for part in item.parts)
+    learnt = {name: sharper(args, *name) for name in named}
+
+    def renamed(part: Part) -> Part:
+        voice, text = learnt[part.voice, part.ref_text]
+        return replace(part, voice=voice, ref_text=text)
+
+    return [replace(item, parts=tuple(map(renamed, item.parts))) for item in items]
 
 
 def shared_out(args: argparse.Namespace, items: Sequence[Item], options: Options) -> tuple[Options, Callable[[], TTS]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tts_fm.cli import common, terminal
+from tts_fm.cli.adapt import add_sharpen
 from tts_fm.cli.book_plan import default_voice, digest_of, make_plan
 from tts_fm.text.subtitles import KINDS
 
@@ -74,6 +75,7 @@ def _add_voices(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--voice", metavar="NAME", help="a named voice (tts-fm voices lists them)")
     group.add_argument("-r", "--ref-audio", metavar="FILE", help="a recording to speak like. Ask its owner first")
     group.add_argument("--ref-text", metavar="TEXT", help="what is said in the recording (some models need it)")
+    add_sharpen(group)
     group.add_argument("--quotes", metavar="NAME", help="a voice for quotations")
     group.add_argument("--cast", metavar="FILE", help="cast.toml: voices of a script's roles, and of chapters")
     group.add_argument("--narrator", metavar="TEXT", help="who is named as the reader (default: the voice)")

@@ -6,7 +6,7 @@ import argparse
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tts_fm.cli.common import device_from, model_from
 
@@ -20,6 +20,7 @@ def voices_from(args: argparse.Namespace) -> Voices:
     """Who reads, every voice checked."""
     from tts_fm.book.plan import Voices
     from tts_fm.book.scripts import Cast, read_cast
+    from tts_fm.cli.adapt import sharper
     from tts_fm.cli.say import voice_from
     from tts_fm.voices.stored import get_voice
 
@@ -31,7 +32,14 @@ def voices_from(args: argparse.Namespace) -> Voices:
     for voice in dict.fromkeys(v for v in named if v):
         get_voice(voice)
     get_voice(narrator, args.ref_text)
-    return Voices(narrator, args.ref_text, cast)
+
+    def learnt(voices: dict[Any, str]) -> dict[Any, str]:
+        return {key: str(sharper(args, voice, None)[0]) for key, voice in voices.items()}
+
+    if args.sharpen:
+        once = learnt({key: voice for key in ("narrator", "quotes") if (voice := getattr(cast, key))})
+        cast = replace(cast, roles=learnt(cast.roles), chapters=learnt(cast.chapters), **once)
+    return Voices(*sharper(args, narrator, args.ref_text), cast)
 
 
 def make_plan(args: argparse.Namespace, book: Book, settings: Settings) -> tuple[BookPlan, Voices]:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tts_fm.cli.adapt import sharper
 from tts_fm.cli.common import settings_from
 from tts_fm.cli.terminal import note, result, result_json
 
@@ -33,7 +34,7 @@ def dub(args: argparse.Namespace, book: Book, form: str) -> int:
     need_av()
     settings = Settings(**settings_from(args))
     named = {p.voice for p in book.paragraphs() if p.voice}
-    stored = _voices(named, args)
+    stored = {name: sharper(args, voice, None)[0] for name, voice in _voices(named, args).items()}
     for chapter in book.chapters:
         chapter.paragraphs = [replace(p, voice=stored.get(p.voice or "")) for p in chapter.paragraphs]
     plan, voices = make_plan(args, book, settings)

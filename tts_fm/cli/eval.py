@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tts_fm.cli.adapt import add_sharpen, sharper
 from tts_fm.cli.common import add_model_options, add_speaking_options, check_writable, load_tts, settings_from
 from tts_fm.cli.terminal import new_verb, note, result, result_json
 
@@ -34,6 +35,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--no-ref-text", action="store_true", help="do not tell the model the transcripts of the prompts"
     )
+    add_sharpen(parser)
     add_speaking_options(parser)
     add_model_options(parser)
     parser.set_defaults(run=run)
@@ -43,11 +45,14 @@ def run(args: argparse.Namespace) -> int:
     """Check the list and the settings, load, speak, measure, print; 3 when items failed."""
     from tts_fm.evaluate.lists import read_eval_list
     from tts_fm.evaluate.report import SpeakWith, evaluate
+    from tts_fm.voices.stored import get_voice
 
     items = read_eval_list(args.list)
     overrides = settings_from(args)
     if args.output is not None:
         check_writable(Path(args.output))
+    named = {item.ref_audio: (str(item.ref_audio), None if args.no_ref_text else item.ref_text) for item in items}
+    voices = {path: get_voice(*sharper(args, *each)) for path, each in named.items()} if args.sharpen else None
     tts = load_tts(args)
 
     from tqdm import tqdm
@@ -57,11 +62,11 @@ def run(args: argparse.Namespace) -> int:
     ) as bar:
         report = evaluate(
             items,
-            SpeakWith(tts, ref_text=not args.no_ref_text, **overrides),
+            SpeakWith(tts, ref_text=not args.no_ref_text, voices=voices, **overrides),
             args.asr,
             args.output,
             measures=[m.strip() for m in args.measures.split(",") if m.strip()],
-            about={"list": str(args.list), "model": str(args.model or "built-in")},
+            about={"list": str(args.list), "model": str(args.model or "built-in"), "sharpened": args.sharpen},
             audio=args.audio,
             on_item=lambda done, total, item: bar.update(done - bar.n),
         )

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tts_fm.cli.adapt import add_sharpen, sharper
 from tts_fm.cli.common import (
     OUTPUT_FORMATS,
     Output,
@@ -74,6 +75,7 @@ def add_parser(subparsers: Any) -> None:
         "-r", "--ref-audio", metavar="FILE", help="speak like this recording (3 to 12 s). Ask its owner first"
     )
     voice.add_argument("--ref-text", metavar="TEXT", help="what is said in the recording (some models need it)")
+    add_sharpen(voice)
     add_speaking_options(parser)
     add_model_options(parser)
     parser.set_defaults(run=run)
@@ -90,8 +92,11 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--duration is for texts of up to 100,000 characters; leave it out, or give --speed")
     if args.json and args.output == "-":
         raise ValueError("--json and -o - both want standard output; give -o a file name")
-    voice = get_voice(voice_from(args), args.ref_text)
+    named = voice_from(args), args.ref_text
+    voice = get_voice(*named)
     output = output_from(args)
+    if not args.dry_run:
+        voice = get_voice(*sharper(args, *named))
     tts = load_tts(args)
     if args.dry_run:
         show_plan(tts, text if isinstance(text, str) else "".join(text), voice, overrides, args.json)

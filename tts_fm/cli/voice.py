@@ -35,7 +35,7 @@ def add_parser(subparsers: Any) -> None:
     add.add_argument(
         "--sharpen",
         action="store_true",
-        help="learn the voice from the recording for about a minute: closer than cloning",
+        help="learn the voice from the recording, some 20 s: closer than cloning",
     )
     add.add_argument("--minutes", type=float, metavar="M", help="of that learning (default: by the amount of sound)")
     add.add_argument(
@@ -127,15 +127,14 @@ def run_add(args: argparse.Namespace) -> int:
 
 def sharpened(args: argparse.Namespace) -> None:
     """Learn the stored voice from its own recording; until that is done it speaks as it is."""
-    from tts_fm.cli.adapt import Bar
-    from tts_fm.train.voice import sharpen
+    from tts_fm.cli.adapt import Bar, alike, training
 
+    with training():
+        from tts_fm.train.sharpen import sharpen
     with Bar(args.quiet) as bar:
         info = sharpen(args.name, args.minutes, bar.update, prompted=not args.no_prompt)
     if not args.quiet:
-        found = info["figures"]
-        alike = f": similarity {found['similarity_before']:.2f} -> {found['similarity_after']:.2f}" if found else ""
-        note(f"sharpened in {info['training_seconds']} s{alike}")
+        note(f"sharpened in {info['training_seconds']} s{alike(info['figures'])}")
 
 
 def run_pack(args: argparse.Namespace) -> int:

@@ -200,7 +200,7 @@ class Maker:
                     self.forget(old.result())
         work = self._sharpened[key]
         if not work.done():
-            return voice, "The voice is being sharpened in the background; a sentence in about a minute is closer. "
+            return voice, "The voice is being sharpened in the background; a sentence in half a minute is closer. "
         try:
             return replace(work.result().voice, name=voice.name), "Spoken in the sharpened voice. "
         except (ValueError, TtsFmError) as error:

@@ -300,11 +300,14 @@ class SpeakWith:
     seed.
 
     options: fields of Settings (steps, cfg, seed, ...). ref_text: pass the prompt's transcript on where the list has
-    it. `forwards` and `about` describe the last utterance: network forwards of a chunk, and the settings.
+    it. voices: by the path of ref_audio, what speaks in its place where the recording was learnt. `forwards` and
+    `about` describe the last utterance: network forwards of a chunk, and the settings.
     """
 
-    def __init__(self, tts: Any, ref_text: bool = True, **options: Any) -> None:
-        self.tts, self.ref_text, self.options = tts, ref_text, options
+    def __init__(
+        self, tts: Any, ref_text: bool = True, voices: Mapping[Path, Any] | None = None, **options: Any
+    ) -> None:
+        self.tts, self.ref_text, self.voices, self.options = tts, ref_text, voices or {}, options
         self.forwards: int | None = None
         self.about: dict[str, Any] = {}
 
@@ -312,7 +315,7 @@ class SpeakWith:
         begin = time.perf_counter()
         speech = self.tts.say(
             item.text,
-            voice=str(item.ref_audio),
+            voice=self.voices.get(item.ref_audio, str(item.ref_audio)),
             ref_text=item.ref_text if self.ref_text else None,
             **{"item": item.id} | self.options,
         )

@@ -33,7 +33,7 @@ from tts_fm.edit.align import Aligner
 from tts_fm.errors import MissingDependency, ModelError
 from tts_fm.model.duration import load_duration_model
 from tts_fm.synthesis import BUILTIN, TTS, Speech
-from tts_fm.train.adapt import AdaptConfig, VoiceTrainer, updates_for
+from tts_fm.train.adapt import AdaptConfig, VoiceTrainer, config_for
 from tts_fm.train.pace import learn_pace, pace_updates
 from tts_fm.train.voice_items import Clip, Embed, Prepared, Transcribe, item_of, prepare
 from tts_fm.voices.adapters import base_digest, write_voice
@@ -128,27 +128,6 @@ def adapt_voice(
     return info
 
 
-def sharpen(
-    name: str, minutes: float | None = None, on_progress: Tell | None = None, prompted: bool = True
-) -> dict[str, Any]:
-    """Adapt to the prompt of a stored voice of the user, and let the voice speak with it from then on. ValueError where
-    there is no such voice, or too little can be heard in it.
-    """
-    from tts_fm.voices.stored import add_adapted, catalogue, user_folder
-
-    known = catalogue().get(name)
-    if known is None or known[0] != user_folder():
-        raise ValueError(f"there is no added voice {name!r}; tts-fm voice add {name} FILE stores one")
-    folder, entry = known
-    work = folder / f".{name}-sharpen"
-    one = [Recording(folder / f"{name}.flac", entry.get("text"))]
-    options = AdaptOptions(name=name, lang=entry.get("lang"), minutes=minutes, prompted=prompted)
-    info = adapt_voice(one, work, options, on_progress=on_progress)
-    add_adapted(name, work)
-    shutil.rmtree(work, ignore_errors=True)
-    return info
-
-
 # ---- preparation, and where it is kept
 
 
@@ -178,7 +157,7 @@ def _key(found: Sequence[Recording], base: Path, options: AdaptOptions) -> str:
     """What the work depends on; with another key it begins anew."""
     sounds = [[str(r.path.resolve()), r.path.stat().st_size, r.path.stat().st_mtime_ns, r.text] for r in found]
     chosen = [options.lang, options.minutes, options.updates, options.seed, options.prompted]
-    return hashlib.sha256(json.dumps([1, sounds, base_digest(base), chosen]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([2, sounds, base_digest(base), chosen]).encode()).hexdigest()
 
 
 def _keep(work: Path, key: str, prepared: Prepared) -> None:
@@ -254,7 +233,8 @@ def _learn(prepared: Prepared, place: Path, base: Path, options: AdaptOptions, t
     clips, held = _split(prepared)
     prompt = prepared.prompt()
     seconds = min(LONGEST_SOUND, prepared.seconds)
-    config = AdaptConfig(updates=options.updates or updates_for(seconds), seed=options.seed)
+    config = config_for(seconds, [len(clip.item.mel) for clip in clips])
+    config = replace(config, updates=options.updates or config.updates, seed=options.seed)
     if not options.prompted:
         config = replace(config, drop_audio=PROMPTLESS)
     flow = load_flow_model(base)

@@ -1,0 +1,95 @@
+"""One recording of a few seconds becomes a voice that is closer than its clone: `adapt_voice` with the one clip, which
+takes some twenty seconds of two cores. A stored voice keeps what was learnt; that of any other recording is kept in the
+cache, where it is found again as long as recording, transcript and model are the same. S samples.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tts_fm import files
+from tts_fm.audio.files import write_audio
+from tts_fm.audio.mel import SAMPLE_RATE
+from tts_fm.checkpoint.load import find_model
+from tts_fm.checkpoint.names import cache_dir
+from tts_fm.data.listing import Recording
+from tts_fm.synthesis import BUILTIN
+from tts_fm.train.voice import WORK, AdaptOptions, Tell, adapt_voice
+from tts_fm.voices.adapters import base_digest, is_voice
+from tts_fm.voices.stored import Voice
+
+MAKE = 1  # goes up with what sharpening does, so that voices of before are learnt anew
+KEPT = 32  # voices in the cache, some 1.6 MB each
+
+
+def sharpen(
+    name: str, minutes: float | None = None, on_progress: Tell | None = None, prompted: bool = True
+) -> dict[str, Any]:
+    """Adapt to the prompt of a stored voice of the user, and let the voice speak with it from then on. ValueError where
+    there is no such voice, or too little can be heard in it.
+    """
+    from tts_fm.voices.stored import add_adapted, catalogue, user_folder
+
+    known = catalogue().get(name)
+    if known is None or known[0] != user_folder():
+        raise ValueError(f"there is no added voice {name!r}; tts-fm voice add {name} FILE stores one")
+    folder, entry = known
+    work = folder / f".{name}-sharpen"
+    one = [Recording(folder / f"{name}.flac", entry.get("text"))]
+    options = AdaptOptions(name=name, lang=entry.get("lang"), minutes=minutes, prompted=prompted)
+    info = adapt_voice(one, work, options, on_progress=on_progress)
+    add_adapted(name, work)
+    shutil.rmtree(work, ignore_errors=True)
+    return info
+
+
+def sharpened(
+    voice: Voice,
+    model: str | os.PathLike[str] | None = None,
+    asr: str | None = None,
+    on_progress: Tell | None = None,
+) -> Path:
+    """The folder of the adapted voice that was learnt from a voice's prompt; learnt now where the cache has none.
+
+    voice: of voices.get_voice, one that speaks from its prompt alone. model: the base, None = the built-in one. asr:
+    what writes the transcript where there is none. ValueError for what no voice can be learnt from, ModelError for a
+    model that cannot be adapted.
+    """
+    if voice.adapter is not None:
+        raise ValueError(f"the voice {voice.name!r} was learnt from recordings already; it needs no sharpening")
+    base = BUILTIN if model is None else find_model(model)
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", voice.name).strip("-")[:64] or "voice"
+    place = cache_dir() / "sharpened" / _key(voice, base) / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with files.locked(place.parent / "lock"):  # who asks for the same voice meanwhile waits for it
+        if not is_voice(place) or (place / WORK).exists():
+            recording = place.parent / "recording.flac"
+            if not recording.exists():  # else it is of a run that was killed, which goes on
+                write_audio(recording, voice.wave, SAMPLE_RATE)
+            options = AdaptOptions(name=voice.name, lang=voice.lang)
+            adapt_voice([Recording(recording, voice.text)], place, options, model, asr, on_progress)
+            shutil.rmtree(place / "samples", ignore_errors=True)
+            recording.unlink()
+        os.utime(place.parent)
+    _tidy(place.parents[1])
+    return place
+
+
+def _key(voice: Voice, base: Path) -> str:
+    """What a sharpened voice depends on."""
+    said = "\0".join([str(MAKE), base_digest(base), voice.name, voice.text or "", voice.lang or ""])
+    return hashlib.sha256(said.encode() + voice.wave.tobytes()).hexdigest()[:32]
+
+
+def _tidy(folder: Path) -> None:
+    """Remove the voices that were not asked for the longest, but for those that are being learnt."""
+    found = sorted(folder.iterdir(), key=lambda place: place.stat().st_mtime)
+    for place in found[: max(0, len(found) - KEPT)]:
+        with contextlib.suppress(BlockingIOError), files.locked(place / "lock", wait=False):
+            shutil.rmtree(place, ignore_errors=True)
