@@ -61,11 +61,11 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def paths(corpus: Path, teacher: Path) -> Path:
+def paths(cache: Path, teacher: Path) -> Path:
     """6 paths, made by two calls."""
     for count in ("2", "6"):
-        run(teacher_paths, corpus, corpus.parent / "paths", "--model", teacher, "--count", count, "--steps", "4")
-    return corpus.parent / "paths"
+        run(teacher_paths, cache, cache.parent / "paths", "--model", teacher, "--count", count, "--steps", "4")
+    return cache.parent / "paths"
 
 
 def run(recipe, *words: object) -> object:
@@ -76,11 +76,11 @@ def run(recipe, *words: object) -> object:
 
 
 def test_paths_are_those_of_the_teacher_and_one_call_makes_the_same(
-    corpus: Path, teacher: Path, paths: Path, tmp_path: Path
+    cache: Path, teacher: Path, paths: Path, tmp_path: Path
 ) -> None:
     stored = teacher_paths.TeacherPaths(paths)
     assert len(stored) == 6 and len(stored.grid) == 5
-    run(teacher_paths, corpus, tmp_path, "--model", teacher, "--count", "3", "--steps", "4")
+    run(teacher_paths, cache, tmp_path, "--model", teacher, "--count", "3", "--steps", "4")
     again = teacher_paths.TeacherPaths(tmp_path)
     assert all(torch.equal(stored[i].states, again[i].states) for i in range(3))
     path, row = stored[2], stored.rows[2]

@@ -32,6 +32,7 @@ from tts_fm.voices.stored import read_index
 
 ROOT = Path(__file__).resolve().parents[1]
 ALL = ["corpus", "cache", "vocoder", "duration", "flow", "as_spoken", "aligner", "classifier", "voice", "texture"]
+ALL += ["predicted", "tuned", "its vocoder", "paths", "student", "judged", "folded", "its texture"]
 # notes what it is told; once, at the stage that is named, it kills the program that called it, and ends with it
 STAND_IN = """#!/usr/bin/env bash
 printf '%s\\n' "$*" >> "$NOTED"
@@ -83,6 +84,10 @@ def test_every_stage_understands_what_it_is_told(
             assert args.out == runs / ("flow" if name == "as_spoken" else name)
         if name in ("flow", "as_spoken"):
             assert args.ema == 0.99
+        if name in ("tuned", "student", "judged"):
+            assert (args.steps <= 2) == (way == "small") and args.out == runs / name and args.device == "cpu"
+        if name == "tuned":
+            assert args.adversarial_from == args.steps, "no adversary"
     if way == "kokoro":
         parts = told["corpus"][told["corpus"].index("--model") + 1 :][:2]
         assert [Path(part).name for part in parts] == ["part1.bin", "part2.bin"] and "--filter" in told["corpus"]

@@ -127,11 +127,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path)
     parser.add_argument("assets", type=Path)
+    parser.add_argument("--vocoder", metavar="RUN", help="nothing but the vocoder, of this folder of `runs`")
     parser.add_argument(
         "--weights", default="average", help="which of the flow's: average, model, or an average's length (averages.py)"
     )
     args = parser.parse_args(argv)
     builtin = args.assets / "builtin"
+    if args.vocoder:
+        return export_vocoder(args.runs / args.vocoder, builtin / "vocoder")
     export_flow(args.runs / "flow", builtin, args.weights)
     export_vocoder(args.runs / "vocoder", builtin / "vocoder")
     parts = {"duration": builtin / "duration", "aligner": args.assets / "aligner"}

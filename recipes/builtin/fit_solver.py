@@ -1,6 +1,6 @@
 """Fit solvers of few steps to a voice as it is: solver.json beside its weights, for `--method fitted`.
 
-    python recipes/builtin/teacher_paths.py CORPUS runs/lab/paths --count 200
+    python recipes/builtin/teacher_paths.py CACHE runs/lab/paths --count 200
     python recipes/builtin/fit_solver.py runs/lab/paths --model tts_fm/assets/builtin --steps 2 4
 
 No network is trained: n (n + 5) / 2 numbers say how n velocities are combined (tts_fm/flow/fitted.py)

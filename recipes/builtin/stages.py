@@ -6,10 +6,12 @@
     SMALL=1 recipes/builtin/run.sh RUNS                                        all of it on tones, in a minute
 
 KOKORO: model.onnx or part*.bin, and voices/ (data_prep/kokoro.py). Its clips are filtered by Whisper and DNSMOS where
-the extra `eval` and Whisper's folder (asr.py) are there, and not with SMALL=1. Stages: corpus, cache, vocoder,
-duration, flow, as_spoken, aligner, classifier, voice, graphs, texture, list, figures; hours of two CPU cores. RUNS
-gets a folder for each, and done.json the stages that have ended, which are not begun again; a stage that was killed
-goes on. The voice is in RUNS/assets, or where --assets says (tts_fm/assets: it ships).
+the extra `eval` and Whisper's folder (asr.py) are there, and not with SMALL=1. Stages: the corpus and its cache; the
+networks, which become a voice, with its graphs and its texture; predicted, tuned, its vocoder: it learns to speak what
+the voice predicts; paths, student, judged, folded: a few-step student beside the voice; its texture, all graphs, the
+figures. Hours of two CPU cores. RUNS gets a folder for each, and done.json the stages that have ended, which are not
+begun again; a stage that was killed goes on. The voice is in RUNS/assets, or where --assets says (tts_fm/assets: it
+ships).
 """
 
 from __future__ import annotations
@@ -55,6 +57,12 @@ TOLD = {
     "aligner": "--steps 2500",
     "classifier": "--steps 1500",
     "texture": "",
+    "predicted": "--clips 400 --threads 2",
+    "tuned": "--layers 8 --batch 12 --lr 4e-4 --phases 30 --steps 12000 --adversarial-from 12000 --threads 2",
+    "paths": "--count 800 --threads 2",
+    "student": "--shares 1:0.2,2:0.5,4:0.15,any:0.15 --steps 800 --lr 1e-4 --warmup 30 --ema 0.98 --threads 2",
+    "judged": "--shares 1:0.2,2:0.8 --steps 2200 --lr 1e-4 --warmup 50 --threads 2",
+    "folded": "--steps 2 --also 4:0.5 --keep 0.69",
 }
 SMALL = {
     "cache": "--no-copies --jobs 1",
@@ -65,6 +73,12 @@ SMALL = {
     "aligner": "--steps 2 --save 2 --batch 2",
     "classifier": "--steps 2 --save 2 --batch 2 --dim 16 --layers 1",
     "texture": "--count 2 --steps 2",
+    "predicted": "--clips 4",
+    "tuned": "--layers 8 --batch 2 --phases 30 --steps 2 --adversarial-from 2",
+    "paths": "--count 18 --steps 4",
+    "student": "--steps 2 --save 2 --batch-frames 1024 --eager",
+    "judged": "--shares 2:1 --steps 2 --save 2 --batch-frames 1024 --judges-first 1 --eager",
+    "folded": "--steps 2 --also 4:0.5",
 }
 
 
@@ -124,7 +138,12 @@ def stages_of(args: argparse.Namespace) -> list[Stage]:
         words = [str(HERE / f"{recipe}.py"), str(cache), str(runs / recipe), *args.told[name], *device]
         return Stage(name, [*words, *shlex.split(getattr(args, recipe))])
 
-    graphs = ["-m", "tts_fm", "export", "onnx"]
+    def more(name: str, recipe: str, *words: object) -> Stage:
+        return Stage(name, [str(HERE / f"{recipe}.py"), *map(str, words), *args.told[name]])
+
+    def graphs(name: str) -> list[Stage]:
+        return [] if args.small else [Stage(name, ["-m", "tts_fm", "export", "onnx", str(built), str(built), "--int8"])]
+
     stages = [
         *corpus_stages(args),
         trained("vocoder"),
@@ -134,11 +153,23 @@ def stages_of(args: argparse.Namespace) -> list[Stage]:
         trained("aligner"),
         trained("classifier"),
         Stage("voice", [str(HERE / "export.py"), str(runs), str(args.assets)]),
-    ]
+        *graphs("first graphs"),
+        more("texture", "texture", cache, built),
+        more("predicted", "predicted", cache, built, runs / "predicted", *device),
+        more("tuned", "vocoder", cache, runs / "tuned", "--start", built / "vocoder", "--predicted",
+             runs / "predicted", *device),
+        Stage("its vocoder", [str(HERE / "export.py"), str(runs), str(args.assets), "--vocoder", "tuned"]),
+        more("paths", "teacher_paths", cache, runs / "paths", "--model", built, *device),
+        more("student", "straighten", runs / "paths", runs / "student", "--teacher", built, *device),
+        more("judged", "straighten", runs / "paths", runs / "judged", "--teacher", built, "--start",
+             runs / "student" / "model", "--judges", cache, *device),
+        more("folded", "fold", runs / "judged" / "model", built),
+        Stage("its texture", [str(HERE / "texture.py"), str(cache), str(built), *args.told["texture"]]),
+        *graphs("graphs"),
+    ]  # fmt: skip
     if not args.small:
-        stages.append(Stage("graphs", [*graphs, str(built), str(built), "--int8"]))
-        stages.append(Stage("aligner graphs", [*graphs, str(args.assets / "aligner"), str(args.assets / "aligner")]))
-    stages.append(Stage("texture", [str(HERE / "texture.py"), str(cache), str(built), *args.told["texture"]]))
+        aligner = str(args.assets / "aligner")
+        stages.append(Stage("aligner graphs", ["-m", "tts_fm", "export", "onnx", aligner, aligner]))
     measures = measures_here(args.asr, args.small)
     if measures:
         items = runs / "list" / "list.jsonl"

@@ -1,8 +1,8 @@
 """The paths that a trained voice takes from noise to speech, stored: what few-step students and fitted solvers learn.
 
-    python recipes/builtin/teacher_paths.py CORPUS runs/lab/paths --count 1000
+    python recipes/builtin/teacher_paths.py CACHE runs/lab/paths --count 1000
 
-Conditions are as at inference: a clip of the corpus, trimmed as a reference and half of the time somebody else's by
+Conditions are as at inference: a clip of the cache, trimmed as a reference and half of the time somebody else's by
 resampling, is the prompt; the units of another clip are spoken with the durations that the duration model gives them.
 What is learnt from is the teacher's own speech alone. Writes index.jsonl and paths.f16, to which a later call adds. A
 record is the prompt's log-mel (Tp, 100), then the states at every time of the grid (S, T, 100), normalised; T frames
@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 from alter import alter, draw
-from cache import read_rows
+from cache import WAVES
+from export import clips_of
 from torch import Tensor
 
 from tts_fm import devices
@@ -70,16 +71,16 @@ class TeacherPaths:
 
 
 def draw_condition(
-    root: Path, rows: list[dict], durations: DurationModel, vocab: dict[str, int], rng: np.random.Generator
+    waves: np.ndarray, rows: list[dict], durations: DurationModel, vocab: dict[str, int], rng: np.random.Generator
 ) -> tuple[Tensor, list[int], list[float]]:
-    """(prompt (Tp, 100), ids, frames of each): who speaks and what is said, both drawn; Tp is even."""
-    import soundfile
-
+    """(prompt (Tp, 100), ids, frames of each): who speaks and what is said, both drawn of the rows; Tp is even. waves:
+    the cache's samples, int16.
+    """
     while True:
         spoken, voice = (rows[int(i)] for i in rng.integers(len(rows), size=2))
         if not (2.2 <= voice["seconds"] <= 7 and 1.5 <= spoken["seconds"] <= 8 and voice["lang"] == spoken["lang"]):
             continue
-        wave, _ = soundfile.read(root / voice["audio"], dtype="float32")
+        wave = waves[voice["sample"] : voice["sample"] + voice["samples"]].astype(np.float32) / 32768
         if rng.random() < 0.5:
             wave = alter(torch.from_numpy(wave), draw(rng)).numpy()
         try:
@@ -126,7 +127,7 @@ def walk(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("corpus", type=Path)
+    parser.add_argument("cache", type=Path, help="folder of cache.py")
     parser.add_argument("out", type=Path)
     parser.add_argument("--model", type=Path, default=BUILTIN, help="the teacher, with its duration model")
     parser.add_argument("--count", type=int, default=1000, help="paths in the folder in the end")
@@ -142,8 +143,8 @@ def main() -> None:
     durations = load_duration_model(args.model / "duration")
     temperature = model.settings.get("defaults", {}).get("temperature", 1.0)
     grid = torch.as_tensor(f5_grid(args.steps * args.finer, epss=False))
-    rows = read_rows(args.corpus)
-    rows = [row for row in rows if row["split"] == "train"]
+    rows = [row for row in clips_of(args.cache) if row["split"] == "train"]
+    waves = np.memmap(args.cache / WAVES, np.int16, "r")
     vocab = {symbol: i for i, symbol in enumerate(model.vocab)}
     args.out.mkdir(parents=True, exist_ok=True)
     index = args.out / "index.jsonl"
@@ -155,7 +156,7 @@ def main() -> None:
         numbers.seek(2 * position)  # what an interrupted call left behind is written over
         for number in tqdm(range(len(known), args.count), unit="path"):
             rng = np.random.default_rng((args.seed, number))
-            prompt, ids, frames = draw_condition(args.corpus, rows, durations, vocab, rng)
+            prompt, ids, frames = draw_condition(waves, rows, durations, vocab, rng)
             seed = int(rng.integers(2**53))
             states = walk(model, prompt, ids, frames, seed, grid, temperature, args.finer)
             record = torch.cat([prompt, states.flatten(0, 1).cpu()]).half().numpy()
