@@ -55,7 +55,7 @@ def test_a_recording_is_learnt_once(place, model, monkeypatch):  # noqa: F811
     assert found.name == "me" and get_voice(found).adapter is not None and get_voice(found).text
     assert sorted(p.name for p in found.iterdir()) == ["adapter.safetensors", "prompt.flac", "voice.json"]
     assert sorted(p.name for p in found.parent.iterdir()) == ["lock", "me"]
-    monkeypatch.setattr(sharpen, "adapt_voice", never)
+    monkeypatch.setattr(sharpen, "learn", never)
     assert sharpened(get_voice(place / "me.wav", SAID), model) == found
     for other in (get_voice(place / "me.wav", "Something else was said here."), Voice("you", voice.wave, SAID)):
         with pytest.raises(AssertionError, match="learnt anew"):
@@ -97,7 +97,7 @@ def test_say_speaks_in_the_voice_that_was_learnt(place, capsys, monkeypatch):
     told = ["Hello there.", "-r", str(place / "me.wav"), "--ref-text", SAID]
     assert main(["say", *told, "--sharpen", "-o", str(place / "a.wav")]) == 0
     assert "me is sharpened: similarity" in capsys.readouterr().err
-    monkeypatch.setattr(sharpen, "adapt_voice", never)
+    monkeypatch.setattr(sharpen, "learn", never)
     assert main(["say", *told, "--sharpen", "-o", str(place / "b.wav")]) == 0
     assert "is sharpened" not in capsys.readouterr().err
     learnt = next(folders(place)[0].glob("*/voice.json")).parent
@@ -146,7 +146,7 @@ def test_a_list_is_measured_in_the_voices_that_were_learnt(place, monkeypatch, c
 
 
 def test_without_torch_it_is_one_line(place, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "tts_fm.train.sharpen", None)
+    monkeypatch.setitem(sys.modules, "tts_fm.train.voice", None)
     line = ["say", "Hello.", "-r", str(place / "me.wav"), "--sharpen", "-o", str(place / "a.wav")]
     assert main(line) == 5
     assert "needs torch" in capsys.readouterr().err and not (place / "a.wav").exists()

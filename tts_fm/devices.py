@@ -73,6 +73,18 @@ def need_torch(what: str) -> None:
         raise MissingDependency(f'{what} needs torch, which is not installed: pip install "tts-fm[torch]"')
 
 
+@contextlib.contextmanager
+def importing(what: str, extra: str) -> Iterator[None]:
+    """Around the imports of what needs torch: MissingDependency, in one line, where it is not here or does not load."""
+    try:
+        yield
+    except (ImportError, OSError, RuntimeError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise MissingDependency(
+            f'{what} needs torch ({first}); install it with: pip install "tts-fm[{extra}]"'
+        ) from error
+
+
 def may_have_gpu() -> bool:
     """Whether there is a driver of a GPU that torch could use, as files tell."""
     drivers = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd", "C:/Windows/System32/nvcuda.dll")

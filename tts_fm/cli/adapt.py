@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tts_fm.cli.terminal import new_verb, note, result, result_json
-from tts_fm.errors import MissingDependency
+from tts_fm.devices import importing
 
 EPILOG = """examples:
   tts-fm adapt recordings/ -o me --consent "my own voice"      then: tts-fm say "Hello." --voice me
@@ -54,7 +52,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Adapt, and print the voice's folder."""
-    with training():
+    with importing("adapting", "train"):
         from tts_fm.train.voice import AdaptOptions, adapt_voice
     options = AdaptOptions(
         args.name, args.lang, args.minutes, args.updates, not args.no_prompt, args.consent, args.licence, args.seed
@@ -80,18 +78,6 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-@contextlib.contextmanager
-def training() -> Iterator[None]:
-    """Around imports of what trains: MissingDependency, in one line, where torch is not here or does not load."""
-    try:
-        yield
-    except (ImportError, OSError, RuntimeError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise MissingDependency(
-            f'adapting needs torch ({first}); install it with: pip install "tts-fm[train]"'
-        ) from error
-
-
 def add_sharpen(group: Any) -> None:
     """--sharpen, for verbs that speak in a voice from a recording."""
     group.add_argument(
@@ -106,13 +92,12 @@ def sharper(args: argparse.Namespace, spec: str | None, text: str | None) -> tup
     that was learnt from the recording. ValueError, MissingDependency.
     """
     from tts_fm.cli.common import model_from
+    from tts_fm.train.sharpen import sharpened
     from tts_fm.voices.adapters import read_voice
     from tts_fm.voices.stored import get_voice
 
     if not args.sharpen or (voice := get_voice(spec, text)).adapter is not None:
         return spec, text
-    with training():
-        from tts_fm.train.sharpen import sharpened
     with Bar(args.quiet) as bar:
         place = sharpened(voice, model_from(args), getattr(args, "asr", None), bar.update)
     if bar.stage and not args.quiet:

@@ -127,10 +127,9 @@ def run_add(args: argparse.Namespace) -> int:
 
 def sharpened(args: argparse.Namespace) -> None:
     """Learn the stored voice from its own recording; until that is done it speaks as it is."""
-    from tts_fm.cli.adapt import Bar, alike, training
+    from tts_fm.cli.adapt import Bar, alike
+    from tts_fm.train.sharpen import sharpen
 
-    with training():
-        from tts_fm.train.sharpen import sharpen
     with Bar(args.quiet) as bar:
         info = sharpen(args.name, args.minutes, bar.update, prompted=not args.no_prompt)
     if not args.quiet:

@@ -14,7 +14,7 @@ from tts_fm.settings import Settings
 from tts_fm.voices.adapters import Adapter
 from tts_fm.voices.stored import Voice
 
-KEPT = 8  # engines whose weights stay in memory, some 20 MB each
+KEPT = 16  # engines whose weights stay in memory: two a voice where a student speaks, some 20 MB for both
 
 
 class AdaptedEngines:

@@ -1,6 +1,6 @@
 """One recording of a few seconds becomes a voice that is closer than its clone: `adapt_voice` with the one clip, which
 takes some twenty seconds of two cores. A stored voice keeps what was learnt; that of any other recording is kept in the
-cache, where it is found again as long as recording, transcript and model are the same. S samples.
+cache, where it is found again, without torch, as long as recording, transcript and model are the same.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tts_fm import files
 from tts_fm.audio.files import write_audio
@@ -19,10 +19,13 @@ from tts_fm.audio.mel import SAMPLE_RATE
 from tts_fm.checkpoint.load import find_model
 from tts_fm.checkpoint.names import cache_dir
 from tts_fm.data.listing import Recording
+from tts_fm.devices import importing
 from tts_fm.synthesis import BUILTIN
-from tts_fm.train.voice import WORK, AdaptOptions, Tell, adapt_voice
-from tts_fm.voices.adapters import base_digest, is_voice
+from tts_fm.voices.adapters import WORK, base_digest, is_voice
 from tts_fm.voices.stored import Voice
+
+if TYPE_CHECKING:
+    from tts_fm.train.voice import Tell
 
 MAKE = 1  # goes up with what sharpening does, so that voices of before are learnt anew
 KEPT = 32  # voices in the cache, some 1.6 MB each
@@ -41,9 +44,9 @@ def sharpen(
         raise ValueError(f"there is no added voice {name!r}; tts-fm voice add {name} FILE stores one")
     folder, entry = known
     work = folder / f".{name}-sharpen"
-    one = [Recording(folder / f"{name}.flac", entry.get("text"))]
-    options = AdaptOptions(name=name, lang=entry.get("lang"), minutes=minutes, prompted=prompted)
-    info = adapt_voice(one, work, options, on_progress=on_progress)
+    one = Recording(folder / f"{name}.flac", entry.get("text"))
+    how = {"name": name, "lang": entry.get("lang"), "minutes": minutes, "prompted": prompted}
+    info = learn(one, work, how, on_progress=on_progress)
     add_adapted(name, work)
     shutil.rmtree(work, ignore_errors=True)
     return info
@@ -72,13 +75,20 @@ def sharpened(
             recording = place.parent / "recording.flac"
             if not recording.exists():  # else it is of a run that was killed, which goes on
                 write_audio(recording, voice.wave, SAMPLE_RATE)
-            options = AdaptOptions(name=voice.name, lang=voice.lang)
-            adapt_voice([Recording(recording, voice.text)], place, options, model, asr, on_progress)
+            how = {"name": voice.name, "lang": voice.lang}
+            learn(Recording(recording, voice.text), place, how, model, asr, on_progress)
             shutil.rmtree(place / "samples", ignore_errors=True)
             recording.unlink()
         os.utime(place.parent)
     _tidy(place.parents[1])
     return place
+
+
+def learn(one: Recording, out: Path, how: dict[str, Any], *more: Any, **named: Any) -> dict[str, Any]:
+    """`adapt_voice` with one recording; how: fields of AdaptOptions. MissingDependency without torch."""
+    with importing("sharpening a voice", "train"):
+        from tts_fm.train.voice import AdaptOptions, adapt_voice
+    return adapt_voice([one], out, AdaptOptions(**how), *more, **named)
 
 
 def _key(voice: Voice, base: Path) -> str:

@@ -36,7 +36,7 @@ from tts_fm.synthesis import BUILTIN, TTS, Speech
 from tts_fm.train.adapt import AdaptConfig, VoiceTrainer, config_for
 from tts_fm.train.pace import learn_pace, pace_updates
 from tts_fm.train.voice_items import Clip, Embed, Prepared, Transcribe, item_of, prepare
-from tts_fm.voices.adapters import base_digest, write_voice
+from tts_fm.voices.adapters import WORK, base_digest, write_voice
 from tts_fm.voices.stored import BUILTIN as STORED
 from tts_fm.voices.stored import Voice, get_voice
 
@@ -45,7 +45,7 @@ SAMPLE_TEXTS = (  # the first is kept in VOICE/samples
     "Four hours of steady work faced us before the heavy rain began.",
     "A large size in stockings is hard to sell, but the young girl gave no clear response.",
 )
-WORK, LOCK = ".work", "lock"
+LOCK = "lock"
 HELD, LEAST_FOR_HELD = 0.1, 8  # share of clips that are held out, and how many there must be
 CLOSER = 0.01  # of similarity, by which `match` must bring a voice nearer to its recordings to be used
 PROMPTLESS = 0.5  # share of items without a prompt for a voice that will speak without one

@@ -6,6 +6,7 @@ read.
     adapter.safetensors    low-rank and plain differences of weights
     prompt.flac            a few seconds of the voice, 24 kHz
     samples/               a sentence before and after (nothing reads them)
+    .work/                 the state of learning, while it lasts
 
 Tensors by name: "flow/X.weight.a" (r, in) and "flow/X.weight.b" (out, r) change the weight X of the flow network by
 scale * b a (Hu 2021, arXiv 2106.09685), of a convolution (out, in / groups, kernel) with the rest of its axes as one;
@@ -34,7 +35,7 @@ from tts_fm.audio.files import load
 from tts_fm.errors import ModelError
 from tts_fm.settings import TABLE
 
-INFO, WEIGHTS, PROMPT = "voice.json", "adapter.safetensors", "prompt.flac"
+INFO, WEIGHTS, PROMPT, WORK = "voice.json", "adapter.safetensors", "prompt.flac", ".work"
 LARGEST = {INFO: 1 << 20, WEIGHTS: 256 << 20, PROMPT: 16 << 20}  # bytes that are read at most
 MOST_ENTRIES = 100  # files in a zip
 FORMAT = 1
