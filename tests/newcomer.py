@@ -40,6 +40,7 @@ ELSEWHERE = {
     r"^(bash )?recipes/libritts/run\.sh": "needs LibriTTS; tests/test_recipe_run.py runs all its stages in small",
     r"^(bash )?recipes/builtin/run\.sh": "takes hours; tests/test_recipe_run.py runs it in small",
     r"load_flow_model": "needs published weights of 1.3 GB; tests/test_docs_run.py runs it on a small network",
+    r"--sharpen": "needs [train], and Whisper to write the transcript; tests/test_sharpen.py runs it in small",
     r"pip install .*\[torch": "3 GB, or 0.2 from another index; --full VENV has it",
 }
 STORY = "It was late when Alice came home. The lamp was lit, and nobody had eaten the cake. She sat down and waited."

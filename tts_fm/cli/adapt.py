@@ -83,7 +83,7 @@ def add_sharpen(group: Any) -> None:
     group.add_argument(
         "--sharpen",
         action="store_true",
-        help="learn each voice from its recording first: closer than cloning, some 20 s, and kept for the next time",
+        help="learn each voice from its recording first: closer than cloning, half a minute, kept for the next time",
     )
 
 

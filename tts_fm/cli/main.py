@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from types import FrameType, ModuleType
     from typing import Any
 
-TRAINING = ("adapt", "voice")  # verbs that may train for minutes
 # verb -> (its module, one line of help)
 VERBS: dict[str, tuple[str, str]] = {
     "say": ("tts_fm.cli.say", "speak a text"),
@@ -163,7 +162,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     subparsers = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb")
     called = next((a for a in argv if not a.startswith("-")), None)
     if called in VERBS:
-        _module_of(called).add_parser(subparsers)
+        _module_of(called, called == "adapt" or "--sharpen" in argv).add_parser(subparsers)
     for verb, (_, line) in VERBS.items():
         if verb not in subparsers.choices:
             subparsers.add_parser(verb, help=line)
@@ -184,11 +183,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return args
 
 
-def _module_of(verb: str) -> ModuleType:
+def _module_of(verb: str, training: bool) -> ModuleType:
     """The module of a verb, imported when the environment is set for what it may import."""
     from tts_fm.devices import be_quiet
 
-    be_quiet(training=verb in TRAINING)
+    be_quiet(training)
     return importlib.import_module(VERBS[verb][0])
 
 

@@ -35,7 +35,7 @@ def add_parser(subparsers: Any) -> None:
     add.add_argument(
         "--sharpen",
         action="store_true",
-        help="learn the voice from the recording, some 20 s: closer than cloning",
+        help="learn the voice from the recording, half a minute: closer than cloning",
     )
     add.add_argument("--minutes", type=float, metavar="M", help="of that learning (default: by the amount of sound)")
     add.add_argument(

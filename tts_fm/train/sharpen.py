@@ -1,5 +1,5 @@
 """One recording of a few seconds becomes a voice that is closer than its clone: `adapt_voice` with the one clip, which
-takes some twenty seconds of two cores. A stored voice keeps what was learnt; that of any other recording is kept in the
+takes less than half a minute of two cores. A stored voice keeps what was learnt; that of any other recording is kept in the
 cache, where it is found again, without torch, as long as recording, transcript and model are the same.
 """
 
@@ -72,7 +72,7 @@ def sharpened(
     place.parent.mkdir(parents=True, exist_ok=True)
     with files.locked(place.parent / "lock"):  # who asks for the same voice meanwhile waits for it
         if not is_voice(place) or (place / WORK).exists():
-            recording = place.parent / "recording.flac"
+            recording = place.with_suffix(".flac")
             if not recording.exists():  # else it is of a run that was killed, which goes on
                 write_audio(recording, voice.wave, SAMPLE_RATE)
             how = {"name": voice.name, "lang": voice.lang}
