@@ -1,6 +1,6 @@
 """One recording of a few seconds becomes a voice that is closer than its clone: `adapt_voice` with the one clip, which
-takes less than half a minute of two cores. A stored voice keeps what was learnt; that of any other recording is kept in the
-cache, where it is found again, without torch, as long as recording, transcript and model are the same.
+takes less than half a minute of two cores. A stored voice keeps what was learnt; that of any other recording is kept in
+the cache, where it is found again, without torch, as long as recording, transcript and model are the same.
 """
 
 from __future__ import annotations
