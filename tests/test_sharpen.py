@@ -85,11 +85,13 @@ def test_the_cache_keeps_the_voices_that_were_asked_for_last(place, model, monke
     monkeypatch.setattr(sharpen, "KEPT", 2)
     voice = get_voice(place / "me.wav", SAID)
     first, second = (sharpened(Voice(name, voice.wave, SAID), model) for name in ("a", "b"))
-    for age, found in ((2, first), (1, second)):
-        os.utime(found.parent, (time.time() - 3600 * age,) * 2)
+    for days, found in ((9, first), (8, second)):
+        os.utime(found.parent, (time.time() - 86_400 * days,) * 2)
     assert sharpened(Voice("a", voice.wave, SAID), model) == first
     third = sharpened(Voice("c", voice.wave, SAID), model)
     assert folders(place) == sorted(p.parent for p in (first, third)) and not second.exists()
+    sharpened(Voice("d", voice.wave, SAID), model)
+    assert len(folders(place)) == 3, "what was asked for this week stays: a list may speak in all of them"
 
 
 def test_say_speaks_in_the_voice_that_was_learnt(place, capsys, monkeypatch):
@@ -123,6 +125,25 @@ def test_a_list_speaks_in_the_voices_that_were_learnt(place, capsys):
     assert {row["id"]: row["voice"] for row in done if row.get("id")} == {"a": "me", "b": "you", "c": "me"}
 
 
+def test_voices_of_a_list_that_cannot_be_learnt_are_all_told(place, capsys):
+    """At once, before anything is spoken; with --skip-bad these are cloned."""
+    for name in ("wrong", "worse"):
+        soundfile.write(place / f"{name}.wav", babble(6.0), RATE)
+    rows = [
+        {"id": name, "text": "Hello there.", "ref_audio": f"{name}.wav", "ref_text": f"It is {text}, my friend."}
+        for name, text in (("me", "this"), ("wrong", "wrong"), ("worse", "wrong"))
+    ]
+    (place / "list.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    line = ["batch", str(place / "list.jsonl"), "-o", str(place / "out"), "--sharpen"]
+    assert main([*line, "-q"]) == 2
+    told = capsys.readouterr().err
+    assert "'wrong' cannot be sharpened" in told and "'worse' cannot be sharpened" in told and "--skip-bad" in told
+    assert not list(place.glob("out/*.wav"))
+    assert main([*line, "--skip-bad"]) == 0
+    assert capsys.readouterr().err.count("cloned: the voice") == 2 and len(list(place.glob("out/*.wav"))) == 3
+    assert main([*line, "--runner", "ray", "-q"]) == 2 and "Ray" in capsys.readouterr().err
+
+
 def test_a_book_is_read_by_the_voices_that_were_learnt(place):
     (place / "book.txt").write_text("It was late. “Hello there,” my friend said.\n")
     line = ["book", str(place / "book.txt"), "-o", str(place / "book.m4a"), "--quotes", str(place / "me.wav")]
@@ -134,11 +155,13 @@ def test_a_book_is_read_by_the_voices_that_were_learnt(place):
 def test_a_list_is_measured_in_the_voices_that_were_learnt(place, monkeypatch, capsys):
     row = {"id": "a", "text": "Hello there.", "ref_audio": "me.wav", "ref_text": SAID}
     (place / "list.jsonl").write_text(json.dumps(row))
-    spoke = []
-    real = TTS.say
-    monkeypatch.setattr(
-        TTS, "say", lambda self, text, voice=None, **how: (spoke.append(voice), real(self, text, voice, **how))[1]
-    )
+    spoke, real = [], TTS.say
+
+    def say(self, text, voice=None, **how):
+        spoke.append(voice)
+        return real(self, text, voice, **how)
+
+    monkeypatch.setattr(TTS, "say", say)
     assert main(["eval", str(place / "list.jsonl"), "--measures", "", "--sharpen", "--json", "-q"]) == 0
     assert spoke[-1].adapter is not None and json.loads(capsys.readouterr().out)["about"]["sharpened"] is True
     assert main(["eval", str(place / "list.jsonl"), "--measures", "", "-q"]) == 0

@@ -89,7 +89,7 @@ def add_sharpen(group: Any) -> None:
 
 def sharper(args: argparse.Namespace, spec: str | None, text: str | None) -> tuple[str | None, str | None]:
     """What names a voice, and the transcript to give with it: as they are, or with --sharpen the folder of the voice
-    that was learnt from the recording. ValueError, MissingDependency.
+    that was learnt from the recording. ValueError, which names the voice, MissingDependency.
     """
     from tts_fm.cli.common import model_from
     from tts_fm.train.sharpen import sharpened
@@ -98,10 +98,19 @@ def sharper(args: argparse.Namespace, spec: str | None, text: str | None) -> tup
 
     if not args.sharpen or (voice := get_voice(spec, text)).adapter is not None:
         return spec, text
+    if getattr(args, "runner", "local") != "local":
+        raise ValueError("--sharpen keeps voices on this machine, where Ray's workers do not see them; leave one out")
     with Bar(args.quiet) as bar:
-        place = sharpened(voice, model_from(args), getattr(args, "asr", None), bar.update)
-    if bar.stage and not args.quiet:
-        note(f"{voice.name} is sharpened{alike(read_voice(place).info['figures'])}")
+        try:
+            place = sharpened(voice, model_from(args), getattr(args, "asr", None), bar.update)
+        except ValueError as error:
+            reason = str(error).splitlines()[-1]
+            raise ValueError(f"the voice {voice.name!r} cannot be sharpened: {reason}") from error
+    if not args.quiet:
+        for warning in voice.warnings:
+            note(f"warning: {warning}")
+        if bar.stage:
+            note(f"{voice.name} is sharpened{alike(read_voice(place).info['figures'])}")
     return str(place), None
 
 

@@ -163,11 +163,24 @@ def run(args: argparse.Namespace) -> int:
 
 
 def sharpened_items(args: argparse.Namespace, items: list[Item]) -> list[Item]:
-    """The items in the voices that were learnt from their recordings, with --sharpen."""
+    """The items in the voices that were learnt from their recordings, with --sharpen. ValueError for all voices that
+    cannot be learnt; with --skip-bad these are cloned.
+    """
     if not args.sharpen:
         return items
     named = dict.fromkeys((part.voice, part.ref_text) for item in items for part in item.parts)
-    learnt = {name: sharper(args, *name) for name in named}
+    learnt: dict[tuple[str | None, str | None], tuple[str | None, str | None]] = {}
+    faults: list[str] = []
+    for name in named:
+        try:
+            learnt[name] = sharper(args, *name)
+        except ValueError as error:
+            learnt[name] = name
+            faults.append(str(error))
+    if faults and not args.skip_bad:
+        raise ValueError("\n".join([*faults, "with --skip-bad they are cloned"]))
+    for fault in faults if not args.quiet else ():
+        note(f"cloned: {fault}")
 
     def renamed(part: Part) -> Part:
         voice, text = learnt[part.voice, part.ref_text]

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from tts_fm.train.voice import Tell
 
 MAKE = 1  # goes up with what sharpening does, so that voices of before are learnt anew
-KEPT = 32  # voices in the cache, some 1.6 MB each
+KEPT, DAYS = 32, 7  # voices in the cache, some 1.6 MB each, beside those that somebody asked for in the last days
 
 
 def sharpen(
@@ -98,8 +99,9 @@ def _key(voice: Voice, base: Path) -> str:
 
 
 def _tidy(folder: Path) -> None:
-    """Remove the voices that were not asked for the longest, but for those that are being learnt."""
+    """Remove the voices that nobody has asked for the longest; a list that is being spoken may need all of its own."""
     found = sorted(folder.iterdir(), key=lambda place: place.stat().st_mtime)
-    for place in found[: max(0, len(found) - KEPT)]:
+    old = [place for place in found if place.stat().st_mtime < time.time() - 86_400 * DAYS]
+    for place in old[: max(0, len(found) - KEPT)]:
         with contextlib.suppress(BlockingIOError), files.locked(place / "lock", wait=False):
             shutil.rmtree(place, ignore_errors=True)
