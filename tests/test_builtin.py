@@ -15,6 +15,7 @@ from tts_fm import TTS
 from tts_fm.audio.texture import modulations
 from tts_fm.engines.load import load_engine
 from tts_fm.engines.quick import read_quick
+from tts_fm.engines.sessions import listed, read_manifest, tensors_of
 from tts_fm.synthesis import BUILTIN
 
 ROOT = Path(__file__).parents[1]
@@ -73,3 +74,15 @@ def test_the_first_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     exec(compile(code[1], "README.md", "exec"), {})
     assert (tmp_path / "hello.wav").stat().st_size > 20_000
     assert "Hello" in capsys.readouterr().out
+
+
+def test_every_weight_that_a_voice_may_change_is_changed_in_the_graphs_too() -> None:
+    """A graph holds none of its own: what lies in it alone, an adapted voice could not change."""
+    manifest = read_manifest(BUILTIN)
+    placed = [
+        places for graph in (*manifest["places"].values(), *manifest["int8"].values()) for places in graph.values()
+    ]
+    found = {tuple(place[:2]) for places in placed for place in listed(places)}
+    for file in ("model.safetensors", "duration/model.safetensors"):
+        lacking = [name for name, (offset, _, _) in tensors_of(BUILTIN / file).items() if (file, offset) not in found]
+        assert not lacking, f"{file}: {lacking}"

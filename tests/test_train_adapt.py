@@ -12,6 +12,7 @@ from tiny_model import VOCAB, tiny_flow
 
 from tts_fm.data.batches import TrainItem
 from tts_fm.model.duration import DurationModel
+from tts_fm.text.symbols import is_pause
 from tts_fm.train.adapt import AdaptConfig, NotLearning, VoiceBatches, VoiceTrainer, updates_for
 from tts_fm.train.lora import add_low_rank, changes, merged_state
 from tts_fm.train.pace import learn_pace
@@ -184,4 +185,23 @@ def test_the_pace_is_learnt_or_left_alone():
             value.add_(found[name])
     for one, other in zip(plain.parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(one, other)
-    assert learn_pace(plain, OWN, HELD, OWN[0].mel, 0)[0] == {}
+
+
+def test_one_clip_says_how_quick_a_person_is():
+    """Two thirds of what a clip of half the model's pace says, as the logarithm of its length; pauses do not count."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = DurationModel(VOCAB, dim=16, layers=1, style_dim=16, prompt_dim=16, prompt_layers=1).eval()
+    ids, prompt = OWN[0].ids, OWN[0].mel
+    speech = np.array([not is_pause(VOCAB[i]) for i in ids])
+    assert 0 < speech.sum() < len(ids)
+    with torch.no_grad():
+        said = model(torch.from_numpy(ids)[None], torch.from_numpy(prompt)[None])[0].numpy()
+    slow = replace(OWN[0], durations=np.where(speech, 1.25 * (said + 1) - 1, 400.0).astype(np.float32))
+    other = copy.deepcopy(model)
+    found, errors = learn_pace(model, [slow], [], prompt, 0)
+    assert list(found) == ["head.bias"] and errors["after"] < errors["before"]
+    with torch.no_grad():
+        other.head.bias.add_(found["head.bias"])
+        now = other(torch.from_numpy(ids)[None], torch.from_numpy(prompt)[None])[0].numpy()
+    assert np.log((now[speech] + 1).sum() / (said[speech] + 1).sum()) == pytest.approx(np.log(1.25) * 2 / 3, abs=1e-3)

@@ -38,7 +38,7 @@ QUANTISED = (
     "velocity",
 )  # the graphs that are worth it: frame counts of 8 bit durations differ, the vocoder gains little
 TOLERANCE, LOOSE = 1e-4, 0.2  # largest error of a float32 and of an int8 graph, relative to the largest value
-SMALL = 64  # numbers: smaller tables stay in the graph
+SMALL = 64  # numbers: smaller tables stay in the graph, but for a network's own (a.name), which adapters may change
 #: parts of a model folder that graphs point into
 WEIGHTS = ("model.safetensors", "duration/model.safetensors", "vocoder/vocoder.safetensors")
 # the other files of a model folder; graphs have no use for the classifier, but the folder may be spoken with by torch
@@ -245,7 +245,7 @@ def _linked(model: Any, stored: dict[bytes, tuple[str, int, int]]) -> tuple[Any,
     casts, places = [], {}
     for name, value in model.graph.initializers.items():
         tensor = value.const_value
-        if tensor.dtype != ir.DataType.FLOAT or tensor.size < SMALL:
+        if tensor.dtype != ir.DataType.FLOAT or (tensor.size < SMALL and "." not in name):
             continue
         found = _place(tensor.numpy(), stored)
         if found is None:
