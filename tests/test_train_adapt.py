@@ -188,7 +188,7 @@ def test_the_pace_is_learnt_or_left_alone():
 
 
 def test_one_clip_says_how_quick_a_person_is():
-    """Half of what a clip says whose speech is a quarter longer, as the logarithm of its length; pauses do not count."""
+    """Half of what a clip says whose speech is a quarter longer, as a logarithm of its length; pauses do not count."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
         model = DurationModel(VOCAB, dim=16, layers=1, style_dim=16, prompt_dim=16, prompt_layers=1).eval()
