@@ -30,7 +30,7 @@ def fixed(service, monkeypatch, tmp_path):  # noqa: F811
     from tiny_model import tiny_tts_folder
 
     monkeypatch.setattr(service.maker, "model", str(tiny_tts_folder(tmp_path / "tiny")))
-    monkeypatch.setattr("tts_fm.train.voice.updates_for", lambda seconds: 4)
+    monkeypatch.setattr("tts_fm.train.adapt.updates_for", lambda seconds: 4)
     service.tts.engine.source = Path(service.maker.model)
     return service
 

@@ -324,7 +324,7 @@ def test_read_learn_hear_and_take_home(browser, url, home, tmp_path, monkeypatch
     """The page "Make a voice" on a phone, its microphone fed with a real voice."""
     if not EMMA.is_file():
         pytest.skip("the stored voices are not installed")
-    monkeypatch.setattr("tts_fm.train.voice.updates_for", lambda seconds: 6)
+    monkeypatch.setattr("tts_fm.train.adapt.updates_for", lambda seconds: 6)
     monkeypatch.setattr("tts_fm.train.voice._others", lambda vocab: [])
     width, height = SIZES["phone"]
     page = opened(browser, url, width, height)

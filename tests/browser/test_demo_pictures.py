@@ -134,7 +134,7 @@ def test_picture_of_how_it_works(browser, url, capsys):
 
 @pytest.mark.parametrize("size", ["desktop", "phone"])
 def test_pictures_of_making_a_voice(browser, url, microphone, monkeypatch, tmp_path, size):
-    monkeypatch.setattr("tts_fm.train.voice.updates_for", lambda seconds: 6)
+    monkeypatch.setattr("tts_fm.train.adapt.updates_for", lambda seconds: 6)
     monkeypatch.setattr("tts_fm.train.voice._others", lambda vocab: [])
     page = opened(browser, url, *SIZES[size])
     to_tab(page, "Make a voice")
