@@ -3,7 +3,7 @@
     recipes/builtin/run.sh RUNS --kokoro KOKORO --texts lj.jsonl vctk.jsonl    the teacher speaks the corpus
     recipes/builtin/run.sh RUNS --kokoro KOKORO --texts ... --speak-minutes 5  ..., on a GPU, straight into the cache
     recipes/builtin/run.sh RUNS --corpus CORPUS                                a corpus that is there
-    SMALL=1 recipes/builtin/run.sh RUNS                                        all of it on tones, in a minute
+    SMALL=1 recipes/builtin/run.sh RUNS                                        all of it on tones, in two minutes
 
 KOKORO: model.onnx or part*.bin, and voices/ (data_prep/kokoro.py). Its clips are filtered by Whisper and DNSMOS where
 the extra `eval` and Whisper's folder (asr.py) are there, and not with SMALL=1. Stages: the corpus and its cache; the
