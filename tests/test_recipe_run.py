@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["steps=2", "batch_frames=300", "log_every=1", "valid_every=2", "tensorboard=false"]
 TOY = ["model.dim=64", "model.heads=1", "model.depth=1"]
 NOTE = """#!/usr/bin/env bash
-printf '%s\\0' "$@" >> "$NOTED"; printf '\\n' >> "$NOTED"
+printf -v line '%s\\1' "$@"; printf '%s\\n' "$line" >> "$NOTED"  # in one piece: several may call it at once
 [ "$2" != recipes.libritts.check ] || echo 0
 """
 
@@ -40,7 +40,7 @@ def commands(folder: Path, script: str, *words: str, **environment: str) -> list
     env = os.environ | {"NOTED": str(noted), "PYTHON": str(python)} | environment
     run = subprocess.run(["bash", ROOT / script, *words], cwd=folder, env=env, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    return [line.split("\0")[:-1] for line in noted.read_text().split("\n")[:-1]]
+    return [line.split("\1")[:-1] for line in noted.read_text().split("\n")[:-1]]
 
 
 class Understood(Exception):
