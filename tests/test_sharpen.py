@@ -168,8 +168,14 @@ def test_a_list_is_measured_in_the_voices_that_were_learnt(place, monkeypatch, c
     assert spoke[-1] == str(place / "me.wav")
 
 
-def test_without_torch_it_is_one_line(place, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "tts_fm.train.voice", None)
-    line = ["say", "Hello.", "-r", str(place / "me.wav"), "--sharpen", "-o", str(place / "a.wav")]
-    assert main(line) == 5
-    assert "needs torch" in capsys.readouterr().err and not (place / "a.wav").exists()
+@pytest.mark.parametrize("module", ["tts_fm.train.voice", "filelock"])
+def test_without_torch_it_is_one_line_until_the_voice_is_learnt(place, module, monkeypatch, capsys):
+    line = ["say", "Hello.", "-r", str(place / "me.wav"), "--sharpen", "-q", "-o", str(place / "a.wav")]
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, module, None)
+        assert main(line) == 5
+        assert "needs torch" in capsys.readouterr().err and not (place / "a.wav").exists()
+    assert main(line) == 0
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, module, None)
+        assert main(line) == 0

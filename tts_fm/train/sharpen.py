@@ -47,6 +47,7 @@ def sharpen(
     work = folder / f".{name}-sharpen"
     one = Recording(folder / f"{name}.flac", entry.get("text"))
     how = {"name": name, "lang": entry.get("lang"), "minutes": minutes, "prompted": prompted}
+    need_training()
     info = learn(one, work, how, on_progress=on_progress)
     add_adapted(name, work)
     shutil.rmtree(work, ignore_errors=True)
@@ -70,9 +71,14 @@ def sharpened(
     base = BUILTIN if model is None else find_model(model)
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", voice.name).strip("-")[:64] or "voice"
     place = cache_dir() / "sharpened" / _key(voice, base) / name
+    if is_learnt(place):
+        with contextlib.suppress(OSError):  # a cache that somebody else owns
+            os.utime(place.parent)
+        return place
+    need_training()
     place.parent.mkdir(parents=True, exist_ok=True)
     with files.locked(place.parent / "lock"):  # who asks for the same voice meanwhile waits for it
-        if not is_voice(place) or (place / WORK).exists():
+        if not is_learnt(place):
             recording = place.with_suffix(".flac")
             if not recording.exists():  # else it is of a run that was killed, which goes on
                 write_audio(recording, voice.wave, SAMPLE_RATE)
@@ -80,16 +86,28 @@ def sharpened(
             learn(Recording(recording, voice.text), place, how, model, asr, on_progress)
             shutil.rmtree(place / "samples", ignore_errors=True)
             recording.unlink()
-        os.utime(place.parent)
     _tidy(place.parents[1])
     return place
 
 
 def learn(one: Recording, out: Path, how: dict[str, Any], *more: Any, **named: Any) -> dict[str, Any]:
-    """`adapt_voice` with one recording; how: fields of AdaptOptions. MissingDependency without torch."""
-    with importing("sharpening a voice", "train"):
-        from tts_fm.train.voice import AdaptOptions, adapt_voice
+    """`adapt_voice` with one recording; how: fields of AdaptOptions."""
+    from tts_fm.train.voice import AdaptOptions, adapt_voice
+
     return adapt_voice([one], out, AdaptOptions(**how), *more, **named)
+
+
+def is_learnt(place: Path) -> bool:
+    """Whether there is a voice whose learning has ended."""
+    return is_voice(place) and not (place / WORK).exists()
+
+
+def need_training() -> None:
+    """MissingDependency without what trains."""
+    with importing("sharpening a voice", "train"):
+        import filelock  # noqa: F401
+
+        import tts_fm.train.voice  # noqa: F401
 
 
 def _key(voice: Voice, base: Path) -> str:
