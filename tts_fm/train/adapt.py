@@ -79,8 +79,7 @@ def config_for(seconds: float, frames: Sequence[int]) -> AdaptConfig:
     """What is best for so much speech in clips of so many mel frames each.
 
     With one clip nothing stands before an utterance, so a batch is no longer than the clip; and it is learnt in fewer,
-    larger updates: a third of the time, and speech is as near to the clip and sounds better (LOG.md, fourteenth
-    session).
+    larger updates: half of the time, and speech is as near to the clip (recipes/builtin/LOG.md, fourteenth session).
     """
     config = AdaptConfig(updates=updates_for(seconds))
     if len(frames) > 1:

@@ -1,7 +1,7 @@
 """A person's pace: the duration model learns from a few clips how long they take over every symbol, from a single clip
 how quick they are.
 
-Updates are functions of the seed and their number. What has been learnt is kept only if the clips that were held out
+Updates are functions of the seed and their number. What they have learnt is kept only if the clips that were held out
 say that it is better. B items, N symbols, T prompt frames.
 """
 
@@ -21,7 +21,7 @@ from tts_fm.text.symbols import is_pause
 
 ITEMS, RATE, WARMUP = 12, 1e-3, 10
 CROP = (2.0, 6.0)  # seconds of a prompt
-MOST_SHIFT = 0.4  # of the bias that `quicker` changes: a third quicker or half as slow again
+MOST_SHIFT = 0.4  # of the bias that `quicker` changes, up or down: symbols last a third less, or a half more, at most
 
 
 def pace_updates(seconds: float) -> int:

@@ -90,11 +90,18 @@ def sharpened(
     return place
 
 
-def learn(one: Recording, out: Path, how: dict[str, Any], *more: Any, **named: Any) -> dict[str, Any]:
+def learn(
+    one: Recording,
+    out: Path,
+    how: dict[str, Any],
+    model: str | os.PathLike[str] | None = None,
+    asr: str | None = None,
+    on_progress: Tell | None = None,
+) -> dict[str, Any]:
     """`adapt_voice` with one recording; how: fields of AdaptOptions."""
     from tts_fm.train.voice import AdaptOptions, adapt_voice
 
-    return adapt_voice([one], out, AdaptOptions(**how), *more, **named)
+    return adapt_voice([one], out, AdaptOptions(**how), model, asr, on_progress)
 
 
 def is_learnt(place: Path) -> bool:
