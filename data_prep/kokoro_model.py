@@ -30,6 +30,9 @@ zm_yunjian zm_yunxi zm_yunxia zm_yunyang""".split()
 RATE, FRAME, MOST_TOKENS = 24_000, 600, 510
 POINT = "point"  # how the names of drawn voices begin
 TIMBRE = 128  # the first numbers of a style are the sound of a voice, the others its manner
+# length of what a drawn voice has that no mixture of voices has, in sound and manner: a voice of Kokoro's has .65 and
+# .44 that the others cannot mix; of some half more speech is as clear, and voices are less alike
+BEYOND = (1.0, 0.65)
 
 # Kokoro's ids of the symbols that English needs (the "vocab" of its config.json), and how it writes espeak's phones.
 IDS = dict(zip(';:,.!?—…"()“” ', (1, 2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14, 15, 16), strict=True)) | dict(zip(
@@ -88,21 +91,23 @@ def load_voices(folder: str | os.PathLike[str], held_out: bool = False) -> dict[
     return found
 
 
-def point(name: str, voices: Mapping[str, np.ndarray]) -> np.ndarray:
+def point(name: str, voices: Mapping[str, np.ndarray], beyond: tuple[float, float] = BEYOND) -> np.ndarray:
     """The style (rows, 256) of a voice that nobody has: a Gaussian draw in the principal components of the tables, with
-    the spread that the voices have; its sound among all voices, its manner among the English ones. The name is the
-    draw's seed.
+    the spread that the voices have; its sound among all voices, its manner among the English ones. And a step in any
+    direction, of a length of `beyond` on average, so that it is no mixture of them. The name is the draw's seed.
 
     Components need not be found for it: mean + sum of g_i (v_i - mean) / sqrt(n - 1) with normal g_i has the mean and
     the covariance of the n voices.
     """
     draw, halves = random.Random(name), []
     names, rows = sorted(voices), min(map(len, voices.values()))
-    for some, half in ((names, slice(TIMBRE)), ([n for n in names if n[0] in "ab"], slice(TIMBRE, None))):
+    english = [n for n in names if n[0] in "ab"]
+    for some, half, step in ((names, slice(TIMBRE), beyond[0]), (english, slice(TIMBRE, None), beyond[1])):
         tables = np.stack([voices[n][:rows, half] for n in some])  # (n, rows, 128)
         mean = tables.mean(0)
         gains = [draw.gauss(0, 1) / max(1, len(some) - 1) ** 0.5 for _ in some]
-        halves.append(mean + np.tensordot(gains, tables - mean, 1))
+        step /= mean.shape[1] ** 0.5
+        halves.append(mean + np.tensordot(gains, tables - mean, 1) + [draw.gauss(0, step) for _ in mean[0]])
     return np.concatenate(halves, 1).astype(np.float32)
 
 

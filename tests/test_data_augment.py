@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tts_fm.audio.mel import log_mel
-from tts_fm.data.augment import envelope, equalised, revoiced, stretching
+from tts_fm.audio.mel import FRAMES_PER_SECOND, MEL_FLOOR, N_MELS, log_mel
+from tts_fm.data.augment import ECHO, envelope, equalised, revoiced, roomed, stretching
 
 
 def test_the_equaliser_is_a_filter():
@@ -54,3 +54,49 @@ def test_one_item_of_four_keeps_its_voice():
     mel = np.random.default_rng(0).normal(-4, 2, (30, 100)).astype(np.float32)
     rng = np.random.default_rng(2)
     assert 10 <= sum((revoiced(mel, 1.0, rng) == mel).all() for _ in range(80)) <= 30
+
+
+def in_rooms(mel: np.ndarray, count: int = 40, spoken: slice = slice(None)) -> list[np.ndarray]:
+    return [roomed(mel, 1.0, spoken, np.random.default_rng(n)) for n in range(count)]
+
+
+def test_a_click_dies_away_as_in_a_room():
+    """In decibels along a straight line, by 60 within the seconds of ECHO, sooner in high bands."""
+    click = np.full((90, N_MELS), np.log(MEL_FLOOR), np.float32)
+    click[10] = 6.0
+    lows = []
+    for mel in in_rooms(click):
+        assert (mel[:10] == click[:10]).all()
+        level = 20 / np.log(10) * mel[11:31, [0, 99]]  # dB
+        steps = np.diff(level, axis=0)
+        heard = level[1:] > 20 * np.log10(MEL_FLOOR) + 30
+        seconds = [-60 / steps[heard[:, k], k].mean() / FRAMES_PER_SECOND for k in (0, 1)]
+        assert all(np.ptp(steps[heard[:, k], k]) < 0.2 for k in (0, 1))
+        assert 0.3 * ECHO[0] < seconds[1] < 1.01 * seconds[0] < 1.03 * ECHO[1]
+        lows.append(seconds[0])
+    assert min(lows) < 0.25 and max(lows) > 0.6
+
+
+def test_a_room_keeps_the_level_of_what_goes_on_for_long():
+    for mel in in_rooms(np.full((400, N_MELS), 1.0, np.float32)):
+        assert np.abs(mel[200:] - 1.0).max() < 0.03, "as loud as without its echoes"
+
+
+def test_noise_is_in_prompts_only_and_steady():
+    speech = np.full((400, N_MELS), np.log(MEL_FLOOR), np.float32)
+    speech[::40] = 2.0  # loud frames, far apart
+    quiet = np.arange(200) % 40 > 38
+    found = in_rooms(speech, 60, slice(200, 400))
+    without = in_rooms(speech, 60)
+    noisy = [(a, b) for a, b in zip(found, without, strict=True) if np.abs(a - b).max() > 0.5]
+    assert 18 <= len(noisy) <= 42
+    for prompt_noise, none in noisy:
+        assert np.array_equal(prompt_noise[200:], none[200:])
+        assert (prompt_noise[:200] >= none[:200] - 1e-5).all()
+        assert prompt_noise[:200][quiet, 50:].std(0).max() < 0.5, "nepers, from frame to frame"
+
+
+def test_a_share_of_the_items_is_in_a_room():
+    mel = np.random.default_rng(0).normal(-4, 2, (30, 100)).astype(np.float32)
+    rng = np.random.default_rng(2)
+    assert 20 <= sum((roomed(mel, 0.3, slice(20, 30), rng) != mel).any() for _ in range(100)) <= 40

@@ -70,8 +70,8 @@ def test_training_is_the_same(tmp_path: Path) -> None:
 
 
 def test_what_does_not_go_with_it(items: ManifestItems) -> None:
-    for other in ({"equalise": 3.0}, {"revoice": 1.0}, {"turned": 0.5}):
-        with pytest.raises(ValueError, match="mel_on_device goes without equalise, revoice and turned"):
+    for other in ({"equalise": 3.0}, {"revoice": 1.0}, {"room": 0.5}, {"turned": 0.5}):
+        with pytest.raises(ValueError, match="mel_on_device goes without equalise, revoice, room and turned"):
             TrainConfig(mel_on_device=True, **other)
     with pytest.raises(ValueError, match="mel_on_device needs recordings, but these utterances are kept as mels"):
         Loader(Noise(), dataclasses.replace(CONFIG, mel_on_device=True))

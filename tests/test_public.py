@@ -23,8 +23,8 @@ PUBLIC = {
     ),
     "tts_fm.data": (
         "Batch Buckets Items Loader ManifestItems SPLITS TrainItem Utterance collate draw_infill envelope "
-        "equalised from_row hide_prompt_symbols make_vocab mel_of read_manifest read_wave revoiced statistics "
-        "stretching turn write_manifest"
+        "equalised from_row hide_prompt_symbols make_vocab mel_of read_manifest read_wave revoiced roomed "
+        "statistics stretching turn write_manifest"
     ),
     "tts_fm.edit": (
         "Aligner Alignment BUILTIN DOUBTFUL Edited FLOOR MARGIN Recording STATES align_utterance differences edit "

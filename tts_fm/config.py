@@ -125,6 +125,7 @@ class TrainConfig:
     equalise: float = 0.0
     # three of four items get another pitch, formants and depth of harmonics, likewise; 1 = by some 10 percent
     revoice: float = 0.0
+    room: float = 0.0  # share of items that sound as in a room; half of their prompts are noisy too
     # on GPUs, sums in a fixed order: a run that was killed and resumed gives the same bits, as on CPUs; slower
     deterministic: bool = False
     tensorboard: bool = False  # write <run>/tensorboard
@@ -151,9 +152,10 @@ class TrainConfig:
             )
         if self.replicas > 1 and not self.shard:
             raise ValueError("TrainConfig.replicas goes with shard=True: without it every process is a replica")
-        if self.mel_on_device and (self.equalise or self.revoice or self.turned):
+        if self.mel_on_device and (self.equalise or self.revoice or self.room or self.turned):
             raise ValueError(
-                "TrainConfig.mel_on_device goes without equalise, revoice and turned: the loader changes mels for them"
+                "TrainConfig.mel_on_device goes without equalise, revoice, room and turned: the loader changes mels "
+                "for them"
             )
         if self.fp16 and self.bf16:
             raise ValueError("TrainConfig.fp16 and bf16 exclude each other; set bf16 to False")
@@ -171,7 +173,7 @@ TRAIN_RANGES: Ranges = {
     "weighting": ("velocity", "unit", "data", "noise"), "seed": (0, 2**63 - 1), "log_every": (1, 100_000_000),
     "valid_every": (1, 100_000_000), "save_every": (1, 100_000_000), "accumulate": (1, 100_000), "workers": (0, 1024),
     "longest_frames": (1, 1_000_000), "quadratic_frames": (0, 1_000_000_000), "most_items": (0, 1_000_000),
-    "spike": (0, 1e6), "most_skipped": (1, 1_000_000), "equalise": (0, 40), "revoice": (0, 5), "ctc": (0, 100),
+    "spike": (0, 1e6), "most_skipped": (1, 1_000_000), "equalise": (0, 40), "revoice": (0, 5), "room": SHARE, "ctc": (0, 100),
     "lora_rank": (0, 256), "replicas": (1, 1_000_000), "peak_tflops": (0, 1e6),
 }  # fmt: skip
 

@@ -221,7 +221,11 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="a last phase: most items as at inference, prompt first and without text",
     )
+    parser.add_argument(
+        "--times", default="uniform", metavar="LAW", help="of the flow's times, such as shift(0.5) (docs/flow.md)"
+    )
     parser.add_argument("--equalise", type=float, default=3.0, help="dB, deviation of the random equaliser; 0 = none")
+    parser.add_argument("--room", type=float, default=0.0, help="share of items that sound as in a room")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--valid-every", type=int, default=TrainConfig.valid_every, help="steps")
     add_clock(parser)
@@ -254,6 +258,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         ema=args.ema,
         span=(args.span, 1.0),
         equalise=args.equalise,
+        time_law=args.times,
+        room=args.room,
         workers=args.workers,
         valid_every=args.valid_every,
         save_every=NO_LIMIT if args.fall else TrainConfig.save_every,

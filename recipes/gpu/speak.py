@@ -19,6 +19,7 @@ import random
 import shutil
 import time
 from collections.abc import Sequence
+from itertools import cycle
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,9 @@ from tts_fm import devices
 from tts_fm.audio.mel import SAMPLE_RATE
 
 FRAME = 600  # samples in a frame of the plan's durations
-KINDS = {"voice": 0.25, "mixture": 0.35, "point": 0.4}
+KINDS = {"voice": 0.1, "mixture": 0.25, "point": 0.65}
+SHORT, JOINED = 0.25, 0.6  # shares of the texts: drawn short ones; two of the others as one, where they fit
+LONGEST = 170  # characters of two together: to speak a long clip takes a card as long as a short one
 ALTERED = 0.3  # share of the groups
 LEAD = (5, 11)  # frames of silence before the first word, at most
 
@@ -51,12 +54,15 @@ def plan(kokoro: Path, texts: Sequence[Path], clips: int, seed: int, each: int) 
     names = sorted(load_voices(kokoro / "voices"))
     found = read_texts(texts, Dropped())
     order, rows = random.Random(seed).sample(range(len(found)), len(found)), []
+    in_turn = cycle(order)
     for number in range(clips):
         dice, group = random.Random(f"g{seed} {number}"), number // each
         voice = random.Random(f"g{seed} voice {group}")
         (kind,) = voice.choices(list(KINDS), list(KINDS.values()))
         speaker, voices, lang = draw_voice(voice, kind, names, f"g{seed}_{group:05d}")
-        text, source = short_text(dice) if dice.random() < 0.25 else found[order[number % len(order)]]
+        text, source = short_text(dice) if dice.random() < SHORT else found[next(in_turn)]
+        if dice.random() < JOINED and len(both := f"{text} {found[next(in_turn)][0]}") <= LONGEST:
+            text = both
         row: dict[str, Any] = {
             "id": f"g{seed}_{number:05d}",
             "text": text,
@@ -134,7 +140,8 @@ def _worker(number: int, jobs: int, kokoro: Path, plan: Path, out: Path, device:
 def cache(kokoro: Path, plan: Path, out: Path, device: str, jobs: int, minutes: float) -> float:
     """Speak for some minutes and join what the workers made. Returns the hours of speech."""
     out.mkdir(parents=True, exist_ok=True)
-    until, context = time.time() + 60 * minutes, get_context("spawn")
+    until, context = time.time() + 60 * minutes, get_context("forkserver")
+    context.set_forkserver_preload(["onnx", "recipes.builtin.generator", "data_prep.kokoro_torch"])
     workers = [context.Process(target=_worker, args=(n, jobs, kokoro, plan, out, device, until)) for n in range(jobs)]
     for worker in workers:
         worker.start()
@@ -172,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         verb.add_argument("plan", type=Path, help="a .jsonl.gz")
     one.add_argument("--texts", type=Path, nargs="+", required=True)
     one.add_argument("--clips", type=int, default=20_000)
-    one.add_argument("--each", type=int, default=5, help="clips of a mixture or a new voice")
+    one.add_argument("--each", type=int, default=2, help="clips of a mixture or a new voice")
     one.add_argument("--seed", type=int, default=0)
     two.add_argument("out", type=Path)
     two.add_argument("--device", help="cpu, cuda (default: a GPU if there is one)")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tts_fm.data.augment import envelope as envelope
     from tts_fm.data.augment import equalised as equalised
     from tts_fm.data.augment import revoiced as revoiced
+    from tts_fm.data.augment import roomed as roomed
     from tts_fm.data.augment import stretching as stretching
     from tts_fm.data.batches import Batch as Batch
     from tts_fm.data.batches import Buckets as Buckets
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from tts_fm.data.waves import read_wave as read_wave
 
 NAMES = {
-    "augment": "envelope equalised revoiced stretching",
+    "augment": "envelope equalised revoiced roomed stretching",
     "batches": "Batch Buckets Items Loader TrainItem collate",
     "corpus": "ManifestItems make_vocab mel_of",
     "infill": "draw_infill hide_prompt_symbols turn",

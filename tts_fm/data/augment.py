@@ -12,7 +12,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from tts_fm.audio.mel import MEL_FLOOR, SAMPLE_RATE
+from tts_fm.audio.mel import FRAMES_PER_SECOND, MEL_FLOOR, SAMPLE_RATE
+
+ECHO = (0.15, 0.8)  # seconds in which the sound of a room falls by 60 dB, least and most
+REVERBERANT = (-9.0, 4.0)  # dB, its power to that of the direct sound: mean and deviation
+NOISE = (20.0, 55.0)  # dB under loud speech, least and most
 
 
 def equalised(mel: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
@@ -31,6 +35,38 @@ def equalised(mel: np.ndarray, deviation: float, rng: np.random.Generator) -> np
 def _places(bands: int) -> tuple[np.ndarray, np.ndarray]:
     """Where the bands and the equaliser's eight points lie, from 0 to 1."""
     return np.linspace(0, 1, bands), np.linspace(0, 1, 8)
+
+
+def roomed(mel: np.ndarray, share: float, spoken: slice, rng: np.random.Generator) -> np.ndarray:
+    """A `share` of log-mels (T, 100) as they would sound in a room: each frame's power is heard again in those after
+    it, falling exponentially (Polack 1988's model of late reverberation), in low bands longer than in high ones.
+    Every second one has steady noise too, but where it is `spoken`: a prompt's room is part of a voice, its noise is
+    not.
+    """
+    if rng.random() >= share:
+        return mel
+    from scipy.signal import lfilter  # of the extra `train`
+
+    bands, points = _places(mel.shape[1])
+    power = np.exp(2 * mel)
+    seconds = math.exp(rng.uniform(*np.log(ECHO))) * np.linspace(1, rng.uniform(0.4, 1), len(points))
+    falls = np.exp(-math.log(1e6) / (seconds * FRAMES_PER_SECOND))
+    colour = rng.normal(0, 3, len(points)) + np.clip(rng.normal(*REVERBERANT), -20, 0)
+    gains = (10 ** (np.interp(bands, points, colour) / 10)).astype(np.float32)
+    for some, fall in zip(np.array_split(np.arange(len(bands)), len(falls)), falls, strict=True):
+        tail = lfilter([1 - fall], [1, -fall], power[:-1, some], axis=0)
+        power[1:, some] += gains[some] * tail
+    power /= 1 + gains
+    if rng.random() < 0.5:
+        level = np.interp(bands, points, rng.normal(0, 6, len(points)) + np.linspace(0, rng.uniform(-20, 0), 8))
+        level += 10 * math.log10(np.quantile(power.mean(1), 0.95)) - rng.uniform(*NOISE)
+        # the power of Gaussian noise in a band: the more bins, the steadier; frames overlap
+        flicker = rng.gamma(1 + 3 * bands, 1 / (1 + 3 * bands), mel.shape)
+        flicker[1:-1] = 0.25 * flicker[:-2] + 0.5 * flicker[1:-1] + 0.25 * flicker[2:]
+        noise = 10 ** (level / 10) * flicker
+        noise[spoken] = 0
+        power += noise.astype(np.float32)
+    return np.maximum(0.5 * np.log(power), math.log(MEL_FLOOR)).astype(np.float32)
 
 
 def revoiced(mel: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:

@@ -24,7 +24,7 @@ from torch import Tensor
 from tts_fm import devices
 from tts_fm.audio.mel import HOP, N_FFT, N_MELS
 from tts_fm.config import TrainConfig
-from tts_fm.data.augment import equalised, revoiced
+from tts_fm.data.augment import equalised, revoiced, roomed
 from tts_fm.data.device_mel import log_mels, samples_of
 from tts_fm.data.infill import draw_infill, hide_prompt_symbols, turn
 
@@ -215,6 +215,7 @@ def collate(
             waves[b, : len(item.wave)] = item.wave
         else:
             speech = revoiced(speech, config.revoice, rng) if config.revoice else speech
+            speech = roomed(speech, config.room, slice(start, end), rng) if config.room else speech
             mel[b, :frames] = equalised(speech, config.equalise, rng) if config.equalise else speech
         mask[b, :frames], hidden[b, start:end] = True, True
         drops[:, b] = plan.drop_audio, plan.drop_text

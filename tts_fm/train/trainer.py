@@ -103,7 +103,7 @@ class Trainer:
         self.average = {k: v.detach().clone() for k, v in self.plain.state_dict().items()}
         self.dealt, items = dealt(items, config, self.rank, self.world)
         self.loader = Loader(items, config)
-        self.valid = Loader(valid, replace(config, equalise=0.0, revoice=0.0)) if valid is not None else None
+        self.valid = Loader(valid, replace(config, equalise=0.0, revoice=0.0, room=0.0)) if valid is not None else None
         self.step = 0
         self.guard = Guard(config, self.device)
         self.losses: list[float] = []  # of all processes, since the last line of the log
