@@ -173,8 +173,8 @@ TRAIN_RANGES: Ranges = {
     "weighting": ("velocity", "unit", "data", "noise"), "seed": (0, 2**63 - 1), "log_every": (1, 100_000_000),
     "valid_every": (1, 100_000_000), "save_every": (1, 100_000_000), "accumulate": (1, 100_000), "workers": (0, 1024),
     "longest_frames": (1, 1_000_000), "quadratic_frames": (0, 1_000_000_000), "most_items": (0, 1_000_000),
-    "spike": (0, 1e6), "most_skipped": (1, 1_000_000), "equalise": (0, 40), "revoice": (0, 5), "room": SHARE, "ctc": (0, 100),
-    "lora_rank": (0, 256), "replicas": (1, 1_000_000), "peak_tflops": (0, 1e6),
+    "spike": (0, 1e6), "most_skipped": (1, 1_000_000), "equalise": (0, 40), "revoice": (0, 5), "room": SHARE,
+    "ctc": (0, 100), "lora_rank": (0, 256), "replicas": (1, 1_000_000), "peak_tflops": (0, 1e6),
 }  # fmt: skip
 
 
