@@ -185,27 +185,6 @@ def test_short_texts_are_of_all_kinds_and_can_be_said():
     assert texts[:50] == [short_text(random.Random(n)) for n in range(50)]
 
 
-def test_new_voices_spread_as_the_voices_do():
-    rng = np.random.default_rng(0)
-    axes = rng.normal(size=(3, 256))
-    names = [f"{lang}f_{n}" for n in range(6) for lang in "abz"]
-    voices = {n: (rng.normal(size=3) @ axes + 5)[None].repeat(2, 0).astype(np.float32) for n in names}
-    drawn = np.stack([kokoro_model.point(f"point{n}", voices, (0.0, 0.0))[1] for n in range(4000)])  # (4000, 256)
-    for some, half in ((names, slice(128)), ([n for n in names if n[0] in "ab"], slice(128, None))):
-        tables = np.stack([voices[n][1, half] for n in some])
-        true, found = np.cov(tables.T), np.cov(drawn[:, half].T)
-        assert np.abs(drawn[:, half].mean(0) - tables.mean(0)).max() < 0.15
-        assert np.linalg.norm(found - true) < 0.1 * np.linalg.norm(true)
-    across = np.corrcoef(drawn[:, 0], drawn[:, 200])[0, 1]
-    assert abs(across) < 0.05, "sound and manner are drawn apart"
-    drawn = np.stack([kokoro_model.point(f"point{n}", voices, (2.0, 0.5))[1] for n in range(400)])
-    for half, wanted in ((slice(128), 2.0), (slice(128, None), 0.5)):
-        basis = np.linalg.qr(axes[:, half].T, "complete")[0][:, 3:]
-        mean = np.stack([voices[n][1, half] for n in names]).mean(0)
-        outside = (drawn[:, half] - mean) @ basis  # the mean of the English ones lies in the same three axes
-        assert np.linalg.norm(outside, axis=1).mean() == pytest.approx(wanted * (125 / 128) ** 0.5, rel=0.03)
-
-
 def test_a_corpus_from_the_command_line(folder, texts, tmp_path, fake, caplog):
     line = ["prepare", str(folder), str(tmp_path / "out"), "--texts", str(texts), "--clips", "12", "--jobs", "1"]
     caplog.set_level("INFO")

@@ -58,7 +58,9 @@ def roomed(mel: np.ndarray, share: float, spoken: slice, rng: np.random.Generato
         power[1:, some] += gains[some] * tail
     power /= 1 + gains
     if rng.random() < 0.5:
-        level = np.interp(bands, points, rng.normal(0, 6, len(points)) + np.linspace(0, rng.uniform(-20, 0), 8))
+        level = np.interp(
+            bands, points, rng.normal(0, 6, len(points)) + np.linspace(0, rng.uniform(-20, 0), len(points))
+        )
         level += 10 * math.log10(np.quantile(power.mean(1), 0.95)) - rng.uniform(*NOISE)
         # the power of Gaussian noise in a band: the more bins, the steadier; frames overlap
         flicker = rng.gamma(1 + 3 * bands, 1 / (1 + 3 * bands), mel.shape)
