@@ -104,7 +104,8 @@ def corpus_stages(args: argparse.Namespace) -> list[Stage]:
         made = [] if args.corpus else [Stage("corpus", [str(HERE / "tones.py"), str(corpus)])]
         return [*made, Stage("cache", [str(HERE / "cache.py"), str(corpus), str(cache), *args.told["cache"]])]
     few, seed = FEW["speak" if args.speak_minutes else "prepare"]
-    said = ["--texts", *map(str, args.texts), "--clips", str(args.clips or (few if args.small else CLIPS))]
+    said = ["--texts", *map(str, args.texts)]
+    said += ["--calls" if args.speak_minutes else "--clips", str(args.clips or (few if args.small else CLIPS))]
     said += ["--seed", str(seed)] if args.small else []
     if args.speak_minutes:
         plan = runs / "plan.jsonl.gz"

@@ -193,7 +193,7 @@ def bring(runs: Path, out: Path) -> list[Path]:
     return [*written, out / REST]
 
 
-def _whole(first: Path) -> dict[str, Any]:
+def whole(first: Path) -> dict[str, Any]:
     """The tensors of NAME-1.safetensors and of those that belong to it. ModelError where one is missing."""
     from safetensors import safe_open
     from safetensors.torch import load_file
@@ -231,7 +231,7 @@ def join(results: Path, assets: Path, average: str = "", share: float = 1.0) -> 
         place, first = assets / "builtin" / its, results / f"{name}-1.safetensors"
         if not first.is_file():
             continue
-        tensors = _whole(first)
+        tensors = whole(first)
         if average and name == "flow":
             if not (other := results / f"average-{average}.gz").is_file():
                 raise ValueError(f"{other} is not there: was --averages given, and is {average!r} one of them?")

@@ -3,12 +3,14 @@
 #   recipes/gpu/run.sh suite [--device cpu]             tests that a card takes part in, within 90 s (SUITE_SECONDS)
 #   recipes/gpu/run.sh check speed --seconds 100 [--trace FILE.json.gz]
 #   recipes/gpu/run.sh train --cache CACHE --out RESULTS [--minutes 8]        the built-in voice, on (pack.py, voice.py)
+#   recipes/gpu/run.sh teach run TEACHER RUNS OUT --start MODEL               its teacher speaks there first (teach.py)
 #   recipes/gpu/run.sh [check] [speed] [train] [--device cuda|cpu] [--small]
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
 export OPENBLAS_NUM_THREADS="${OPENBLAS_NUM_THREADS:-1}"  # numpy's products are small; threads have chunks of their own
 python=${PYTHON:-python3}
+if [[ "${1:-}" = teach ]]; then exec "$python" -m recipes.gpu.teach "${@:2}"; fi
 if [[ "${1:-}" != suite ]]; then exec "$python" -m recipes.gpu.parts "$@"; fi
 shift
 cd "$here"
