@@ -87,9 +87,12 @@ def add_sharpen(group: Any) -> None:
     )
 
 
-def sharper(args: argparse.Namespace, spec: str | None, text: str | None) -> tuple[str | None, str | None]:
+def sharper(
+    args: argparse.Namespace, spec: str | None, text: str | None, which: str = ""
+) -> tuple[str | None, str | None]:
     """What names a voice, and the transcript to give with it: as they are, or with --sharpen the folder of the voice
-    that was learnt from the recording. ValueError, which names the voice, MissingDependency.
+    that was learnt from the recording. which: of several, for people. ValueError, which names the voice,
+    MissingDependency.
     """
     from tts_fm.cli.common import model_from
     from tts_fm.train.sharpen import sharpened
@@ -100,7 +103,7 @@ def sharper(args: argparse.Namespace, spec: str | None, text: str | None) -> tup
         return spec, text
     if getattr(args, "runner", "local") != "local":
         raise ValueError("--sharpen keeps voices on this machine, where Ray's workers do not see them; leave one out")
-    with Bar(args.quiet) as bar:
+    with Bar(args.quiet, which) as bar:
         try:
             place = sharpened(voice, model_from(args), getattr(args, "asr", None), bar.update)
         except ValueError as error:
@@ -138,8 +141,9 @@ def summary(info: dict[str, Any], place: Path) -> list[str]:
 class Bar:
     """What is being done, how far it is and how long it takes yet: a line on the terminal, or one a stage elsewhere."""
 
-    def __init__(self, quiet: bool) -> None:
-        self.quiet, self.live = quiet, sys.stderr.isatty()
+    def __init__(self, quiet: bool, which: str = "") -> None:
+        """which: of several voices, such as "voice 2 of 9: ", before everything."""
+        self.quiet, self.which, self.live = quiet, which, sys.stderr.isatty()
         self.shown = self.stage = ""
 
     def __enter__(self) -> Bar:
@@ -151,11 +155,11 @@ class Bar:
             return
         if self.live:
             time = f", {left // 60:.0f}:{left % 60:02.0f} left" if left is not None else ""
-            line = f"{stage} {done} of {total}{time}"
+            line = f"{self.which}{stage} {done} of {total}{time}"
             print(f"\r{line:<{len(self.shown)}}", end="", file=sys.stderr, flush=True)
             self.shown = line
         elif stage != self.stage or (total and done == total):
-            note(f"{stage} {done} of {total}" if done else f"{stage} ...")
+            note(f"{self.which}{stage} {done} of {total}" if done else f"{self.which}{stage} ...")
         self.stage = stage
 
     def clear(self) -> None:

@@ -171,9 +171,9 @@ def sharpened_items(args: argparse.Namespace, items: list[Item]) -> list[Item]:
     named = dict.fromkeys((part.voice, part.ref_text) for item in items for part in item.parts)
     learnt: dict[tuple[str | None, str | None], tuple[str | None, str | None]] = {}
     faults: list[str] = []
-    for name in named:
+    for number, name in enumerate(named, 1):
         try:
-            learnt[name] = sharper(args, *name)
+            learnt[name] = sharper(args, *name, f"voice {number} of {len(named)}: " if len(named) > 1 else "")
         except ValueError as error:
             learnt[name] = name
             faults.append(str(error))

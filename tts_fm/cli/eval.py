@@ -52,7 +52,10 @@ def run(args: argparse.Namespace) -> int:
     if args.output is not None:
         check_writable(Path(args.output))
     named = {item.ref_audio: (str(item.ref_audio), None if args.no_ref_text else item.ref_text) for item in items}
-    voices = {path: get_voice(*sharper(args, *each)) for path, each in named.items()} if args.sharpen else None
+    voices = None
+    if args.sharpen:
+        counted = ((path, each, f"voice {n} of {len(named)}: ") for n, (path, each) in enumerate(named.items(), 1))
+        voices = {path: get_voice(*sharper(args, *each, which)) for path, each, which in counted}
     tts = load_tts(args)
 
     from tqdm import tqdm
@@ -66,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
             args.asr,
             args.output,
             measures=[m.strip() for m in args.measures.split(",") if m.strip()],
-            about={"list": str(args.list), "model": str(args.model or "built-in"), "sharpened": args.sharpen},
+            about={"list": str(args.list), "model": str(args.model or "built-in")}
+            | ({"sharpened": True} if args.sharpen else {}),
             audio=args.audio,
             on_item=lambda done, total, item: bar.update(done - bar.n),
         )
