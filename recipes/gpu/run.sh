@@ -10,7 +10,13 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
 export OPENBLAS_NUM_THREADS="${OPENBLAS_NUM_THREADS:-1}"  # numpy's products are small; threads have chunks of their own
 python=${PYTHON:-python3}
-if [[ "${1:-}" = teach ]]; then exec "$python" -m recipes.gpu.teach "${@:2}"; fi
+if [[ "${1:-}" = teach ]]; then
+  if [[ "${2:-}" = run && "$*" != *"--device cpu"* ]]; then  # many processes will want torch from a cold disk: 6 s
+    where=$("$python" -c 'import importlib.util as u; print(u.find_spec("torch").submodule_search_locations[0])')
+    find "$where" "$where"/../nvidia -name '*.so*' -type f 2>/dev/null | xargs -P 8 -n 8 cat > /dev/null || true
+  fi
+  exec "$python" -m recipes.gpu.teach "${@:2}"
+fi
 if [[ "${1:-}" != suite ]]; then exec "$python" -m recipes.gpu.parts "$@"; fi
 shift
 cd "$here"
