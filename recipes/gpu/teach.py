@@ -205,11 +205,7 @@ class Run:
             words = [plan.parent, plan, cache, "--minutes", minutes, *self.told("speak")]
             speaking = self.process("speak", "-m", "recipes.gpu.speak", "cache", *words)
             self.say("the teacher speaks")
-        while not self.there():
-            if time.time() > self.until("flow") - 60:
-                raise ModelError(f"{self.start} has not come, or lacks {MODEL}, {CONFIG} or {VOCAB}")
-            time.sleep(0.2)
-        vocab = load_flow_model(self.start).vocab  # so that weights that cannot be read are known now
+        vocab = self.vocab()
         self.say(f"{self.start} is there")
         if not self.small:
             some = noise(self.runs / "noise", vocab)
@@ -224,8 +220,15 @@ class Run:
         self.say(adopt(cache, self.runs / "cache", vocab))
         return self.runs / "cache"
 
-    def there(self) -> bool:
-        return all((self.start / name).is_file() for name in (MODEL, CONFIG, VOCAB))
+    def vocab(self) -> list[str]:
+        """Of the weights to go on from, as soon as they are there and can be read. ModelError when that is too late."""
+        while True:
+            try:
+                return load_flow_model(self.start).vocab
+            except Exception as error:  # half of a file, perhaps, while it is copied
+                if time.time() > self.until("flow") - 60:
+                    raise ModelError(f"{self.start} has not come, or cannot be read: {error}") from error
+            time.sleep(0.5)
 
     def flow(self, cache: Path) -> Path:
         """The folder of the voice with its new weights. ModelError where there are none."""
@@ -278,6 +281,7 @@ class Run:
 
     def go(self) -> int:
         self.runs.mkdir(parents=True, exist_ok=True)
+        (self.runs / "ended").unlink(missing_ok=True)
         if str(BUILTIN) not in sys.path:
             sys.path.insert(0, str(BUILTIN))  # its recipes import each other by their plain names
         try:
