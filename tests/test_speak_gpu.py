@@ -89,3 +89,9 @@ def test_a_pause_with_a_click_in_it_is_cut_where_it_is_quiet() -> None:
     first, second = speak.apart(said, parts)
     assert np.abs(second[1].wave[: second[1].lead * FRAME]).max() < 1e-3
     assert first[1].frames[:4] == [3, 3, 3, 3]
+
+
+def test_a_text_without_phones_is_not_cut_off() -> None:
+    said, parts = spoken([(4, 3, 0.0), (4, 3, 0.0)])
+    parts[0]["units"] = list(".....")
+    assert [len(some) for some, _ in speak.apart(said, parts)] == [2]

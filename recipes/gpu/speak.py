@@ -94,7 +94,8 @@ def cuts(spoken: Spoken, parts: Sequence[dict[str, Any]]) -> dict[int, tuple[int
     edges, power = np.cumsum([spoken.lead, *spoken.frames]), np.square(spoken.wave).reshape(-1, FRAME).mean(1) + 1e-12
     level, found, end = 10 * np.log10(power / power.mean()), {}, 0
     for number, part in enumerate(parts[:-1]):
-        phones = end + max((n + 1 for n, unit in enumerate(part["units"]) if not is_pause(unit)), default=0)
+        heard = [n for n, unit in enumerate(part["units"]) if not is_pause(unit)]
+        phones = end + (heard[-1] + 1 if heard else len(part["units"]))
         end += len(part["units"]) + 1  # the space before the next text
         first, last = int(edges[phones]) + 1, int(edges[end]) - 1
         quiet = np.flatnonzero(level[first:last] <= QUIET) + first
