@@ -132,16 +132,25 @@ def apart(spoken: Spoken, parts: Sequence[dict[str, Any]]) -> list[tuple[list[di
     return found
 
 
+def units_of(parts: Sequence[dict[str, Any]]) -> list[str]:
+    """Of texts that are said one behind the other."""
+    return [unit for part in parts for unit in (*part["units"], " ")][:-1]
+
+
+def weights_of(kokoro: Path) -> list[Path]:
+    """The files of the teacher's network."""
+    return sorted(kokoro.glob("part*.bin")) or [kokoro / "model.onnx"]
+
+
 def speak(kokoro: Any, row: dict[str, Any]) -> Iterator[tuple[torch.Tensor, dict[str, Any]]]:
     """The waves, where the device is, each with its row, which has its times in frames."""
     parts = row["parts"]
-    units = [unit for part in parts for unit in (*part["units"], " ")][:-1]
-    for number, (some, said) in enumerate(apart(kokoro.speak(units, row["lang"], row["voices"], row["speed"]), parts)):
+    spoken = kokoro.speak(units_of(parts), row["lang"], row["voices"], row["speed"])
+    for number, (some, said) in enumerate(apart(spoken, parts)):
         wave = torch.from_numpy(said.wave).to(kokoro.session.device)
         about = {key: row[key] for key in ("lang", "speaker", "split", "speed")}
         about |= {"id": f"{row['id']}_{number}", "source": some[0]["source"]}
-        about |= {"text": " ".join(part["text"] for part in some)}
-        about |= {"units": [unit for part in some for unit in (*part["units"], " ")][:-1]}
+        about |= {"text": " ".join(part["text"] for part in some), "units": units_of(some)}
         factor = 1.0
         if altered := row.get("altered"):
             factor = altered[0]
@@ -158,8 +167,7 @@ def _worker(number: int, jobs: int, kokoro: Path, plan: Path, out: Path, device:
     from data_prep.kokoro_torch import Graph
 
     torch.set_num_threads(1)
-    parts = sorted(kokoro.glob("part*.bin")) or [kokoro / "model.onnx"]
-    graph = Graph(b"".join(part.read_bytes() for part in parts), device, seed=number)
+    graph = Graph(b"".join(part.read_bytes() for part in weights_of(kokoro)), device, seed=number)
     teacher, rows = Kokoro(graph, load_voices(kokoro / "voices")), []
     with gzip.open(plan, "rt", encoding="utf-8") as file:
         lines = file.readlines()

@@ -34,6 +34,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import save_file as save_torch
 
+from recipes.builtin import stages
 from recipes.gpu import speak
 from recipes.gpu.pack import join, shard, whole
 from recipes.gpu.voice import BUILTIN, adopt, environment
@@ -51,15 +52,15 @@ TOLD = {
     "flow": "--span 0.4 --as-spoken --fall 0.55 --times sway(-1) --room 0.35 --lr 1e-3 --batch-frames 80000"
     " --workers 13 --threads 1 --valid-every 1000",
     "paths": "--count 200",
-    "student": "--shares 1:0.2,2:0.5,4:0.15,any:0.15 --lr 1e-4 --warmup 30 --ema 0.98 --batch-frames 12288",
-    "judged": "--shares 1:0.2,2:0.8 --lr 1e-4 --warmup 50 --batch-frames 12288",
+    "student": f"{stages.TOLD['student']} --batch-frames 12288 --eager",
+    "judged": f"{stages.TOLD['judged']} --batch-frames 12288 --eager",
 }
 SMALL = {
     "speak": "--jobs 1",
     "flow": "--span 0.4 --as-spoken --fall 0.5 --room 0.5 --batch-frames 2000 --eager --valid-every 1000",
     "paths": "--count 5",
-    "student": "--steps 2 --save 2 --batch-frames 1024",
-    "judged": "--steps 2 --save 2 --shares 2:1 --batch-frames 1024 --judges-first 1",
+    "student": stages.SMALL["student"],
+    "judged": stages.SMALL["judged"],
 }
 NO_LIMIT = "10000000"  # steps: the clock ends each stage
 WALKERS, WALKING = 4, 0.45  # processes that store paths, and their share of the time until the judges begin
@@ -75,13 +76,12 @@ def pack(kokoro: Path, out: Path, rows: Sequence[dict[str, Any]]) -> int:
     from data_prep.kokoro_model import load_voices
 
     out.mkdir(parents=True, exist_ok=True)
-    parts = sorted(kokoro.glob("part*.bin")) or [kokoro / "model.onnx"]
 
     def squeeze(path: Path) -> None:
         (out / f"{path.name}.xz").write_bytes(lzma.compress(path.read_bytes(), preset=9 | lzma.PRESET_EXTREME))
 
     with ThreadPoolExecutor() as pool:
-        list(pool.map(squeeze, parts))
+        list(pool.map(squeeze, speak.weights_of(kokoro)))
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (out / PLAN).write_bytes(lzma.compress(lines.encode()))
     voices = {
@@ -183,6 +183,7 @@ class Run:
                 process.wait(5)
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait()
         if process.returncode == 0:
             self.say(f"{name} has ended: {(self.log(name) or [''])[-1]}")
             return True
@@ -263,11 +264,10 @@ class Run:
                 process.wait()
         count = together(folders, self.runs / "paths")
         self.say(f"{count} paths")
-        common = ["--teacher", built, "--eager", "--steps", NO_LIMIT, "--save", NO_LIMIT]
         made = ""
         for name, more in (("student", []), ("judged", ["--start", self.runs / "student/model", "--judges", cache])):
-            clock = [] if self.small else self.clock(name)
-            words = [self.runs / "paths", self.runs / name, *common, *more, *self.told(name), *clock]
+            clock = [] if self.small else ["--steps", NO_LIMIT, "--save", NO_LIMIT, *self.clock(name)]
+            words = [self.runs / "paths", self.runs / name, "--teacher", built, *more, *self.told(name), *clock]
             end = self.until(name) + GRACE * (9 if self.small else 1)
             if not self.wait(name, self.process(name, BUILTIN / "straighten.py", *words), end):
                 break

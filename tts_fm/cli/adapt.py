@@ -88,10 +88,10 @@ def add_sharpen(group: Any) -> None:
 
 
 def sharper(
-    args: argparse.Namespace, spec: str | None, text: str | None, which: str = ""
+    args: argparse.Namespace, spec: str | None, text: str | None, number: int = 1, of: int = 1
 ) -> tuple[str | None, str | None]:
     """What names a voice, and the transcript to give with it: as they are, or with --sharpen the folder of the voice
-    that was learnt from the recording. which: of several, for people. ValueError, which names the voice,
+    that was learnt from the recording. It is the `number`-th of so many. ValueError, which names the voice,
     MissingDependency.
     """
     from tts_fm.cli.common import model_from
@@ -103,7 +103,7 @@ def sharper(
         return spec, text
     if getattr(args, "runner", "local") != "local":
         raise ValueError("--sharpen keeps voices on this machine, where Ray's workers do not see them; leave one out")
-    with Bar(args.quiet, which) as bar:
+    with Bar(args.quiet, f"voice {number} of {of}: " if of > 1 else "") as bar:
         try:
             place = sharpened(voice, model_from(args), getattr(args, "asr", None), bar.update)
         except ValueError as error:

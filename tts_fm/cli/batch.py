@@ -173,7 +173,7 @@ def sharpened_items(args: argparse.Namespace, items: list[Item]) -> list[Item]:
     faults: list[str] = []
     for number, name in enumerate(named, 1):
         try:
-            learnt[name] = sharper(args, *name, f"voice {number} of {len(named)}: " if len(named) > 1 else "")
+            learnt[name] = sharper(args, *name, number, len(named))
         except ValueError as error:
             learnt[name] = name
             faults.append(str(error))

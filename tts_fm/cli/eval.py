@@ -54,8 +54,8 @@ def run(args: argparse.Namespace) -> int:
     named = {item.ref_audio: (str(item.ref_audio), None if args.no_ref_text else item.ref_text) for item in items}
     voices = None
     if args.sharpen:
-        counted = ((path, each, f"voice {n} of {len(named)}: ") for n, (path, each) in enumerate(named.items(), 1))
-        voices = {path: get_voice(*sharper(args, *each, which)) for path, each, which in counted}
+        counted = enumerate(named.items(), 1)
+        voices = {path: get_voice(*sharper(args, *each, number, len(named))) for number, (path, each) in counted}
     tts = load_tts(args)
 
     from tqdm import tqdm
