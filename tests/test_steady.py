@@ -77,6 +77,35 @@ def test_length_level_and_spectrum_stay() -> None:
     assert np.abs(log_mel(result) - log_mel(wave))[30:-30].mean() < 0.35
 
 
+@pytest.mark.parametrize(("low", "high"), [(2.0, 1.0), (0.5, 1.0), (1.0, 2.0), (1.0, 0.5), (2.0, 0.5)])
+def test_magnitudes_agree_with_the_mel_but_do_not_rise_in_the_lowest_octaves(low: float, high: float) -> None:
+    """Noise, whose spectrum below 450 Hz and above 1 kHz is made so many times as large: what log_mel finds in it before
+    and after, against what it found in the first.
+    """
+    truth = np.random.default_rng(2).normal(0, 0.1, SAMPLES).astype(np.float32)
+    spectrum, frequency = np.fft.rfft(truth), np.fft.rfftfreq(SAMPLES, 1 / 24_000)
+    spectrum *= np.interp(frequency, [0, 450, 700, 1000], [low, low, 1.0, high])
+    wrong = np.fft.irfft(spectrum, SAMPLES).astype(np.float32)
+    wanted = log_mel(truth)
+    had, has = (np.abs((log_mel(w) - wanted)[4:-4]).mean(0) for w in (wrong, steadied(wrong, wanted)))
+    centre = 700 * (10 ** (np.arange(1, 101) * np.log10(1 + 12_000 / 700) / 101) - 1)  # Hz, of each band (HTK)
+    below, above = centre < 350, centre > 1200
+    if high != 1:
+        assert had[above].mean() > 0.6 and has[above].mean() < 0.15
+    if low == 2:
+        assert had[below].mean() > 0.6 and has[below].mean() < 0.2
+    if low == 0.5:
+        assert had[below].mean() > 0.6 and has[below].mean() > 0.5
+
+
+def test_a_mel_of_fewer_frames_leaves_the_rest() -> None:
+    wave = 0.3 * vowel(120, 120)
+    mel = log_mel(wave)[:100] - 1.0
+    change = np.abs(steadied(wave, mel)) - np.abs(steadied(wave))
+    assert np.abs(change[102 * HOP :]).max() < 1e-6 < np.abs(change[20 * HOP : 80 * HOP]).max()
+    assert steadied(wave[: N_FFT - HOP], mel).shape == (N_FFT - HOP,)
+
+
 def test_a_voice_whose_vocoder_needs_it_is_steadied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tiny_tts_folder(tmp_path / "model")
     plain = TTS.load(folder).say("Hello there.")
@@ -84,9 +113,13 @@ def test_a_voice_whose_vocoder_needs_it_is_steadied(tmp_path: Path, monkeypatch:
     (folder / "config.json").write_text(json.dumps(config | {"steady": True}))
     tts = TTS.load(folder)
     assert tts.engine.steady and not TTS.load(tiny_tts_folder(tmp_path / "other")).engine.steady
-    monkeypatch.setattr(sound, "steadied", lambda wave: -wave)  # what is done is heard, if it is done
+    given = []
+    monkeypatch.setattr(
+        sound, "steadied", lambda wave, mel: given.append(mel) or -wave
+    )  # what is done is heard, if it is
     said = tts.say("Hello there.")
     np.testing.assert_array_equal(said.chunks[0].mel, plain.chunks[0].mel)
+    np.testing.assert_array_equal(given[0], said.chunks[0].mel)
     np.testing.assert_allclose(said.wave, -plain.wave, atol=1e-6)
     for found in ("yes", 1, None):
         with pytest.raises(ValueError, match="true or false"):

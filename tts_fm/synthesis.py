@@ -358,11 +358,11 @@ class TTS:
         if not self.engine.together:
             for job, mel in zip(batch, mels, strict=True):
                 cut, mel = coloured(job, mel, texture)
-                yield finished(job, cut, mel, levelled(job, self.engine.decode(mel), steady), forwards)
+                yield finished(job, cut, mel, levelled(job, mel, self.engine.decode(mel), steady), forwards)
             return
         with ThreadPoolExecutor(devices.usable_cores()) as pool:
             cuts, kept = zip(*pool.map(coloured, batch, mels, repeat(texture)), strict=True)
-            waves = pool.map(levelled, batch, self.engine.decode_all(kept), repeat(steady))
+            waves = pool.map(levelled, batch, kept, self.engine.decode_all(kept), repeat(steady))
             yield from map(finished, batch, cuts, kept, waves, repeat(forwards))
 
 

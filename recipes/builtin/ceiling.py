@@ -53,7 +53,7 @@ def copied(folder: Path, vocoder: Path, steady: bool) -> Callable[[EvalItem], Sp
     def speak(item: EvalItem) -> Spoken:
         mel, begin = log_mel(load(folder / f"{item.id}.wav")), time.perf_counter()
         wave = model.decode(torch.from_numpy(mel)[None])[0].numpy()
-        wave = steadied(wave) if steady else wave
+        wave = steadied(wave, mel) if steady else wave
         return wave, SAMPLE_RATE, time.perf_counter() - begin
 
     return speak

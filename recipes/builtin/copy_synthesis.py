@@ -121,7 +121,7 @@ def measure(
         mel = torch.from_numpy(log_mel(truth))[None]
         begin = time.perf_counter()
         copy = vocoder.decode(mel)[0].numpy()
-        copy = steadied(copy) if steady else copy
+        copy = steadied(copy, mel[0].numpy()) if steady else copy
         compute = time.perf_counter() - begin
         again = torch.from_numpy(log_mel(copy))[None]
         row = {"clip": path.name, "seconds": len(copy) / SAMPLE_RATE, "compute": compute}

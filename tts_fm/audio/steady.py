@@ -1,19 +1,24 @@
-"""The pitch of a wave, and phases that go on steadily from one period to the next.
+"""The pitch of a wave, phases that go on steadily from one period to the next, and magnitudes that agree with the mel.
 
 A small vocoder draws the phase of every frame from what lies near it, so that the harmonics of a held vowel jitter: the
 speech sounds rough though its magnitudes are right. Here the low band of a voiced stretch is averaged over the periods
 around each sample (the long-term postfilter of speech coders: Chen and Gersho 1995, "Adaptive postfiltering for quality
-enhancement of coded speech"), and the phases of this average are given to the magnitudes that the wave had. S samples
-of 24 kHz, L samples of 8 kHz, T frames, one for each 256 samples of 24 kHz. It knows no models.
+enhancement of coded speech"), and the phases of this average are given to the magnitudes that the wave had.
+
+Its magnitudes are a little off too: another mel comes out than went in. They are brought nearer, but not made larger in
+the lowest octaves, where a mel that was predicted has noise between the harmonics that the vocoder rightly left out
+(recipes/builtin/LOG.md, seventeenth session). S samples of 24 kHz, L samples of 8 kHz, T frames, one for each 256
+samples of 24 kHz. It knows no models.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from tts_fm.audio.mel import HOP, N_FFT, SAMPLE_RATE, hann_window, overlapped
+from tts_fm.audio.mel import HOP, MEL_FLOOR, N_FFT, SAMPLE_RATE, hann_window, mel_filters, overlapped
 
 LOW_RATE = 8000  # Hz: what the pitch is looked for in, and what is averaged
 BAND = (2600.0, 3400.0)  # Hz: below the first all, above the second nothing is averaged
@@ -23,6 +28,8 @@ OCTAVE = 0.03  # a period twice as long must be better by so much of the correla
 VOICED = (0.6, 0.9)  # correlation of a period with the next: below the first nothing, above the second all is averaged
 REACH = 5  # periods on each side
 SILENCE = 1e-9  # power of a window
+RISING = (600.0, 150.0)  # Hz: around the first, as wide as the second, begins where magnitudes may become larger
+MOST = 2.3  # nepers: a change of magnitudes
 
 
 def check(found: Any) -> bool:
@@ -32,9 +39,10 @@ def check(found: Any) -> bool:
     return found
 
 
-def steadied(wave: np.ndarray) -> np.ndarray:
+def steadied(wave: np.ndarray, mel: np.ndarray | None = None) -> np.ndarray:
     """A wave (S,) float32, its voiced stretches steadied -> (S,) float32. What has no pitch keeps its samples to within
-    rounding; a wave without any is returned as it is.
+    rounding; a wave without any is returned as it is. mel: the log-mel (T, 100) that it was made from, with which its
+    magnitudes shall agree, pitch or not.
     """
     count = -(-len(wave) // HOP) * HOP
     if count < N_FFT:
@@ -43,7 +51,7 @@ def steadied(wave: np.ndarray) -> np.ndarray:
     whole[: len(wave)] = wave
     low, share = lowered(whole), SAMPLE_RATE // LOW_RATE
     pitch, voiced = pitch_of(low)  # (T,), (T,)
-    if not voiced.any():
+    if mel is None and not voiced.any():
         return wave
     frame = np.arange(len(pitch)) * HOP / share  # where frames are, in low samples
     at = np.arange(len(low))
@@ -54,8 +62,34 @@ def steadied(wave: np.ndarray) -> np.ndarray:
     mean /= (REACH + 1) ** 2
     steady = whole + raised(much * (mean - low), count)
     spectrum, phases = spectra(whole), spectra(steady)  # (T, 513)
-    phases *= np.abs(spectrum) / np.maximum(np.abs(phases), 1e-12)
+    size = np.abs(spectrum) if mel is None else agreeing(np.abs(spectrum), mel)
+    phases *= size / np.maximum(np.abs(phases), 1e-12)
     return overlapped(phases)[: len(wave)]
+
+
+def agreeing(size: np.ndarray, mel: np.ndarray) -> np.ndarray:
+    """Magnitudes (T, 513), each times what its bands lack of a log-mel (T', 100), on average; frames that the mel has
+    not stay. Below 600 Hz none becomes larger.
+    """
+    frames = min(len(size), len(mel))
+    present = np.log(np.maximum(size[:frames].astype(np.float32) @ mel_filters(), MEL_FLOOR))
+    change = (mel[:frames] - present).clip(-MOST, MOST) @ shares()  # (T', 513)
+    size[:frames] *= np.exp(np.minimum(change, 0) + np.maximum(change, 0) * rising())
+    return size
+
+
+@lru_cache(maxsize=1)
+def shares() -> np.ndarray:
+    """(100, 513): how much of a bin lies in each band; 0 for those that lie in none."""
+    filters = mel_filters()
+    return (filters / np.maximum(filters.sum(1, keepdims=True), 1e-6)).T.astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def rising() -> np.ndarray:
+    """(513,): which share of a rise is allowed."""
+    frequency = np.arange(N_FFT // 2 + 1) * SAMPLE_RATE / N_FFT
+    return (1 / (1 + np.exp((RISING[0] - frequency) / RISING[1]))).astype(np.float32)
 
 
 def pitch_of(low: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -132,7 +132,7 @@ def edit(
         spoken = spoken[: max(end.start + 2, speech_edges(spoken, None, EDGE_SILENCE)[1])]
         places[-1] = replace(end, length=len(spoken) - end.start)
     new_wave = tts.engine.decode(spoken)
-    new_wave = steadied(new_wave) if tts.engine.steady else new_wave
+    new_wave = steadied(new_wave, spoken) if tts.engine.steady else new_wave
     result, knots, kept = splice(wave, new_wave / gain, places)
 
     def seconds(at: Sequence[float] | np.ndarray) -> np.ndarray:

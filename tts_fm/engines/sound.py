@@ -35,11 +35,11 @@ def coloured(job: Job, mel: np.ndarray, texture: Tables) -> tuple[int, np.ndarra
     return cut, matched(mel, job.prompt if len(job.prompt) else job.voice.mel, settings.match or 0.0)
 
 
-def levelled(job: Job, wave: np.ndarray, steady: bool) -> np.ndarray:
-    """The vocoder's wave (S,) with its phases steadied, if that is wanted, its edges softened, its loudness set, its
-    peaks limited.
+def levelled(job: Job, mel: np.ndarray, wave: np.ndarray, steady: bool) -> np.ndarray:
+    """The vocoder's wave (S,) with its phases steadied and its magnitudes those of the mel, if that is wanted, its
+    edges softened, its loudness set, its peaks limited.
     """
-    wave = steadied(wave) if steady else wave
+    wave = steadied(wave, mel) if steady else wave
     edge = min(240, len(wave) // 2)
     ramp = np.linspace(0.0, 1.0, edge, dtype=np.float32)
     wave[:edge] *= ramp
