@@ -79,7 +79,7 @@ def test_length_level_and_spectrum_stay() -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(2.0, 1.0), (0.5, 1.0), (1.0, 2.0), (1.0, 0.5), (2.0, 0.5)])
 def test_magnitudes_agree_with_the_mel_but_do_not_rise_in_the_lowest_octaves(low: float, high: float) -> None:
-    """Noise, whose spectrum below 450 Hz and above 1 kHz is made so many times as large: what log_mel finds in it before
+    """Noise, whose spectrum below 450 Hz and above 1 kHz is made some times as large: what log_mel finds in it before
     and after, against what it found in the first.
     """
     truth = np.random.default_rng(2).normal(0, 0.1, SAMPLES).astype(np.float32)
