@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from flow_toys import Mixture
+from tiny_model import tiny_flow
 
 from tts_fm.flow import OTPath, cfm_loss, make_path, minibatch_ot
 
@@ -165,6 +166,34 @@ def test_weightings_are_errors_of_what_they_name(name):
         loss("speech")
 
 
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5])
+def test_guidance_in_training_is_learnt_as_guidance_in_sampling(share):
+    """Two kinds of data, 1 and -1, from noise 0, seen with their label or without it: where the plain loss ends, every
+    label knows its velocity and none knows the mean, 0. Guidance of w / (1 - w) in sampling adds that share of the
+    difference, so it should end at 1 / (1 - w).
+    """
+    known = torch.zeros(3, requires_grad=True)  # velocity of label 1, of label -1, and of none
+    x1 = torch.tensor([1.0, -1.0, 1.0, -1.0])[:, None, None]
+    mask, t, labels = torch.ones(4, 1, dtype=torch.bool), torch.full((4,), 0.5), torch.tensor([0, 1, 2, 2])
+    optimiser = torch.optim.SGD([known], lr=0.5)
+    for _ in range(200):
+        loss = cfm_loss(
+            lambda x, s: known[labels][:, None, None], x1, mask, t=t, x0=torch.zeros_like(x1),
+            null=lambda x, s: known[2].expand(4)[:, None, None], guidance=share,
+        ).loss  # fmt: skip
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert known.tolist() == pytest.approx([1 / (1 - share), -1 / (1 - share), 0.0], abs=1e-3)
+
+
+def test_guidance_in_training_has_limits():
+    x1, x0, mask, t = batch()
+    for wrong in (1.0, -0.1, float("nan")):
+        with pytest.raises(ValueError, match="from 0 to below 1"):
+            cfm_loss(lambda x, s: x, x1, mask, t=t, x0=x0, null=lambda x, s: x, guidance=wrong)
+
+
 def test_minibatch_ot_moves_the_noise_and_nothing_else():
     x1, x0, _, t = batch()
     mask = torch.ones(3, 6, dtype=torch.bool)
@@ -179,3 +208,26 @@ def test_times_end_where_the_path_ends():
     x1 = torch.zeros(2000, 1, 1)
     drawn = cfm_loss(lambda x, s: x, x1, torch.ones(2000, 1, dtype=torch.bool), gen(), path=make_path("vp")).t
     assert 0.99 < float(drawn.max()) <= 1 - 1e-3
+
+
+def losses(guidance, train=True):
+    """Per item, of a small network: the first sees text and prompt, the second the text alone, the third nothing."""
+    model = tiny_flow()
+    with torch.no_grad():
+        for value in model.parameters():
+            value.copy_(torch.randn(value.shape, generator=gen(value.numel())) * 0.3)
+    model.train(train)
+    mel, mask = torch.randn(3, 20, 100, generator=gen(1)) - 2, torch.ones(3, 20, dtype=torch.bool)
+    hidden = torch.zeros(3, 20, dtype=torch.bool)
+    hidden[:, 8:] = True
+    ids, durations = torch.tensor([[3, 4, 5, 6]] * 3), torch.full((3, 4), 5.0)
+    drop = torch.tensor([False, True, True]), torch.tensor([False, False, True])
+    return model(mel, mask, hidden, ids, durations, *drop, gen(2), guidance=guidance)
+
+
+def test_a_model_is_guided_away_from_what_it_says_without_text_and_prompt():
+    """An item without either is its own null; what is measured (eval mode) is never guided."""
+    plain, guided = losses(0.0).per_item, losses(0.5).per_item
+    assert guided[2] == pytest.approx(float(plain[2]), rel=1e-5)
+    assert bool(((guided - plain).abs() > 1e-3)[:2].all())
+    assert torch.equal(losses(0.5, train=False).per_item, losses(0.0, train=False).per_item)

@@ -100,6 +100,8 @@ class TrainConfig:
     coupling: str = "independent"
     # whose squared error is the loss: "velocity", "unit" (the velocity at unit size), "data" or "noise"
     weighting: str = "velocity"
+    # model guidance: the target is u + this (v - v_null); the network then speaks as if guided, in one forward
+    guidance: float = 0.0
     bf16: bool = True  # forward and backward in bfloat16 autocast; weights and optimiser stay float32
     seed: int = 0
     log_every: int = 20  # steps
@@ -170,9 +172,10 @@ TRAIN_RANGES: Ranges = {
     "decay": (0, 100_000_000), "weight_decay": (0, 10), "betas": (0, 0.999999), "clip": (1e-6, 1e6),
     "ema": (0, 0.9999999), "span": SHARE, "prompt_first": SHARE, "prompt_text_drop": SHARE, "turned": SHARE,
     "drop_audio": SHARE, "drop_both": SHARE, "time_law": (), "coupling": ("independent", "ot"),
-    "weighting": ("velocity", "unit", "data", "noise"), "seed": (0, 2**63 - 1), "log_every": (1, 100_000_000),
-    "valid_every": (1, 100_000_000), "save_every": (1, 100_000_000), "accumulate": (1, 100_000), "workers": (0, 1024),
-    "longest_frames": (1, 1_000_000), "quadratic_frames": (0, 1_000_000_000), "most_items": (0, 1_000_000),
+    "weighting": ("velocity", "unit", "data", "noise"), "guidance": (0, 0.95), "seed": (0, 2**63 - 1),
+    "log_every": (1, 100_000_000), "valid_every": (1, 100_000_000), "save_every": (1, 100_000_000),
+    "accumulate": (1, 100_000), "workers": (0, 1024), "longest_frames": (1, 1_000_000),
+    "quadratic_frames": (0, 1_000_000_000), "most_items": (0, 1_000_000),
     "spike": (0, 1e6), "most_skipped": (1, 1_000_000), "equalise": (0, 40), "revoice": (0, 5), "room": SHARE,
     "ctc": (0, 100), "lora_rank": (0, 256), "replicas": (1, 1_000_000), "peak_tflops": (0, 1e6),
 }  # fmt: skip

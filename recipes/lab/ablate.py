@@ -50,10 +50,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "coupling ot": {"coupling": "ot"},
     "weighting data": {"weighting": "data"},
     "weighting noise": {"weighting": "noise"},
+    "drop_both 0.1": {"drop_both": 0.1},  # can be guided when it speaks
+    "guidance 0.5": {"drop_both": 0.1, "guidance": 0.5},  # need not
 }
 MEASURES = ("wer", "sim", "dnsmos")
 MARKS = ("<!-- ablation -->", "<!-- end of the ablation -->")  # between which --into writes
-LINES = {"path": "-", "times": "--", "coupling": "-.", "weighting": ":"}  # of the plot, by what differs
+# of the plot, by what differs
+LINES = {"path": "-", "times": "--", "coupling": "-.", "weighting": ":", "drop_both": "-", "guidance": ":"}
 
 
 def file_name(variant: str) -> str:
@@ -84,8 +87,8 @@ def train(args: argparse.Namespace, variant: str) -> Path:
     network = dataclasses.replace(model_config(len(vocab)), **small, path=changed.pop("path", "ot"))
     config = TrainConfig(
         steps=args.updates, warmup=args.updates // 10, decay=args.updates // 3, learning_rate=args.lr, seed=args.seed,
-        batch_frames=args.batch_frames, span=(0.5, 1.0), drop_audio=0.0, drop_both=0.0,  # nothing here is guided
-        valid_every=max(1, args.updates // 2), save_every=max(1, args.updates // 20), **changed,
+        batch_frames=args.batch_frames, span=(0.5, 1.0), drop_audio=0.0, valid_every=max(1, args.updates // 2),
+        save_every=max(1, args.updates // 20), **{"drop_both": 0.0} | changed,
     )  # fmt: skip
     torch.manual_seed(config.seed)  # the first weights: the same for all
     model = FlowModel(network, vocab, tokenizer={"name": "phoneme", "lang": "en-us"})

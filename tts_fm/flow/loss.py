@@ -40,6 +40,8 @@ def cfm_loss(
     times: str = "uniform",
     coupling: str = "independent",
     weighting: str = "velocity",
+    null: Callable[[Tensor, Tensor], Tensor] | None = None,
+    guidance: float = 0.0,
 ) -> Loss:
     """Mean squared error between velocity and the path's u (arXiv 2210.02747, eq. 9), over masked frames x channels.
 
@@ -48,9 +50,16 @@ def cfm_loss(
     the mask get exactly zero gradient, even when the network's output there is not finite. An empty mask gives loss 0.
     coupling: which noise goes with which item, see coupling.couple; only the noise moves. weighting: which error is
     squared, see `weights`. A path that ends before 1 has its times squeezed to that.
+
+    null: the velocity of the same network that sees neither text nor prompt. With it and guidance w the target is
+    u + w (v - null), which takes no gradient: what is learnt speaks as with classifier-free guidance of w / (1 - w),
+    from one forward (model guidance, arXiv 2502.12154; of F5-TTS, arXiv 2504.20334). ValueError for w outside [0, 1),
+    where nothing would be learnt.
     """
     path = path or OTPath()
     _check(x1, loss_mask, normalise)
+    if not 0 <= guidance < 1:
+        raise ValueError(f"guidance in training must be from 0 to below 1, got {guidance}; 0.3 to 0.7 are usual")
     if t is None:
         t = draw_times(times, len(x1), _needed(generator, "t"), x1.device) * path.end
     if x0 is None:
@@ -59,7 +68,11 @@ def cfm_loss(
     x0 = couple(coupling, x0, x1, loss_mask)
 
     x_t, u = path.sample(x0, x1, t)
-    error = (velocity(x_t, t) - u).float().masked_fill(~loss_mask[..., None], 0)
+    v = velocity(x_t, t)
+    if null is not None and guidance:
+        with torch.no_grad():
+            u = u + guidance * (v - null(x_t, t))
+    error = (v - u).float().masked_fill(~loss_mask[..., None], 0)
     per_frame = error.square().mean(-1) * weights(weighting, path, t)[:, None]  # (B, T)
     frames = loss_mask.sum(1)  # (B,)
     per_item = per_frame.sum(1) / frames.clamp(min=1)

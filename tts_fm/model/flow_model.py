@@ -109,8 +109,10 @@ class FlowModel(nn.Module):
         times: str = "uniform",
         coupling: str = "independent",
         weighting: str = "velocity",
+        guidance: float = 0.0,
     ) -> Loss:
-        """The training objective on a batch of log-mels; arguments as in batches.Batch and (three) cfm_loss."""
+        """The training objective on a batch of log-mels; arguments as in batches.Batch and (four) cfm_loss. In eval
+        mode it is without guidance, for what is measured."""
         x1 = self.normalise(mel) * mask[..., None]
         given = mask & ~hidden & ~drop_audio[:, None]
         c = self.condition(x1, given, ids, mask, durations, drop_text)
@@ -118,8 +120,16 @@ class FlowModel(nn.Module):
         def velocity(x: Tensor, t: Tensor) -> Tensor:
             return self.field(x, t, c)
 
-        how = dict(path=self.path, times=times, coupling=coupling, weighting=weighting)
-        return cfm_loss(velocity, x1, hidden & mask, generator, **how)  # type: ignore[arg-type]
+        def null(x: Tensor, t: Tensor) -> Tensor:
+            return self.field(x, t, nothing)
+
+        how: dict[str, Any] = dict(path=self.path, times=times, coupling=coupling, weighting=weighting)
+        if guidance and self.training:
+            with torch.no_grad():
+                nowhere, all_items = torch.zeros_like(given), torch.ones_like(drop_text)
+                nothing = self.condition(x1, nowhere, ids, mask, durations, all_items)
+            how |= dict(null=null, guidance=guidance)
+        return cfm_loss(velocity, x1, hidden & mask, generator, **how)
 
     def forward(self, *args: Any, **kwargs: Any) -> Loss:
         """`loss`: what a distributed wrapper calls."""

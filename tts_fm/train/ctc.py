@@ -9,6 +9,8 @@ does not know optimisers or weights of losses in a batch: see trainer.py.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -64,7 +66,7 @@ class WithCTC(nn.Module):
         drop_audio: Tensor,
         drop_text: Tensor,
         generator: torch.Generator,
-        *choices: str,
+        *choices: Any,
     ) -> Loss:
         """The objective on a batch; arguments as in FlowModel.loss."""
         found = self.flow(mel, mask, hidden, ids, durations, drop_audio, drop_text, generator, *choices)

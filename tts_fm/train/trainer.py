@@ -122,9 +122,9 @@ class Trainer:
             model.net.compile_blocks()
 
     @property
-    def choices(self) -> tuple[str, str, str]:
-        """The law of times, the coupling and the weighting of the loss."""
-        return self.config.time_law, self.config.coupling, self.config.weighting
+    def choices(self) -> tuple[str, str, str, float]:
+        """The law of times, the coupling, the weighting and the guidance of the loss."""
+        return self.config.time_law, self.config.coupling, self.config.weighting, self.config.guidance
 
     @property
     def nodes(self) -> int:
