@@ -7,6 +7,7 @@ import torch
 from flow_toys import Mixture
 from tiny_model import tiny_flow
 
+from tts_fm.config import TrainConfig
 from tts_fm.flow import OTPath, cfm_loss, make_path, minibatch_ot
 
 
@@ -231,3 +232,11 @@ def test_a_model_is_guided_away_from_what_it_says_without_text_and_prompt():
     assert guided[2] == pytest.approx(float(plain[2]), rel=1e-5)
     assert bool(((guided - plain).abs() > 1e-3)[:2].all())
     assert torch.equal(losses(0.5, train=False).per_item, losses(0.0, train=False).per_item)
+
+
+def test_a_training_that_is_guided_must_show_the_network_nothing_at_times():
+    assert TrainConfig(guidance=0.5, drop_both=0.1).guidance == 0.5
+    with pytest.raises(ValueError, match="guidance is 0.5, but with drop_both 0"):
+        TrainConfig(guidance=0.5, drop_both=0.0)
+    with pytest.raises(ValueError, match="from 0 to 0.95"):
+        TrainConfig(guidance=1.0)

@@ -152,6 +152,11 @@ class TrainConfig:
                 "TrainConfig.drop_audio and drop_both are shares of the same items and must not add up to more than 1, "
                 f"got {self.drop_audio} and {self.drop_both}"
             )
+        if self.guidance and not self.drop_both:
+            raise ValueError(
+                f"TrainConfig.guidance is {self.guidance:g}, but with drop_both 0 the network never learns what to say "
+                "without text and prompt, which it is guided away from; 0.1 is usual"
+            )
         if self.replicas > 1 and not self.shard:
             raise ValueError("TrainConfig.replicas goes with shard=True: without it every process is a replica")
         if self.mel_on_device and (self.equalise or self.revoice or self.room or self.turned):
