@@ -193,6 +193,8 @@ def test_guidance_in_training_has_limits():
     for wrong in (1.0, -0.1, float("nan")):
         with pytest.raises(ValueError, match="from 0 to below 1"):
             cfm_loss(lambda x, s: x, x1, mask, t=t, x0=x0, null=lambda x, s: x, guidance=wrong)
+    with pytest.raises(ValueError, match="needs `null`"):
+        cfm_loss(lambda x, s: x, x1, mask, t=t, x0=x0, guidance=0.5)
 
 
 def test_minibatch_ot_moves_the_noise_and_nothing_else():

@@ -36,6 +36,11 @@ def jittered(wave: np.ndarray, much: float) -> np.ndarray:
     return overlapped(spectrum * np.exp(1j * off))
 
 
+def own(wave: np.ndarray) -> np.ndarray:
+    """Steadied with its own mel: what is left of the change is that of the phases."""
+    return steadied(wave, log_mel(wave))
+
+
 def error(wave: np.ndarray, truth: np.ndarray) -> float:
     """Of the middle, in dB under the truth."""
     inside = slice(4 * N_FFT, -4 * N_FFT)
@@ -46,8 +51,8 @@ def error(wave: np.ndarray, truth: np.ndarray) -> float:
 def test_jitter_is_less_and_a_steady_vowel_stays(start: float, end: float) -> None:
     truth = vowel(start, end)
     rough = jittered(truth, 0.7)
-    assert error(steadied(rough), truth) < error(rough, truth) - 0.8  # dB
-    assert error(steadied(truth), truth) < -22
+    assert error(own(rough), truth) < error(rough, truth) - 0.8  # dB
+    assert error(own(truth), truth) < -22
 
 
 @pytest.mark.parametrize("pitch", [65, 90, 140, 222, 318, 405])
@@ -61,16 +66,16 @@ def test_the_pitch_is_found(pitch: float) -> None:
 
 def test_noise_and_silence_stay() -> None:
     noise = np.random.default_rng(1).normal(0, 0.1, SAMPLES).astype(np.float32)
-    assert np.sum((steadied(noise) - noise) ** 2) < 0.03 * np.sum(noise**2)
+    assert np.sum((own(noise) - noise) ** 2) < 0.03 * np.sum(noise**2)
     silence = np.zeros(SAMPLES, np.float32)
-    assert steadied(silence) is silence
+    np.testing.assert_array_equal(own(silence), silence)
     short = vowel(120, 120)[: N_FFT - HOP]
-    assert steadied(short) is short
+    assert own(short) is short
 
 
 def test_length_level_and_spectrum_stay() -> None:
     wave = np.concatenate([np.zeros(5000, np.float32), jittered(vowel(130, 160), 0.4), np.zeros(3333, np.float32)])
-    result = steadied(wave)
+    result = own(wave)
     assert result.dtype == np.float32 and result.shape == wave.shape
     assert np.sum(result**2) == pytest.approx(np.sum(wave**2), rel=0.15)
     assert np.abs(result[:2000]).max() < 1e-6 > np.abs(result[-1000:]).max()
@@ -101,9 +106,8 @@ def test_magnitudes_agree_with_the_mel_but_do_not_rise_in_the_lowest_octaves(low
 def test_a_mel_of_fewer_frames_leaves_the_rest() -> None:
     wave = 0.3 * vowel(120, 120)
     mel = log_mel(wave)[:100] - 1.0
-    change = np.abs(steadied(wave, mel)) - np.abs(steadied(wave))
+    change = np.abs(steadied(wave, mel)) - np.abs(steadied(wave, mel[:0]))
     assert np.abs(change[102 * HOP :]).max() < 1e-6 < np.abs(change[20 * HOP : 80 * HOP]).max()
-    assert steadied(wave[: N_FFT - HOP], mel).shape == (N_FFT - HOP,)
 
 
 def test_a_voice_whose_vocoder_needs_it_is_steadied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,9 +118,8 @@ def test_a_voice_whose_vocoder_needs_it_is_steadied(tmp_path: Path, monkeypatch:
     tts = TTS.load(folder)
     assert tts.engine.steady and not TTS.load(tiny_tts_folder(tmp_path / "other")).engine.steady
     given = []
-    monkeypatch.setattr(
-        sound, "steadied", lambda wave, mel: given.append(mel) or -wave
-    )  # what is done is heard, if it is
+    # what is done is heard, if it is done
+    monkeypatch.setattr(sound, "steadied", lambda wave, mel: given.append(mel) or -wave)
     said = tts.say("Hello there.")
     np.testing.assert_array_equal(said.chunks[0].mel, plain.chunks[0].mel)
     np.testing.assert_array_equal(given[0], said.chunks[0].mel)

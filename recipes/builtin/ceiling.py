@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     parser.add_argument("kokoro", type=Path, help="folder of `data_prep.kokoro download`")
     parser.add_argument("list", type=Path, help="an evaluation list")
     parser.add_argument("--vocoder", type=Path, help="folder of a vocoder")
-    parser.add_argument("--steady", action="store_true", help="steady the phases of the copies, as the voice does")
+    parser.add_argument("--steady", action="store_true", help="mend phases and magnitudes, as the voice does")
     parser.add_argument("--measures", default=",".join(METRICS), metavar="A,B")
     parser.add_argument("--asr", metavar="W", help="as for `tts-fm eval`")
     parser.add_argument("--audio", type=Path, default=Path("runs/ceiling"), help="for the waves (default runs/ceiling)")

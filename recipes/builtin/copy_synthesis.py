@@ -154,7 +154,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--prompts", type=Path, help="evaluation list whose prompts are copied too")
     parser.add_argument("--asr", help="Whisper folder or size name (default ~/.cache/whisper-base-ct2); none: no WER")
     parser.add_argument("--out", type=Path, help="write a JSON here")
-    parser.add_argument("--steady", action="store_true", help="steady the phases of the copies, as the voice does")
+    parser.add_argument("--steady", action="store_true", help="mend phases and magnitudes, as the voice does")
     parser.add_argument("--audio", type=Path, help="write the waves into this folder")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()

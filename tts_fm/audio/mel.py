@@ -63,8 +63,13 @@ def log_mel(wave: np.ndarray) -> np.ndarray:
     mel = np.empty((len(frames), N_MELS), np.float32)
     for start in range(0, len(frames), _PIECE):
         spectrum = np.fft.rfft(frames[start : start + _PIECE] * hann_window())
-        np.matmul(np.abs(spectrum).astype(np.float32), mel_filters(), out=mel[start : start + _PIECE])
-    return np.log(np.maximum(mel, MEL_FLOOR))
+        mel[start : start + _PIECE] = mel_of(np.abs(spectrum).astype(np.float32))
+    return mel
+
+
+def mel_of(magnitudes: np.ndarray) -> np.ndarray:
+    """Magnitudes (T, 513) float32 of a short-time spectrum -> log-mel (T, 100)."""
+    return np.log(np.maximum(magnitudes @ mel_filters(), MEL_FLOOR))
 
 
 def from_spectrum(spectrum: np.ndarray) -> np.ndarray:

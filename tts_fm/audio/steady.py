@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tts_fm.audio.mel import HOP, MEL_FLOOR, N_FFT, SAMPLE_RATE, hann_window, mel_filters, overlapped
+from tts_fm.audio.mel import HOP, N_FFT, SAMPLE_RATE, hann_window, mel_filters, mel_of, overlapped
 
 LOW_RATE = 8000  # Hz: what the pitch is looked for in, and what is averaged
 BAND = (2600.0, 3400.0)  # Hz: below the first all, above the second nothing is averaged
@@ -39,10 +39,9 @@ def check(found: Any) -> bool:
     return found
 
 
-def steadied(wave: np.ndarray, mel: np.ndarray | None = None) -> np.ndarray:
-    """A wave (S,) float32, its voiced stretches steadied -> (S,) float32. What has no pitch keeps its samples to within
-    rounding; a wave without any is returned as it is. mel: the log-mel (T, 100) that it was made from, with which its
-    magnitudes shall agree, pitch or not.
+def steadied(wave: np.ndarray, mel: np.ndarray) -> np.ndarray:
+    """A wave (S,) float32, its voiced stretches steadied -> (S,) float32. mel: the log-mel (T, 100) that it was made
+    from, with which its magnitudes shall agree, pitch or not. A wave shorter than a window is returned as it is.
     """
     count = -(-len(wave) // HOP) * HOP
     if count < N_FFT:
@@ -51,8 +50,6 @@ def steadied(wave: np.ndarray, mel: np.ndarray | None = None) -> np.ndarray:
     whole[: len(wave)] = wave
     low, share = lowered(whole), SAMPLE_RATE // LOW_RATE
     pitch, voiced = pitch_of(low)  # (T,), (T,)
-    if mel is None and not voiced.any():
-        return wave
     frame = np.arange(len(pitch)) * HOP / share  # where frames are, in low samples
     at = np.arange(len(low))
     much, phase = np.interp(at, frame, voiced), np.cumsum(np.interp(at, frame, pitch) / LOW_RATE)  # (L,); in periods
@@ -62,18 +59,17 @@ def steadied(wave: np.ndarray, mel: np.ndarray | None = None) -> np.ndarray:
     mean /= (REACH + 1) ** 2
     steady = whole + raised(much * (mean - low), count)
     spectrum, phases = spectra(whole), spectra(steady)  # (T, 513)
-    size = np.abs(spectrum) if mel is None else agreeing(np.abs(spectrum), mel)
-    phases *= size / np.maximum(np.abs(phases), 1e-12)
+    phases *= agreeing(np.abs(spectrum), mel) / np.maximum(np.abs(phases), 1e-12)
     return overlapped(phases)[: len(wave)]
 
 
 def agreeing(size: np.ndarray, mel: np.ndarray) -> np.ndarray:
     """Magnitudes (T, 513), each times what its bands lack of a log-mel (T', 100), on average; frames that the mel has
-    not stay. Below 600 Hz none becomes larger.
+    not stay. Below 600 Hz none becomes larger. Changed in place, and returned.
     """
     frames = min(len(size), len(mel))
-    present = np.log(np.maximum(size[:frames].astype(np.float32) @ mel_filters(), MEL_FLOOR))
-    change = (mel[:frames] - present).clip(-MOST, MOST) @ shares()  # (T', 513)
+    lacking = mel[:frames] - mel_of(size[:frames].astype(np.float32))
+    change = lacking.clip(-MOST, MOST) @ shares()  # (T', 513)
     size[:frames] *= np.exp(np.minimum(change, 0) + np.maximum(change, 0) * rising())
     return size
 

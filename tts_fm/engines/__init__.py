@@ -50,7 +50,7 @@ class Engine(Protocol):
     lang: str | None  # the accent that the model was trained on, where it knows one
     defaults: dict[str, Any]  # the model's own values for fields of Settings
     texture: Tables  # what its speech lacks of the fine structure of recordings
-    steady: bool  # whether the phases that its vocoder draws are to be steadied
+    steady: bool  # whether phases and magnitudes that its vocoder draws are mended (audio/steady.py)
 
     @property
     def together(self) -> bool:

@@ -69,7 +69,9 @@ def cfm_loss(
 
     x_t, u = path.sample(x0, x1, t)
     v = velocity(x_t, t)
-    if null is not None and guidance:
+    if guidance:
+        if null is None:
+            raise ValueError("guidance in training needs `null`, the velocity without text and prompt")
         with torch.no_grad():
             u = u + guidance * (v - null(x_t, t))
     error = (v - u).float().masked_fill(~loss_mask[..., None], 0)

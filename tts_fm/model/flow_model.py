@@ -120,15 +120,12 @@ class FlowModel(nn.Module):
         def velocity(x: Tensor, t: Tensor) -> Tensor:
             return self.field(x, t, c)
 
-        def null(x: Tensor, t: Tensor) -> Tensor:
-            return self.field(x, t, nothing)
-
         how: dict[str, Any] = dict(path=self.path, times=times, coupling=coupling, weighting=weighting)
         if guidance and self.training:
             with torch.no_grad():
                 nowhere, all_items = torch.zeros_like(given), torch.ones_like(drop_text)
                 nothing = self.condition(x1, nowhere, ids, mask, durations, all_items)
-            how |= dict(null=null, guidance=guidance)
+            how |= dict(null=lambda x, t: self.field(x, t, nothing), guidance=guidance)
         return cfm_loss(velocity, x1, hidden & mask, generator, **how)
 
     def forward(self, *args: Any, **kwargs: Any) -> Loss:
