@@ -21,7 +21,7 @@ from tiny_model import VOCAB, tiny_tts_folder
 from tts_fm import files
 from tts_fm.cli.main import main
 from tts_fm.data.listing import Recording, find_recordings
-from tts_fm.edit.align import Alignment
+from tts_fm.engines.align import Alignment
 from tts_fm.errors import MissingDependency, ModelError
 from tts_fm.synthesis import TTS
 from tts_fm.text.chunks import plan_chunks

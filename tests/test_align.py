@@ -21,7 +21,7 @@ from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP, log_mel
 from tts_fm.cli.main import main
 from tts_fm.data.corpus import ManifestItems, make_vocab
 from tts_fm.data.manifest import read_manifest
-from tts_fm.edit.align import BUILTIN, EDGE, FLOOR, STATES, Aligner, best_path, quiet_frames, whole_words
+from tts_fm.engines.align import BUILTIN, EDGE, FLOOR, STATES, Aligner, best_path, quiet_frames, whole_words
 from tts_fm.engines.phones import OnnxRecogniser, load_recogniser
 from tts_fm.engines.torch import TorchRecogniser
 from tts_fm.errors import ModelError

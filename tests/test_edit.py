@@ -273,7 +273,7 @@ def test_progress_may_stop_it(tts, wave):
 
 @pytest.fixture
 def recording(tmp_path, monkeypatch, wave):
-    monkeypatch.setattr("tts_fm.edit.align.Aligner.load", lambda folder=None: Even())
+    monkeypatch.setattr("tts_fm.engines.align.Aligner.load", lambda folder=None: Even())
     monkeypatch.setenv("TTS_FM_MODEL", str(tiny_tts_folder(tmp_path / "model")))
     soundfile.write(tmp_path / "talk.wav", wave, SAMPLE_RATE)
     return tmp_path / "talk.wav"

@@ -20,8 +20,8 @@ from tts_fm.audio.files import load, read_audio
 from tts_fm.cli import main as cli
 from tts_fm.data.manifest import read_manifest
 from tts_fm.devices import QUIET, be_quiet, sums_of_products_fit, usable_cores
-from tts_fm.edit.align import BUILTIN as ALIGNER
-from tts_fm.edit.align import Aligner
+from tts_fm.engines.align import BUILTIN as ALIGNER
+from tts_fm.engines.align import Aligner
 from tts_fm.engines.onnx import OnnxEngine
 from tts_fm.engines.sessions import GRAPHS, MANIFEST
 from tts_fm.errors import MissingDependency, ModelError

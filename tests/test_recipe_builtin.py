@@ -36,7 +36,7 @@ import tones
 
 from tts_fm.audio.files import load
 from tts_fm.checkpoint.load import load_flow_model, save_flow_model
-from tts_fm.edit.align import Aligner
+from tts_fm.engines.align import Aligner
 from tts_fm.errors import ModelError
 from tts_fm.flow.fitted import read_solvers
 from tts_fm.model.aligner import load_aligner

@@ -13,8 +13,8 @@ from tts_fm.audio.files import load
 from tts_fm.checkpoint.load import load_flow_model
 from tts_fm.cli.main import main
 from tts_fm.data.manifest import read_manifest
-from tts_fm.edit.align import Aligner
 from tts_fm.edit.score import score
+from tts_fm.engines.align import Aligner
 from tts_fm.synthesis import BUILTIN
 
 MANIFEST = next((Path(__file__).parent / "data" / "aligned").glob("*.jsonl"))

@@ -26,7 +26,7 @@ OTHER = {
     "duration": 2.5, "lang": "en-gb", "loudness": -20.0, "chunk_seconds": 6.0, "cfg_interval": (0.25, 0.75),
     "cfg_rescale": 0.5, "cfg_audio": 0.75, "grid": (0.0, 0.125, 1.0), "normalise": "off", "first_seconds": 2.5,
     "subtitles_text": "spoken", "cfg_joint": 0.5, "cfg_audio_interval": (0.0, 0.125),
-    "guide": "pitch=low:0.5,accent=gb",
+    "guide": "pitch=low:0.5,accent=gb", "attune": 0.25,
 }  # fmt: skip
 
 
@@ -94,7 +94,7 @@ def test_the_command_line_offers_the_table() -> None:
             assert setting.help in words and setting.range in words
             assert options[setting.option].default is None, "what is not given is not passed on"
     assert {s.name for s in offered("cli")} - {s.name for s in offered("edit")} == {
-        "duration", "loudness", "match", "chunk_seconds", "first_seconds", "normalise",
+        "duration", "loudness", "match", "attune", "chunk_seconds", "first_seconds", "normalise",
         "subtitles_text",
     }  # fmt: skip
 
@@ -187,7 +187,13 @@ def test_the_demo_offers_the_table(tmp_path) -> None:
                 assert [value for _, value in component.choices if value] == list(setting.choices)
         shown = {s.name: s.read(component.value) for component, s in zip(inputs, settings, strict=True)}
         given = Settings(**{name: value for name, value in shown.items() if value is not None})
-        assert given == Settings(steps=8, cfg=1.5, temperature=1.0, match=0.0 if tab != "edit" else None)
+        assert given == Settings(
+            steps=8,
+            cfg=1.5,
+            temperature=1.0,
+            match=0.0 if tab != "edit" else None,
+            attune=0.0 if tab != "edit" else None,
+        )
 
 
 @pytest.mark.parametrize("name", OTHER)
@@ -263,7 +269,7 @@ def test_a_solver_without_its_package_is_told(monkeypatch) -> None:
 
 def test_models_fill_only_what_was_not_given() -> None:
     model = {"steps": 8, "cfg": 1.5, "temperature": 0.6, "match": 1.0, "seed": 9, "lang": "en-gb"}
-    assert Settings(cfg=0.0).with_defaults(model) == Settings(steps=8, cfg=0.0, temperature=0.6, match=1.0)
+    assert Settings(cfg=0.0).with_defaults(model) == Settings(steps=8, cfg=0.0, temperature=0.6, match=1.0, attune=0.0)
     plain = Settings().with_defaults({})
     assert (plain.steps, plain.cfg, plain.temperature, plain.match) == (32, 2.0, 1.0, 0.0)
     assert Settings(grid=(0.0, 0.5, 1.0)).with_defaults(model).check().steps == 2

@@ -185,6 +185,11 @@ class Settings:
         None, "how far the statistics of the spectrum are moved to those of the prompt", label="Match the prompt",
         low=0, high=1, fallback=0.0, unset="the model's", edits=False, slider=(0, 1, 0.05), metavar="M",
     )  # fmt: skip
+    attune: float | None = entry(
+        None, "how far the last layer is fitted to a recording with a transcript: 0 saves the second it takes",
+        label="Attune to the recording", low=0, high=1, fallback=0.0, unset="the model's", edits=False,
+        slider=(0, 1, 0.05), metavar="A",
+    )  # fmt: skip
     sway: float = entry(
         -1.0, "where the steps lie: -1 near the noise, 0 evenly", label="Sway", low=-1, high=1, solver=True,
         slider=(-1, 1, 0.05), metavar="S", aliases=("sway_sampling_coef",),

@@ -33,6 +33,7 @@ from tts_fm.audio.files import write_audio
 from tts_fm.audio.mel import FRAMES_PER_SECOND, SAMPLE_RATE
 from tts_fm.engines import Engine, OnStep
 from tts_fm.engines.adapted import AdaptedEngines
+from tts_fm.engines.attune import Attuner
 from tts_fm.engines.jobs import (
     Chunk,
     InOrder,
@@ -111,7 +112,7 @@ class TTS:
         self.engine, self.defaults = engine, engine.defaults
         self._process = os.getpid()
         self.lexicon = Lexicon()  # how words are said that the rules say wrongly
-        self._engines = AdaptedEngines(engine, quick)
+        self._engines, self._attuner = AdaptedEngines(engine, quick), Attuner(engine)
 
     @classmethod
     def load(
@@ -246,6 +247,7 @@ class TTS:
         timed = timed or self.timed(plans, voice, prompt, lang, speed)
         if self.engine.text == "aligned" and not shown(voice):
             prompt = prompt[:0]
+        voice, settings = self._attuner.of(voice, settings)
         if settings.duration is not None:
             timed = fit_total(timed, len(prompt), settings.duration - sum(p.pause for p in plans))
         return [

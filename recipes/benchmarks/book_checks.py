@@ -134,7 +134,7 @@ def words(args: argparse.Namespace) -> bool:
     """
     import soundfile
 
-    from tts_fm.edit.align import Aligner
+    from tts_fm.engines.align import Aligner
 
     listen, aligner, chance, right = whisper(args), Aligner.load(), random.Random(args.seed), 0
     with zipfile.ZipFile(args.file) as book:

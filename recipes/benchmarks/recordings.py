@@ -28,7 +28,7 @@ from tts_fm.audio.files import load, resample
 from tts_fm.audio.levels import active_level
 from tts_fm.audio.mel import N_MELS, SAMPLE_RATE
 from tts_fm.audio.prompt import check_reference
-from tts_fm.edit.align import Aligner
+from tts_fm.engines.align import Aligner
 from tts_fm.synthesis import TTS
 from tts_fm.voices.stored import Voice
 

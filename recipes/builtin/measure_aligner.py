@@ -20,7 +20,7 @@ from cache import read_rows
 
 from tts_fm.audio.files import load
 from tts_fm.audio.mel import FRAMES_PER_SECOND
-from tts_fm.edit.align import Aligner, Alignment
+from tts_fm.engines.align import Aligner, Alignment
 from tts_fm.text.symbols import STRESS, is_pause
 
 

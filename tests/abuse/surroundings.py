@@ -289,7 +289,7 @@ def main() -> int:
         os.waitpid(worlds_made, 0)
         world, out = place / "world", place / "out"
         if args.only != "damage":
-            import tts_fm.edit.align
+            import tts_fm.engines.align
             import tts_fm.engines.torch
 
             print("| Surroundings | Verbs | Codes | |\n|---|---|---|---|")

@@ -47,7 +47,7 @@ def home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tts_fm.voices.stored.user_folder", lambda: folder / "voices")
         patch.setattr("tts_fm.voices.stored.BUILTIN", folder / "none")
-        patch.setattr("tts_fm.edit.align.Aligner.load", lambda folder=None: EvenAligner())
+        patch.setattr("tts_fm.engines.align.Aligner.load", lambda folder=None: EvenAligner())
         yield folder
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from tts_fm.edit.align import DOUBTFUL, Aligner
+from tts_fm.engines.align import DOUBTFUL, Aligner
 
 
 @pytest.mark.parametrize("text", ["Hi.", "Yes.", "Hi. How are you?"])

@@ -17,7 +17,7 @@ from tts_fm.devices import name_of
 
 if TYPE_CHECKING:
     from tts_fm.data.manifest import Utterance
-    from tts_fm.edit.align import Aligner
+    from tts_fm.engines.align import Aligner
 
 EXAMPLES = """examples:
   tts-fm align data/libritts.jsonl                       writes data/libritts.aligned.jsonl
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from tts_fm.data.manifest import read_manifest, write_manifest
-    from tts_fm.edit.align import DOUBTFUL, Aligner
+    from tts_fm.engines.align import DOUBTFUL, Aligner
     from tts_fm.text.phonemes import phoneme_units
 
     source = Path(args.manifest)
@@ -141,7 +141,7 @@ def timed(utterances: Sequence[Utterance], folder: Path, args: argparse.Namespac
 
 def one(utterance: Utterance, folder: str, lang: str | None, aligner: str | None, device: str = "cpu") -> Done:
     """One utterance with its times, or what is wrong with it."""
-    from tts_fm.edit.align import align_utterance
+    from tts_fm.engines.align import align_utterance
     from tts_fm.files import is_full
 
     try:
@@ -154,7 +154,7 @@ def one(utterance: Utterance, folder: str, lang: str | None, aligner: str | None
 
 @cache
 def _aligner(folder: str | None, device: str) -> Aligner:
-    from tts_fm.edit.align import Aligner
+    from tts_fm.engines.align import Aligner
 
     return Aligner.load(folder, device)
 

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from tts_fm.settings import Settings
 
     recording = Recording.load(args.recording, LONGEST)
-    from tts_fm.edit.align import Aligner
+    from tts_fm.engines.align import Aligner
 
     aligner, tts = Aligner.load(args.aligner), common.load_tts(args)
     with ProgressBar(args.quiet) as bar:

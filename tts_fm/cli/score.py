@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         check_writable(Path(args.out))
     from tts_fm.data.waves import read_wave
-    from tts_fm.edit.align import Aligner
     from tts_fm.edit.score import score
+    from tts_fm.engines.align import Aligner
     from tts_fm.files import is_full, write_text
 
     model, aligner = torch_model(args), Aligner.load()

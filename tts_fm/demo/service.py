@@ -28,8 +28,8 @@ from tts_fm.demo.sessions import FieldError, Sessions, at_field
 from tts_fm.settings import TABLE, Settings
 
 if TYPE_CHECKING:
-    from tts_fm.edit.align import Aligner
     from tts_fm.edit.recording import Edited
+    from tts_fm.engines.align import Aligner
     from tts_fm.engines.jobs import Chunk, Job
     from tts_fm.synthesis import TTS, Request, Speech
     from tts_fm.voices.stored import Voice
@@ -285,9 +285,9 @@ class Service:
 
     def edit(self, recording: str | None, text: str, new_text: str, settings: Settings, run: Run) -> Edited:
         """Change what is said in a recording from `text` to `new_text`; see edit.edit."""
-        from tts_fm.edit.align import Aligner
         from tts_fm.edit.change import LONGEST, edit
         from tts_fm.edit.recording import Recording
+        from tts_fm.engines.align import Aligner
 
         if not recording:
             said = f"there is no recording yet: upload or record up to {LONGEST:.0f} s of speech"

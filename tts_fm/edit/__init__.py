@@ -1,4 +1,5 @@
-"""Recordings with their words: align.py finds when each word is said, change.py speaks other words into the recording.
+"""Recordings with their words: change.py speaks other words into a recording. When each word is said, the aligner finds
+(engines/align.py).
 
 It knows a voice model and an aligner, and nothing of lists, servers or pages.
 """
@@ -10,15 +11,6 @@ from typing import TYPE_CHECKING
 from tts_fm.lazy import offer
 
 if TYPE_CHECKING:
-    from tts_fm.edit.align import BUILTIN as BUILTIN
-    from tts_fm.edit.align import DOUBTFUL as DOUBTFUL
-    from tts_fm.edit.align import FLOOR as FLOOR
-    from tts_fm.edit.align import STATES as STATES
-    from tts_fm.edit.align import Aligner as Aligner
-    from tts_fm.edit.align import Alignment as Alignment
-    from tts_fm.edit.align import align_utterance as align_utterance
-    from tts_fm.edit.align import quiet_frames as quiet_frames
-    from tts_fm.edit.align import whole_words as whole_words
     from tts_fm.edit.change import MARGIN as MARGIN
     from tts_fm.edit.change import differences as differences
     from tts_fm.edit.change import edit as edit
@@ -27,9 +19,18 @@ if TYPE_CHECKING:
     from tts_fm.edit.change import word_ranges as word_ranges
     from tts_fm.edit.recording import Edited as Edited
     from tts_fm.edit.recording import Recording as Recording
+    from tts_fm.engines.align import BUILTIN as BUILTIN
+    from tts_fm.engines.align import DOUBTFUL as DOUBTFUL
+    from tts_fm.engines.align import FLOOR as FLOOR
+    from tts_fm.engines.align import STATES as STATES
+    from tts_fm.engines.align import Aligner as Aligner
+    from tts_fm.engines.align import Alignment as Alignment
+    from tts_fm.engines.align import align_utterance as align_utterance
+    from tts_fm.engines.align import quiet_frames as quiet_frames
+    from tts_fm.engines.align import whole_words as whole_words
 
 NAMES = {
-    "align": "Aligner Alignment BUILTIN DOUBTFUL FLOOR STATES align_utterance quiet_frames whole_words",
+    ".engines.align": "Aligner Alignment BUILTIN DOUBTFUL FLOOR STATES align_utterance quiet_frames whole_words",
     "change": "MARGIN differences edit layout read word_ranges",
     "recording": "Edited Recording",
 }

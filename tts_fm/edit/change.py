@@ -5,8 +5,8 @@ infilling between it.
     -> mel (flow, all the rest given) -> wave (vocoder) -> spliced into the recording (audio/joints.py)
 
 S samples at 24 kHz, T mel frames of the recording, T' of the result, U phone units. Times are mel frames, also
-fractions of them. How the units of the old text are found in the recording is the aligner's matter (align.py); it is
-passed in.
+fractions of them. How the units of the old text are found in the recording is the aligner's matter
+(engines/align.py); it is passed in.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from tts_fm.audio.levels import loudness
 from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP, SAMPLE_RATE, log_mel
 from tts_fm.audio.prompt import CHARS_PER_SECOND, TARGET_LUFS
 from tts_fm.audio.steady import steadied
-from tts_fm.edit.align import DOUBTFUL, whole_words
 from tts_fm.edit.recording import Change, Edited, Recording
+from tts_fm.engines.align import DOUBTFUL, whole_words
 from tts_fm.engines.jobs import Job, Progress, chunk_seed, reporter, speech_edges
 from tts_fm.engines.sound import EDGE_SILENCE
 from tts_fm.settings import Settings

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tts_fm.audio.mel import log_mel
-from tts_fm.edit.align import Aligner, Alignment
+from tts_fm.engines.align import Aligner, Alignment
 from tts_fm.flow.likelihood import flow_error, log_likelihood
 from tts_fm.model.condition import Condition
 from tts_fm.model.flow_model import FlowModel

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -50,6 +51,8 @@ class Engine(Protocol):
     lang: str | None  # the accent that the model was trained on, where it knows one
     defaults: dict[str, Any]  # the model's own values for fields of Settings
     texture: Tables  # what its speech lacks of the fine structure of recordings
+    scale: tuple[float, float]  # mean and deviation that log-mels are normalised by, for the flow
+    source: Path | None  # the folder or file that the model was read from
     steady: bool  # whether phases and magnitudes that its vocoder draws are mended (audio/steady.py)
 
     @property
@@ -77,6 +80,12 @@ class Engine(Protocol):
         self, utterances: Sequence[Utterance], settings: Settings, on_step: OnStep | None = None
     ) -> list[np.ndarray]:
         """The mel (T, 100) of each, its prompt included: solved from noise in one batch, which must have one shape."""
+        ...
+
+    def features(self, utterance: Utterance, x: np.ndarray, times: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+        """What attune.py fits the last layer by: velocity (K, T, 100) at normalised x (K, T, 100) and K times, and what
+        that layer makes it of (K, P, D). T is a multiple of patch. ValueError where the network has no such layer.
+        """
         ...
 
     def decode(self, mel: np.ndarray) -> np.ndarray:

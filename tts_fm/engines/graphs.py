@@ -6,7 +6,7 @@ of the solver that does not depend on the step.
     style      prompt -> style for the text, voice          once a voice (models with PromptStyle)
     condition  symbols, prompt, style -> base               once a chunk
     times      times of a grid -> modulations               once a chunk
-    velocity   x, modulations, base -> velocity             every step
+    velocity   x, modulations, base -> velocity, features   every step
     vocoder    mel -> log magnitude and phase               once a chunk
     phones     mel -> logits of the symbols                 once a recording; alone in an aligner's folder
 
@@ -98,7 +98,7 @@ def graphs_of(model: FlowModel, durations: DurationModel | None, vocoder: Vocode
         DiTVelocity(net) if isinstance(net, DiT) else UNetTVelocity(net),
         {"x": x, "base": base, "cos": cos, "sin": sin, **first},
         {"x": frames, "base": {1: p}, "cos": rotary, "sin": rotary, **{name: {} for name in first}},
-        ("velocity",),
+        ("velocity", "features") if dit else ("velocity",),
     )
     if durations is not None:
         style = drawn(1, durations.config["style_dim"])
@@ -212,13 +212,17 @@ class Times(nn.Module):
 
 
 class DiTVelocity(nn.Module):
-    """x (1, T, 100), blocks (L, 6, D), end (2, D), base (1, P, D), cos and sin (P, 32) -> (1, T, 100)."""
+    """x (1, T, 100), blocks (L, 6, D), end (2, D), base (1, P, D), cos and sin (P, 32) -> (1, T, 100), and what the
+    last layer makes it of, (1, P, D): by these attune.py fits that layer to a voice.
+    """
 
     def __init__(self, net: DiT) -> None:
         super().__init__()
         self.net = net
 
-    def forward(self, x: Tensor, base: Tensor, cos: Tensor, sin: Tensor, blocks: Tensor, end: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, base: Tensor, cos: Tensor, sin: Tensor, blocks: Tensor, end: Tensor
+    ) -> tuple[Tensor, Tensor]:
         net, width = self.net, (self.net.config.dim,)
         h = entered(net, x, base)
         for i, block in enumerate(net.transformer_blocks):
@@ -227,7 +231,8 @@ class DiTVelocity(nn.Module):
             h = h + gate_a * attention(block.attn, normal, cos, sin)  # type: ignore[arg-type]
             h = h + gate_f * block.ff(F.layer_norm(h, width, scale_f, shift_f, 1e-6))  # type: ignore[operator]
         scale, shift = end.unbind(0)
-        return ungroup(net.proj_out(F.layer_norm(h, width, scale, shift, 1e-6)), x.shape[1])
+        features = F.layer_norm(h, width, scale, shift, 1e-6)
+        return ungroup(net.proj_out(features), x.shape[1]), features
 
 
 class UNetTVelocity(nn.Module):

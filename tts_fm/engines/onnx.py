@@ -79,6 +79,7 @@ class OnnxEngine:
             raise ValueError(f"the onnx engine computes in {' or '.join(KINDS)}, not in {kind}; engine torch may")
         if kind is not None and kind not in kinds:
             raise ModelError(f"{folder / GRAPHS} has no int8 graphs; {AGAIN}")
+        self.source: Path | None = folder
         self.folder, self.kind, self.threads = folder, kind or kinds[0], threads or usable_cores()
         settings = read_config(folder / "config.json")
         try:
@@ -89,6 +90,7 @@ class OnnxEngine:
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise ModelError(f"{folder} is no model folder: {error}") from error
         self.text, self.patch = self.config.text, self.config.patch
+        self.scale = self.config.mel_mean, self.config.mel_std
         self.keep = straight(self.config.path)  # x_t = (1 - keep t) x0 + t x1
         self.tokenizer_settings = settings.get("tokenizer") or {"name": "char"}
         self.lang: str | None = self.tokenizer_settings.get("lang")
@@ -164,6 +166,16 @@ class OnnxEngine:
         if fitted is not None:
             return finish(fitted.solve(velocity, x0, report))
         return finish(solve(velocity, x0, grid, s.method, report, mask=mask))
+
+    def features(self, utterance: Utterance, x: np.ndarray, times: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+        field, rows = Field(self, [utterance], times), []
+        for own, t in zip(x, times, strict=True):
+            found = field.run("full", 0, own, t)
+            if len(found) < 2:
+                raise ValueError(f"the graphs of {self.folder} do not give what their last layer sees; {AGAIN}")
+            rows.append([found[0][0], found[1][0]])
+        velocity, features = zip(*rows, strict=True)
+        return np.stack(velocity), np.stack(features)
 
     def decode(self, mel: np.ndarray) -> np.ndarray:
         if mel.ndim != 2 or mel.shape[1] != N_MELS or len(mel) < 2:
@@ -325,21 +337,27 @@ class Field:
     def of(self, branch: str, x: np.ndarray, t: np.ndarray) -> np.ndarray:
         """Velocities of all utterances (B, T, 100), each from its own part of x; zero behind its end. branch: one of
         WITHHELD."""
+        velocity = np.zeros_like(x)
+        for b, utterance in enumerate(self.utterances):
+            own = self.run(branch, b, x[b, : utterance.frames], t[0])[0]
+            velocity[b, : utterance.frames] = own[0, : utterance.frames]
+        return velocity
+
+    def run(self, branch: str, number: int, x: np.ndarray, t: float) -> list[np.ndarray]:
+        """What the graph gives for one utterance, x (T, 100): the velocity (1, T', 100), T' a multiple of patch, and
+        the features behind it."""
         if branch not in self.branches:
             self.branches[branch] = [self._made(u, *WITHHELD[branch]) for u in self.utterances]
-        patch, velocity, modulations = self.engine.patch, np.zeros_like(x), self.times[float(t[0])]
-        for b, (utterance, its) in enumerate(zip(self.utterances, self.branches[branch], strict=True)):
-            own = x[b, : utterance.frames]
-            if -len(own) % patch:
-                own = np.pad(own, ((0, -len(own) % patch), (0, 0)))
-            feed = {"x": own[None], "base": its.base, "cos": its.cos, "sin": its.sin}
-            if self.engine.config.backbone == "dit":
-                blocks, end = modulations
-                feed |= {"blocks": blocks if its.voice is None else blocks + its.voice, "end": end}
-            else:
-                feed |= {"token": modulations[0][None]}
-            velocity[b, : utterance.frames] = self.engine.run("velocity", **feed)[0][0, : utterance.frames]
-        return velocity
+        its, patch, modulations = self.branches[branch][number], self.engine.patch, self.times[float(t)]
+        if -len(x) % patch:
+            x = np.pad(x, ((0, -len(x) % patch), (0, 0)))
+        feed = {"x": x[None], "base": its.base, "cos": its.cos, "sin": its.sin}
+        if self.engine.config.backbone == "dit":
+            blocks, end = modulations
+            feed |= {"blocks": blocks if its.voice is None else blocks + its.voice, "end": end}
+        else:
+            feed |= {"token": modulations[0][None]}
+        return self.engine.run("velocity", **feed)
 
     def _made(self, utterance: Utterance, drop_audio: bool, drop_text: bool) -> Branch:
         engine, config = self.engine, self.engine.config

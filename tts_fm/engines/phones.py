@@ -1,6 +1,6 @@
 """Which unit of speech every mel frame may be: the aligner's network, by onnxruntime on CPUs or by PyTorch.
 
-What finds the units of a text in a recording (edit/align.py) asks this, and sees arrays alone. A folder holds
+What finds the units of a text in a recording (engines/align.py) asks this, and sees arrays alone. A folder holds
 config.json and model.safetensors, and `onnx/` where `tts-fm export onnx` has made its graph. T mel frames, V symbols.
 """
 

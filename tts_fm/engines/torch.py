@@ -22,6 +22,7 @@ from tts_fm.checkpoint.load import load_flow_model, read_weights, with_weights
 from tts_fm.engines import OnStep, Utterance
 from tts_fm.model.aligner import AlignerModel, load_aligner
 from tts_fm.model.classifier import Guide, NoisyClassifier, load_classifier
+from tts_fm.model.dit import DiT, ungroup
 from tts_fm.model.duration import DurationModel, load_duration_model
 from tts_fm.model.flow_model import FlowModel
 from tts_fm.model.folder import CONFIG, WEIGHTS
@@ -75,6 +76,7 @@ class TorchEngine:
         self.defaults: dict[str, Any] = about.get("defaults", {})
         self.texture = texture.check(about.get("texture", {}))
         self.steady = steady.check(about.get("steady", False))
+        self.scale = model.config.mel_mean, model.config.mel_std
         self.source: Path | None = None  # where the model was read from
         self.classifier: NoisyClassifier | None = None  # what `guide` asks
         self.changes: dict[str, np.ndarray] = {}  # weights of the flow network that are not the source's
@@ -188,6 +190,23 @@ class TorchEngine:
                 pad_to=frames,
             )  # (B, T, 100)
         return cut(mel)
+
+    @own_settings()
+    @torch.no_grad()
+    def features(self, utterance: Utterance, x: np.ndarray, times: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+        model, net, frames = self.model, self.model.net, x.shape[1]
+        if not isinstance(net, DiT):
+            raise ValueError(f"a {self.model.config.backbone} network has no last layer that can be fitted to a voice")
+        many = len(times)
+        mel, given = model.prompt(torch.from_numpy(utterance.prompt)[None].repeat(many, 1, 1), many, frames)
+        ids = model.ids([utterance.ids] * many, many)
+        durations = None if utterance.durations is None else torch.tensor([utterance.durations] * many)
+        whole = torch.zeros(many, dtype=torch.bool, device=model.device)
+        c = model.inference_condition(mel, given, ids, None, durations, whole)
+        now = torch.from_numpy(x.astype(np.float32)).to(model.device, model.dtype)
+        t = torch.tensor(list(times), dtype=torch.float32, device=model.device)
+        features = net.features(now, t, c.given, c.given_mask, c.text, c.mask, voice=c.voice)
+        return _array(ungroup(net.proj_out(features), frames)), _array(features)
 
     @own_settings()
     def decode(self, mel: np.ndarray) -> np.ndarray:

@@ -150,7 +150,22 @@ class DiT(nn.Module, Network):
         text (B, P, E) from `text_embed`; mask (B, T) bool or None when every frame is real; modulations as from
         `modulations(t)`; voice (B, depth, 6 D) is added to those of the blocks. Returns (B, T, 100).
         """
-        frames = x.shape[1]
+        features = self.features(x, t, given, given_mask, text, mask, modulations, voice)
+        out = self.proj_out(features)  # (B, P, patch * 100)
+        return ungroup(masked(out, None if mask is None else position_mask(mask, self.config.patch)), x.shape[1])
+
+    def features(
+        self,
+        x: Tensor,
+        t: Tensor,
+        given: Tensor,
+        given_mask: Tensor,
+        text: Tensor,
+        mask: Tensor | None = None,
+        modulations: list[Tensor] | None = None,
+        voice: Tensor | None = None,
+    ) -> Tensor:
+        """What the last layer makes the velocity of, (B, P, D); arguments as of `forward`."""
         modulations = self.modulations(t) if modulations is None else modulations
         x, given, mask = to_network(x, given, given_mask, mask, self.config)
         h = self.input_embed(x, given, text, mask)  # (B, P, D)
@@ -162,8 +177,7 @@ class DiT(nn.Module, Network):
             h = block(h, modulation, angles, mask)
         # in the published order, which differs from the blocks'
         scale, shift = modulations[-1][:, None].chunk(2, dim=-1)
-        out = self.proj_out(modulate(h, shift, scale))  # (B, P, patch * 100)
-        return ungroup(masked(out, mask), frames)
+        return modulate(h, shift, scale)
 
 
 def to_network(

@@ -29,7 +29,7 @@ from tts_fm.checkpoint.load import find_model, load_flow_model
 from tts_fm.data.batches import TrainItem
 from tts_fm.data.listing import Recording, find_recordings
 from tts_fm.data.recordings import Piece, Table
-from tts_fm.edit.align import Aligner
+from tts_fm.engines.align import Aligner
 from tts_fm.errors import MissingDependency, ModelError
 from tts_fm.model.duration import load_duration_model
 from tts_fm.synthesis import BUILTIN, TTS, Speech

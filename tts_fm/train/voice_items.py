@@ -21,13 +21,13 @@ from tts_fm.data.batches import TrainItem
 from tts_fm.data.corpus import mel_of
 from tts_fm.data.listing import Recording
 from tts_fm.data.recordings import LONGEST, PAUSE, Piece, Table, clock, cut, decoded, evened, fault_of
-from tts_fm.edit.align import DOUBTFUL, Alignment
-from tts_fm.edit.align import LONGEST as LONGEST_ALIGNED
+from tts_fm.engines.align import DOUBTFUL, Alignment
+from tts_fm.engines.align import LONGEST as LONGEST_ALIGNED
 from tts_fm.errors import MissingDependency
 from tts_fm.text.symbols import SILENCE, is_pause
 
 if TYPE_CHECKING:
-    from tts_fm.edit.align import Aligner
+    from tts_fm.engines.align import Aligner
 
 LEAD, TAIL = 0.24, 0.16  # seconds of silence before and after the speech of an item, as in synthesis
 LANGS = ("en-us", "en-gb")

@@ -44,6 +44,7 @@ class Voice:
     lang: str | None = None  # accent to phonemise with, "en-us" or "en-gb"; None = the model's
     warnings: tuple[str, ...] = field(default=())
     recorded: bool = False  # a recording in which speech has not been looked for yet (engines/phones.py)
+    shipped: bool = False  # one of the package, from whose recordings the built-in model has learnt
     adapter: Adapter | None = None  # what makes a model speak in this voice; None = its prompt alone
 
     @cached_property
@@ -130,7 +131,7 @@ def get_voice(spec: str | os.PathLike[str] | Voice | None, text: str | None = No
 @lru_cache(maxsize=KEPT)
 def _stored(name: str, file: Path, changed: int, text: str | None, lang: str | None) -> Voice:
     """A stored voice, decoded once as long as its file does not change."""
-    return Voice(name, load(file), text, lang)
+    return Voice(name, load(file), text, lang, shipped=file.parent == BUILTIN)
 
 
 def _changed(place: Path) -> tuple[int, ...]:

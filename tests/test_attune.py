@@ -1,0 +1,154 @@
+"""The last layer fitted to a recording: the least squares are right, speech comes nearer, and what cannot be fitted is
+spoken as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_model import tiny_tts_folder
+
+from tts_fm.audio.mel import log_mel
+from tts_fm.engines import attune
+from tts_fm.engines.attune import MATCH, RIDGE, TIMES, Attuner, fitted, missed, transcribed
+from tts_fm.engines.export import export_onnx
+from tts_fm.engines.onnx import OnnxEngine
+from tts_fm.engines.torch import TorchEngine
+from tts_fm.settings import Settings
+from tts_fm.synthesis import TTS, Request
+from tts_fm.text.symbols import SILENCE
+from tts_fm.voices.stored import BUILTIN, Voice, get_voice
+
+TEXT = "The birch canoe slid."
+NAME = "heart"
+WHOLE = Settings(attune=1.0, match=1.0)
+SAID = json.loads((BUILTIN / "voices.json").read_text("utf-8"))[NAME]["text"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return tiny_tts_folder(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def tts(model) -> TTS:
+    torch.set_num_threads(1)
+    return TTS.load(model)
+
+
+@pytest.fixture(scope="module")
+def voice() -> Voice:
+    return get_voice(BUILTIN / f"{NAME}.flac", SAID)
+
+
+class Planted:
+    """An engine whose velocity misses every recording by a linear map of white features, which it knows."""
+
+    vocab, patch, scale = ["<unk>", SILENCE, "a"], 2, (-2.0, 3.0)
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(0)
+        self.weight, self.bias = self.rng.normal(size=(200, 8)), self.rng.normal(size=200)
+
+    def features(self, utterance, x, times):
+        (_, frames, _), at = x.shape, np.array(times)[:, None, None]
+        features = self.rng.normal(size=(len(times), frames // 2, 8))
+        error = (features @ self.weight.T + self.bias).reshape(x.shape)
+        speech = (self.mel(utterance) - self.scale[0]) / self.scale[1]
+        noise = (x - at * speech) / (1 - at)
+        return speech - noise - error, features
+
+    def mel(self, utterance):
+        """The recording rises by one a frame, so that its parts can be told wherever they stand."""
+        shown, frames = len(utterance.prompt), utterance.frames
+        order = [*range(frames - shown, frames), *range(frames - shown)]  # its beginning behind its end
+        return np.repeat(np.array(order, float)[:, None], 100, 1)
+
+
+def test_a_planted_map_is_found_but_for_the_ridge() -> None:
+    """White features of variance 1: the penalty of RIDGE a position shrinks the solution by 1 / (1 + RIDGE)."""
+    engine, frames = Planted(), 400
+    mel = np.repeat(np.arange(frames, dtype=np.float32)[:, None], 100, 1)
+    weight, bias = fitted(engine, mel, np.array([1, 2, 2, 1]), np.array([100.0, 100.0, 100.0, 100.0]))
+    assert weight.shape == (200, 8) and bias.shape == (200,)
+    np.testing.assert_allclose(weight * (1 + RIDGE), engine.weight, atol=0.15)
+    np.testing.assert_allclose(bias * (1 + RIDGE), engine.bias, atol=0.15)
+
+
+def test_the_words_of_a_recording_lie_where_they_are_heard(tts, voice) -> None:
+    mel, ids, durations = transcribed(voice, tts.engine.vocab, 2)
+    assert len(mel) % 2 == 0 and len(mel) <= len(log_mel(voice.wave))
+    assert durations.sum() == pytest.approx(len(mel), abs=1) and (durations >= 0).all()
+    assert tts.engine.vocab[ids[0]] == tts.engine.vocab[ids[-1]] == SILENCE
+    assert mel[: int(durations[0])].mean() < mel.mean() - 2  # nepers: silence
+
+
+def test_both_engines_give_the_same_features(tmp_path, model, tts, voice) -> None:
+    """And the last layer makes the velocity of them."""
+    export_onnx(model, tmp_path / "graphs")
+    item = transcribed(voice, tts.engine.vocab, 2)
+    asked, mel = attune.planned(tts.engine, *item, 0.4)
+    x = np.random.default_rng(0).normal(size=(len(TIMES), *mel.shape)).astype(np.float32)
+    networks = TorchEngine.load(model, dtype=torch.float32)
+    wanted = networks.features(asked, x, TIMES)
+    found = OnnxEngine(tmp_path / "graphs", "float32").features(asked, x, TIMES)
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+    layer = networks.model.net.proj_out
+    made = wanted[1] @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
+    np.testing.assert_allclose(made.reshape(wanted[0].shape), wanted[0], atol=1e-4)
+
+
+def test_the_velocity_comes_nearer_to_the_recording(tts, voice, monkeypatch) -> None:
+    """With other noise than that of the fit."""
+    item = transcribed(voice, tts.engine.vocab, 2)
+    attuned, _ = Attuner(tts.engine).of(voice, WHOLE)
+    engine = tts.engine.adapted(attuned.adapter, "v")
+    drawn = attune.seeded_normal
+    monkeypatch.setattr(attune, "seeded_normal", lambda seed, shape: drawn(1000 + seed, shape))
+    before, after = (np.mean([np.square(e).mean() for _, e in missed(one, *item)]) for one in (tts.engine, engine))
+    assert after < 0.9 * before
+
+
+def test_speech_is_another_and_the_same_in_a_batch(tts, voice) -> None:
+    plain, whole, half = (tts.say(TEXT, voice, attune=share).wave for share in (0.0, 1.0, 0.5))
+    assert plain.shape == whole.shape and not np.allclose(plain, whole) and not np.allclose(half, whole)
+    other = Request(TEXT, get_voice(BUILTIN / "lewis.flac"))
+    requests = [Request(TEXT, voice, settings=tts.plan(Request(TEXT))[0].settings), other]
+    found = dict(tts.batch([replace(r, settings=replace(r.settings, attune=1.0)) for r in requests]))
+    assert np.array_equal(found[0].wave, whole)
+
+
+def test_less_of_match_is_left_to_do(tts, voice) -> None:
+    attuner = Attuner(tts.engine)
+    assert attuner.of(voice, WHOLE)[1].match == pytest.approx(MATCH)
+    assert attuner.of(voice, replace(WHOLE, match=0.5))[1].match == pytest.approx(MATCH / 2)
+    assert attuner.of(voice, replace(WHOLE, attune=0.0))[1].match == 1.0
+
+
+@pytest.mark.parametrize("kind", ["without text", "other words", "short", "shipped"])
+def test_what_cannot_be_fitted_is_spoken_as_it_was(tts, voice, kind, caplog) -> None:
+    caplog.set_level(logging.INFO, "tts_fm.engines.attune")
+    voice = {
+        "without text": replace(voice, text=None),
+        "other words": replace(voice, text="Six spoons of fresh snow peas, five thick slabs of blue cheese."),
+        "short": Voice("short", voice.wave[: 24_000 * 5 // 4], "A word."),
+        "shipped": get_voice(NAME),
+    }[kind]
+    assert Attuner(tts.engine).of(voice, WHOLE) == (voice, WHOLE)
+    assert ("is spoken as it is" in caplog.text) == (kind in ("other words", "short"))
+
+
+def test_graphs_of_before_are_told(tmp_path, model, tts, voice, monkeypatch) -> None:
+    """They give the velocity alone: speech goes on without the fit."""
+    export_onnx(model, tmp_path / "graphs")
+    engine = OnnxEngine(tmp_path / "graphs", "float32")
+    run = engine.run
+    monkeypatch.setattr(engine, "run", lambda graph, **feed: run(graph, **feed)[: 1 if graph == "velocity" else None])
+    assert Attuner(engine).of(voice, WHOLE)[0] is voice
