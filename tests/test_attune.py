@@ -16,7 +16,7 @@ from tiny_model import tiny_tts_folder
 
 from tts_fm.audio.mel import log_mel
 from tts_fm.engines import attune
-from tts_fm.engines.attune import MATCH, RIDGE, TIMES, Attuner, fitted, missed, transcribed
+from tts_fm.engines.attune import MATCH, OTHER_WORDS, RIDGE, TIMES, Attuner, fitted, missed, transcribed
 from tts_fm.engines.export import export_onnx
 from tts_fm.engines.onnx import OnnxEngine
 from tts_fm.engines.torch import TorchEngine
@@ -34,6 +34,14 @@ SAID = json.loads((BUILTIN / "voices.json").read_text("utf-8"))[NAME]["text"]
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
     return tiny_tts_folder(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def graphs(model, tmp_path_factory) -> Path:
+    pytest.importorskip("onnxscript")
+    folder = tmp_path_factory.mktemp("models") / "graphs"
+    export_onnx(model, folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -89,15 +97,14 @@ def test_the_words_of_a_recording_lie_where_they_are_heard(tts, voice) -> None:
     assert mel[: int(durations[0])].mean() < mel.mean() - 2  # nepers: silence
 
 
-def test_both_engines_give_the_same_features(tmp_path, model, tts, voice) -> None:
+def test_both_engines_give_the_same_features(graphs, model, tts, voice) -> None:
     """And the last layer makes the velocity of them."""
-    export_onnx(model, tmp_path / "graphs")
     item = transcribed(voice, tts.engine.vocab, 2)
     asked, mel = attune.planned(tts.engine, *item, 0.4)
     x = np.random.default_rng(0).normal(size=(len(TIMES), *mel.shape)).astype(np.float32)
     networks = TorchEngine.load(model, dtype=torch.float32)
     wanted = networks.features(asked, x, TIMES)
-    found = OnnxEngine(tmp_path / "graphs", "float32").features(asked, x, TIMES)
+    found = OnnxEngine(graphs, "float32").features(asked, x, TIMES)
     for one, other in zip(found, wanted, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
     layer = networks.model.net.proj_out
@@ -141,14 +148,15 @@ def test_what_cannot_be_fitted_is_spoken_as_it_was(tts, voice, kind, caplog) -> 
         "short": Voice("short", voice.wave[: 24_000 * 5 // 4], "A word."),
         "shipped": get_voice(NAME),
     }[kind]
-    assert Attuner(tts.engine).of(voice, WHOLE) == (voice, WHOLE)
-    assert ("is spoken as it is" in caplog.text) == (kind in ("other words", "short"))
+    found, settings = Attuner(tts.engine).of(voice, WHOLE)
+    assert found.adapter is voice.adapter and settings == WHOLE
+    assert ("is copied as it is" in caplog.text) == (kind in ("other words", "short"))
+    assert found.warnings == ((OTHER_WORDS,) if kind == "other words" else ())
 
 
-def test_graphs_of_before_are_told(tmp_path, model, tts, voice, monkeypatch) -> None:
+def test_graphs_of_before_are_passed_over(graphs, voice, monkeypatch) -> None:
     """They give the velocity alone: speech goes on without the fit."""
-    export_onnx(model, tmp_path / "graphs")
-    engine = OnnxEngine(tmp_path / "graphs", "float32")
+    engine = OnnxEngine(graphs, "float32")
     run = engine.run
     monkeypatch.setattr(engine, "run", lambda graph, **feed: run(graph, **feed)[: 1 if graph == "velocity" else None])
-    assert Attuner(engine).of(voice, WHOLE)[0] is voice
+    assert Attuner(engine).of(voice, WHOLE)[0].adapter is None

@@ -21,7 +21,7 @@ from threading import Lock
 
 import numpy as np
 
-from tts_fm.audio.mel import FRAMES_PER_SECOND, N_MELS, log_mel
+from tts_fm.audio.mel import FRAMES_PER_SECOND, N_MELS, SAMPLE_RATE, log_mel
 from tts_fm.data.infill import turn
 from tts_fm.engines import Engine, Utterance
 from tts_fm.engines.align import DOUBTFUL, Aligner, Alignment
@@ -42,6 +42,7 @@ SHORTEST = 1.5  # seconds of a recording
 EDGES = 0.24, 0.16  # seconds of silence at its beginning and end that are kept
 LANGS = ("en-us", "en-gb")
 KEPT = 64  # voices, 150 kB each
+OTHER_WORDS = "the transcript is hardly what is heard in the reference: the voice is copied without it"
 log = logging.getLogger(__name__)
 
 
@@ -50,13 +51,13 @@ class Attuner:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._found: OrderedDict[str, Adapter | None] = OrderedDict()
+        self._found: OrderedDict[str, Adapter | str] = OrderedDict()  # or why there is none
         self._lock = Lock()
 
     def of(self, voice: Voice, settings: Settings) -> tuple[Voice, Settings]:
         """The voice with the changes as its adapter, times `settings.attune`, and what of `match` is left to do then.
         Both as they are where nothing can be fitted: to a voice that the model has learnt, or that was learnt, and to
-        recordings without transcript, with another's, or shorter than SHORTEST.
+        recordings without transcript, with another's (which is a warning), or shorter than SHORTEST.
         """
         share = settings.attune or 0.0
         known = voice.adapter is not None or voice.shipped or not voice.text
@@ -70,17 +71,18 @@ class Attuner:
             self._found.move_to_end(key)
             while len(self._found) > KEPT:
                 self._found.popitem(last=False)
-            adapter = self._found[key]
-        if adapter is None:
-            return voice, settings
-        return replace(voice, adapter=adapter), replace(settings, match=MATCH * (settings.match or 0.0))
+            found = self._found[key]
+        if isinstance(found, str):
+            warned = (OTHER_WORDS,) if found == OTHER_WORDS else ()
+            return replace(voice, warnings=(*voice.warnings, *warned)), settings
+        return replace(voice, adapter=found), replace(settings, match=MATCH * (settings.match or 0.0))
 
-    def _fitted(self, voice: Voice, share: float, key: str) -> Adapter | None:
+    def _fitted(self, voice: Voice, share: float, key: str) -> Adapter | str:
         try:
             weight, bias = fitted(self.engine, *transcribed(voice, self.engine.vocab, self.engine.patch))
         except (ValueError, ModelError, MissingDependency) as error:
-            log.info("the voice %s is spoken as it is: %s", voice.name, error)
-            return None
+            log.info("the voice %s is copied as it is: %s", voice.name, error)
+            return str(error)
         source = self.engine.source
         assert source is not None
         changes = {WEIGHT: share * weight, BIAS: share * bias}
@@ -91,12 +93,12 @@ def transcribed(voice: Voice, vocab: list[str], patch: int) -> tuple[np.ndarray,
     """A voice's recording as the network is trained: mel (T, 100), symbols (N,) and the frames of each (N,), T a
     multiple of patch. ValueError for a recording that is too short, and for a transcript that is not what is said.
     """
-    if len(voice.wave) < SHORTEST * 24_000:
+    if len(voice.wave) < SHORTEST * SAMPLE_RATE:
         raise ValueError(f"the recording lasts less than {SHORTEST} s")
     tried = [_aligner().align(voice.wave, voice.text or "", lang) for lang in ([voice.lang] if voice.lang else LANGS)]
     found = max(tried, key=lambda alignment: alignment.score)
     if found.score < DOUBTFUL:
-        raise ValueError("its transcript is not what is heard")
+        raise ValueError(OTHER_WORDS)
     return as_item(log_mel(voice.wave), found, vocab, patch)
 
 
