@@ -34,6 +34,8 @@ from tts_fm.text.tokens import Encoded, PhonemeTokenizer
 from tts_fm.text.word_times import Word, unit_spans
 
 BUILTIN = Path(__file__).parents[1] / "assets" / "aligner"
+LANGS = ("en-us", "en-gb")
+LEAD, TAIL = 0.24, 0.16  # seconds of silence before and after the speech of an item, as in synthesis
 LONGEST = 300.0  # seconds; memory grows with the square: 35 MB for these
 STATES = 2  # frames that a unit takes at least
 # score below which a text is hardly what is said (corpus: above -1; recordings: about -1.3; another text: -2.4 to -4.8)
@@ -55,6 +57,26 @@ class Alignment:
     words: list[Word]  # the words of the text as it was given, in seconds
     # mean log-probability of a frame of the units: near 0 when the text is what is said, far below when it is not
     score: float
+
+    def silence(self) -> tuple[int, int]:
+        """Whole mel frames of silence at the beginning and the end beyond what synthesis has there."""
+        before, after = self.lead - LEAD * FRAMES_PER_SECOND, self.tail - TAIL * FRAMES_PER_SECOND
+        return max(0, int(before)), max(0, int(after))
+
+    def symbols(self, vocab: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """What a network is told of the recording without that silence: symbols (N,) by their numbers in its vocabulary
+        and mel frames of each (N,); units that it does not have are part of the symbol before.
+        """
+        index = {symbol: number for number, symbol in enumerate(vocab)}
+        before, after = self.silence()
+        said, frames = [SILENCE], [self.lead - before]
+        for unit, length in zip(self.units, self.frames, strict=True):
+            if unit in index:
+                said.append(unit)
+                frames.append(length)
+            else:
+                frames[-1] += length
+        return np.array([index[symbol] for symbol in [*said, SILENCE]]), np.array([*frames, self.tail - after])
 
 
 class AllUnits(PhonemeTokenizer):

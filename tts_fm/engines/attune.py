@@ -16,20 +16,20 @@ import logging
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import lru_cache
 from threading import Lock
 
 import numpy as np
 
-from tts_fm.audio.mel import FRAMES_PER_SECOND, N_MELS, SAMPLE_RATE, log_mel
+from tts_fm.audio.mel import N_MELS, SAMPLE_RATE, log_mel
 from tts_fm.data.infill import turn
 from tts_fm.engines import Engine, Utterance
-from tts_fm.engines.align import DOUBTFUL, Aligner, Alignment
+from tts_fm.engines.align import DOUBTFUL, LANGS, Aligner
+from tts_fm.engines.phones import recogniser
 from tts_fm.errors import MissingDependency, ModelError
 from tts_fm.flow.noise import seeded_normal
 from tts_fm.flow.times import f5_grid
 from tts_fm.settings import Settings
-from tts_fm.text.symbols import SILENCE, UNKNOWN
+from tts_fm.text.symbols import UNKNOWN
 from tts_fm.voices.adapters import Adapter, base_digest
 from tts_fm.voices.stored import Voice
 
@@ -39,8 +39,6 @@ SHOWN = (0.5, 0.35, 0.2, 0.1)  # shares of the recording that are the prompt, fr
 RIDGE = 0.05  # the penalty, a position: features have a mean square of 0.27
 MATCH = 0.7  # how much of `match` is left to do
 SHORTEST = 1.5  # seconds of a recording
-EDGES = 0.24, 0.16  # seconds of silence at its beginning and end that are kept
-LANGS = ("en-us", "en-gb")
 KEPT = 64  # voices, 150 kB each
 OTHER_WORDS = "the transcript is hardly what is heard in the reference: the voice is copied without it"
 log = logging.getLogger(__name__)
@@ -95,37 +93,17 @@ def transcribed(voice: Voice, vocab: list[str], patch: int) -> tuple[np.ndarray,
     """
     if len(voice.wave) < SHORTEST * SAMPLE_RATE:
         raise ValueError(f"the recording lasts less than {SHORTEST} s")
-    tried = [_aligner().align(voice.wave, voice.text or "", lang) for lang in ([voice.lang] if voice.lang else LANGS)]
+    aligner = Aligner(recogniser())
+    tried = [aligner.align(voice.wave, voice.text or "", lang) for lang in ([voice.lang] if voice.lang else LANGS)]
     found = max(tried, key=lambda alignment: alignment.score)
     if found.score < DOUBTFUL:
         raise ValueError(OTHER_WORDS)
-    return as_item(log_mel(voice.wave), found, vocab, patch)
-
-
-@lru_cache(maxsize=1)
-def _aligner() -> Aligner:
-    return Aligner.load()
-
-
-def as_item(
-    mel: np.ndarray, found: Alignment, vocab: list[str], patch: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """See `transcribed`. Silence at the ends is cut to EDGES."""
-    before, after = (max(0, int(quiet - edge * FRAMES_PER_SECOND)) for quiet, edge in zip(
-        (found.lead, found.tail), EDGES, strict=True))  # fmt: skip
-    mel = mel[before : len(mel) - after]
-    mel = mel[: len(mel) // patch * patch]
-    index = {symbol: number for number, symbol in enumerate(vocab)}
-    symbols, frames = [SILENCE], [found.lead - before]
-    for unit, length in zip(found.units, found.frames, strict=True):
-        if unit in index:
-            symbols.append(unit)
-            frames.append(length)
-        else:
-            frames[-1] += length
-    symbols.append(SILENCE)
-    frames.append(len(mel) - sum(frames))
-    return mel, np.array([index[symbol] for symbol in symbols]), np.maximum(frames, 0.0)
+    before, after = found.silence()
+    mel = log_mel(voice.wave)
+    mel = mel[before : before + (len(mel) - after - before) // patch * patch]
+    ids, durations = found.symbols(vocab)
+    durations[-1] = max(0.0, durations[-1] + len(mel) - durations.sum())
+    return mel, ids, durations
 
 
 def fitted(engine: Engine, mel: np.ndarray, ids: np.ndarray, durations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -141,8 +119,9 @@ def fitted(engine: Engine, mel: np.ndarray, ids: np.ndarray, durations: np.ndarr
 def missed(
     engine: Engine, mel: np.ndarray, ids: np.ndarray, durations: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """For every plan and time: features (P, D) of the positions that are spoken, and by how much their velocity misses
-    the recording's (P, C)."""
+    """For every share that is shown and every time: features (P, D) of the positions that are spoken, and by how much
+    their velocity misses the recording's (P, C).
+    """
     (mean, deviation), patch = engine.scale, engine.patch
     for number, share in enumerate(SHOWN):
         asked, whole = planned(engine, mel, ids, durations, share)

@@ -109,7 +109,7 @@ def heard(voice: Voice) -> Voice:
         if len(_judged) > 1000:
             _judged.clear()
         try:
-            _judged[key] = unsureness(_aligner(), voice.wave) <= UNSURE
+            _judged[key] = unsureness(recogniser(), voice.wave) <= UNSURE
         except (ModelError, MissingDependency):
             return voice
     warnings = voice.warnings if _judged[key] else (NO_SPEECH, *voice.warnings)
@@ -117,5 +117,6 @@ def heard(voice: Voice) -> Voice:
 
 
 @lru_cache(maxsize=1)
-def _aligner() -> Recogniser:
+def recogniser() -> Recogniser:
+    """The built-in one, loaded once in a process."""
     return load_recogniser(ALIGNER)

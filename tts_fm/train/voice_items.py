@@ -21,16 +21,14 @@ from tts_fm.data.batches import TrainItem
 from tts_fm.data.corpus import mel_of
 from tts_fm.data.listing import Recording
 from tts_fm.data.recordings import LONGEST, PAUSE, Piece, Table, clock, cut, decoded, evened, fault_of
-from tts_fm.engines.align import DOUBTFUL, Alignment
+from tts_fm.engines.align import DOUBTFUL, LANGS, Alignment
 from tts_fm.engines.align import LONGEST as LONGEST_ALIGNED
 from tts_fm.errors import MissingDependency
-from tts_fm.text.symbols import SILENCE, is_pause
+from tts_fm.text.symbols import is_pause
 
 if TYPE_CHECKING:
     from tts_fm.engines.align import Aligner
 
-LEAD, TAIL = 0.24, 0.16  # seconds of silence before and after the speech of an item, as in synthesis
-LANGS = ("en-us", "en-gb")
 TRIED = 5  # pieces by which the accent is chosen
 ALIKE = 0.62  # similarity of a piece to the person's others below which somebody else speaks
 APART = 0.12  # and how far below the usual one
@@ -240,21 +238,10 @@ def split(found: Alignment) -> list[Alignment]:
 def item_of(wave: np.ndarray, found: Alignment, vocab: Sequence[str]) -> TrainItem:
     """A wave (S,) and the times of its units as the network sees them, silence at the ends cut to what synthesis
     has."""
-    index = {symbol: i for i, symbol in enumerate(vocab)}
-    before = int(max(0.0, found.lead - LEAD * FRAMES_PER_SECOND))
-    after = int(max(0.0, found.tail - TAIL * FRAMES_PER_SECOND))
+    before, after = found.silence()
     mel = mel_of(np.ascontiguousarray(wave[before * HOP : len(wave) - after * HOP]))
-    symbols, frames = [SILENCE], [found.lead - before]
-    for unit, length in zip(found.units, found.frames, strict=True):
-        if unit in index:
-            symbols.append(unit)
-            frames.append(length)
-        else:
-            frames[-1] += length
-    symbols.append(SILENCE)
-    frames.append(found.tail - after)
     half = mel.astype(np.float16).astype(np.float32)  # as it is stored between runs
-    return TrainItem(half, np.array([index[s] for s in symbols]), np.array(frames))
+    return TrainItem(half, *found.symbols(vocab))
 
 
 def _of_one_person(
