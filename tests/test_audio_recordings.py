@@ -167,9 +167,9 @@ def test_stored_voices_are_not_judged_and_a_missing_aligner_judges_nothing(monke
     assert heard(Voice("x", music(1))).warnings == ()
     monkeypatch.setattr(phones, "ALIGNER", tmp_path)
     monkeypatch.setattr(phones, "_judged", {})
-    phones._aligner.cache_clear()
+    phones.recogniser.cache_clear()
     assert heard(recorded(music(1))).warnings == ("another",)
-    phones._aligner.cache_clear()
+    phones.recogniser.cache_clear()
 
 
 def test_a_loud_room_before_and_after_a_voice_is_cut_off_and_a_full_band_is_not_called_narrow():
