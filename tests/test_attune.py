@@ -126,9 +126,8 @@ def test_the_velocity_comes_nearer_to_the_recording(tts, voice, monkeypatch) -> 
 def test_speech_is_another_and_the_same_in_a_batch(tts, voice) -> None:
     plain, whole, half = (tts.say(TEXT, voice, attune=share).wave for share in (0.0, 1.0, 0.5))
     assert plain.shape == whole.shape and not np.allclose(plain, whole) and not np.allclose(half, whole)
-    other = Request(TEXT, get_voice(BUILTIN / "lewis.flac"))
-    requests = [Request(TEXT, voice, settings=tts.plan(Request(TEXT))[0].settings), other]
-    found = dict(tts.batch([replace(r, settings=replace(r.settings, attune=1.0)) for r in requests]))
+    voices = voice, get_voice(BUILTIN / "lewis.flac")
+    found = dict(tts.batch([Request(TEXT, one, settings=Settings(attune=1.0)) for one in voices]))
     assert np.array_equal(found[0].wave, whole)
 
 

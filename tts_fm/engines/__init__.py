@@ -52,8 +52,12 @@ class Engine(Protocol):
     defaults: dict[str, Any]  # the model's own values for fields of Settings
     texture: Tables  # what its speech lacks of the fine structure of recordings
     scale: tuple[float, float]  # mean and deviation that log-mels are normalised by, for the flow
-    source: Path | None  # the folder or file that the model was read from
     steady: bool  # whether phases and magnitudes that its vocoder draws are mended (audio/steady.py)
+
+    @property
+    def source(self) -> Path | None:
+        """The folder or file that the model was read from."""
+        ...
 
     @property
     def together(self) -> bool:

@@ -24,7 +24,7 @@ import numpy as np
 from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP, MIN_SAMPLES, SAMPLE_RATE, log_mel
 from tts_fm.data.manifest import Utterance
 from tts_fm.data.waves import read_wave
-from tts_fm.engines.phones import Recogniser, load_recogniser
+from tts_fm.engines.phones import ALIGNER, Recogniser, load_recogniser
 from tts_fm.text.chunks import plan_chunks
 from tts_fm.text.markup import parse_markup, plain_text
 from tts_fm.text.normalise import normalise
@@ -33,7 +33,7 @@ from tts_fm.text.symbols import SILENCE, STRESS, is_pause
 from tts_fm.text.tokens import Encoded, PhonemeTokenizer
 from tts_fm.text.word_times import Word, unit_spans
 
-BUILTIN = Path(__file__).parents[1] / "assets" / "aligner"
+BUILTIN = ALIGNER
 LANGS = ("en-us", "en-gb")
 LEAD, TAIL = 0.24, 0.16  # seconds of silence before and after the speech of an item, as in synthesis
 LONGEST = 300.0  # seconds; memory grows with the square: 35 MB for these

@@ -79,7 +79,6 @@ class OnnxEngine:
             raise ValueError(f"the onnx engine computes in {' or '.join(KINDS)}, not in {kind}; engine torch may")
         if kind is not None and kind not in kinds:
             raise ModelError(f"{folder / GRAPHS} has no int8 graphs; {AGAIN}")
-        self.source: Path | None = folder
         self.folder, self.kind, self.threads = folder, kind or kinds[0], threads or usable_cores()
         settings = read_config(folder / "config.json")
         try:
@@ -107,6 +106,10 @@ class OnnxEngine:
     # ---- what Engine asks for
 
     together = False
+
+    @property
+    def source(self) -> Path:
+        return self.folder
 
     def tokenizer(self, lang: str | None) -> Tokenizer:
         return make_tokenizer(self.tokenizer_settings["name"], self.vocab, lang)

@@ -205,7 +205,7 @@ class TorchEngine:
         c = model.inference_condition(mel, given, ids, None, durations, whole)
         now = torch.from_numpy(x.astype(np.float32)).to(model.device, model.dtype)
         t = torch.tensor(list(times), dtype=torch.float32, device=model.device)
-        features = net.features(now, t, c.given, c.given_mask, c.text, c.mask, voice=c.voice)
+        features = net(now, t, c.given, c.given_mask, c.text, c.mask, voice=c.voice, features=True)
         return _array(ungroup(net.proj_out(features), frames)), _array(features)
 
     @own_settings()

@@ -143,29 +143,16 @@ class DiT(nn.Module, Network):
         mask: Tensor | None = None,
         modulations: list[Tensor] | None = None,
         voice: Tensor | None = None,
+        features: bool = False,
     ) -> Tensor:
         """The velocity.
 
         x, given: (B, T, 100), `given` zero where nothing is given; given_mask (B, T) bool; t (B,) float32 in [0, 1];
         text (B, P, E) from `text_embed`; mask (B, T) bool or None when every frame is real; modulations as from
-        `modulations(t)`; voice (B, depth, 6 D) is added to those of the blocks. Returns (B, T, 100).
+        `modulations(t)`; voice (B, depth, 6 D) is added to those of the blocks. Returns (B, T, 100); with
+        features what the last layer, `proj_out`, makes it of, (B, P, D).
         """
-        features = self.features(x, t, given, given_mask, text, mask, modulations, voice)
-        out = self.proj_out(features)  # (B, P, patch * 100)
-        return ungroup(masked(out, None if mask is None else position_mask(mask, self.config.patch)), x.shape[1])
-
-    def features(
-        self,
-        x: Tensor,
-        t: Tensor,
-        given: Tensor,
-        given_mask: Tensor,
-        text: Tensor,
-        mask: Tensor | None = None,
-        modulations: list[Tensor] | None = None,
-        voice: Tensor | None = None,
-    ) -> Tensor:
-        """What the last layer makes the velocity of, (B, P, D); arguments as of `forward`."""
+        frames = x.shape[1]
         modulations = self.modulations(t) if modulations is None else modulations
         x, given, mask = to_network(x, given, given_mask, mask, self.config)
         h = self.input_embed(x, given, text, mask)  # (B, P, D)
@@ -177,7 +164,11 @@ class DiT(nn.Module, Network):
             h = block(h, modulation, angles, mask)
         # in the published order, which differs from the blocks'
         scale, shift = modulations[-1][:, None].chunk(2, dim=-1)
-        return modulate(h, shift, scale)
+        seen = modulate(h, shift, scale)  # (B, P, D)
+        if features:
+            return seen
+        out = self.proj_out(seen)  # (B, P, patch * 100)
+        return ungroup(masked(out, mask), frames)
 
 
 def to_network(
