@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import soundfile
 from tiny_model import VOCAB
 
+from tts_fm.engines.align import Alignment
 from tts_fm.text.chunks import plan_chunks
 from tts_fm.text.tokens import PhonemeTokenizer
 
@@ -39,4 +39,4 @@ class EvenAligner:
     def align(self, wave, text, lang):
         units = plan_chunks(text, PhonemeTokenizer(VOCAB), lang, 1e9)[0].units
         size = (len(wave) / 256 - 20) / len(units)
-        return SimpleNamespace(units=units, frames=[size] * len(units), lead=10.0, tail=10.0, score=-0.3)
+        return Alignment(units, [size] * len(units), lead=10.0, tail=10.0, words=[], score=-0.3)
