@@ -11,6 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
+import librosa
 import numpy as np
 import pytest
 import torch
@@ -21,7 +22,18 @@ from tts_fm.audio.mel import FRAMES_PER_SECOND, HOP, log_mel
 from tts_fm.cli.main import main
 from tts_fm.data.corpus import ManifestItems, make_vocab
 from tts_fm.data.manifest import read_manifest
-from tts_fm.engines.align import BUILTIN, EDGE, FLOOR, STATES, Aligner, best_path, quiet_frames, whole_words
+from tts_fm.engines.align import (
+    BUILTIN,
+    EDGE,
+    FLOOR,
+    STATES,
+    SWITCH,
+    Aligner,
+    best_path,
+    free_path,
+    quiet_frames,
+    whole_words,
+)
 from tts_fm.engines.phones import OnnxRecogniser, load_recogniser
 from tts_fm.engines.torch import TorchRecogniser
 from tts_fm.errors import ModelError
@@ -152,6 +164,14 @@ def test_the_path_is_the_best_of_all_paths(units: list[str], seed: int):
     assert tuple(got) == best_edges and score == pytest.approx(mean, abs=1e-5)
 
 
+@pytest.mark.parametrize(("frames", "kinds", "seed"), [(3, 2, 0), (40, 5, 1), (300, 70, 2)])
+def test_the_free_path_is_that_of_librosa(frames: int, kinds: int, seed: int):
+    logs = np.log(np.random.default_rng(seed).dirichlet(np.full(kinds, 0.2), frames))  # (T, V)
+    change = np.full((kinds, kinds), np.exp(-SWITCH)) + (1 - np.exp(-SWITCH)) * np.eye(kinds)
+    change /= change.sum(1, keepdims=True)
+    assert np.array_equal(free_path(logs), librosa.sequence.viterbi(np.exp(logs).T, change))
+
+
 def test_a_phone_that_the_aligner_lacks_has_the_times_of_its_kin():
     """German "aː" is looked for as "a"; a click, which has no kin, as any phone."""
     aligner, logs = Aligner(TorchRecogniser(toy())), drawn(12, 5)
@@ -209,6 +229,31 @@ def test_boundaries_of_clips_with_known_times(aligner: Aligner):
         assert aligner.align(wave, "You were a nice boy.", row.lang).score < found.score - 1
     errors = np.concatenate(errors)
     assert np.median(errors) <= 0.015 and (errors <= 0.05).mean() >= 0.9
+
+
+def test_what_is_heard_without_a_transcript(aligner: Aligner):
+    """Of the mel frames, most are in the unit that is said there; surer ones more often."""
+    right, likely = [], []
+    for row in read_manifest(DATA / "manifest.jsonl"):
+        wave = load(row.path(DATA))
+        found, sure = aligner.recognise(wave)
+        total = len(wave) / HOP
+        assert found.lead + sum(found.frames) + found.tail == pytest.approx(total) and not found.words
+        assert not is_pause(found.units[0]) and not is_pause(found.units[-1]) and -1.5 < found.score < 0
+        assert sure.shape == (len(log_mel(wave)),) and sure.min() >= 0 and sure.max() <= 1
+        scale = row.frame_seconds * FRAMES_PER_SECOND
+        middles = np.arange(int(total)) + 0.5
+        said, heard = (
+            np.array(["", *units, ""])[np.searchsorted(np.cumsum([lead, *frames]), middles)]
+            for units, lead, frames in (
+                (row.units, row.lead_frames * scale, np.array(row.unit_frames) * scale),
+                (found.units, found.lead, found.frames),
+            )
+        )
+        right.append(said == heard)
+        likely.append(sure[: len(middles)])
+    right, likely = np.concatenate(right), np.concatenate(likely)
+    assert right.mean() > 0.6 and right[likely > 0.9].mean() > right[likely < 0.5].mean() + 0.2
 
 
 def test_numbers_and_markup_keep_the_written_words(aligner: Aligner):

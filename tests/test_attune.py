@@ -16,9 +16,10 @@ from tiny_model import tiny_tts_folder
 
 from tts_fm.audio.mel import log_mel
 from tts_fm.engines import attune
-from tts_fm.engines.attune import MATCH, OTHER_WORDS, RIDGE, TIMES, Attuner, fitted, missed, transcribed
+from tts_fm.engines.attune import MATCH, OTHER_WORDS, RIDGE, TIMES, Attuner, Said, fitted, missed, said_in
 from tts_fm.engines.export import export_onnx
 from tts_fm.engines.onnx import OnnxEngine
+from tts_fm.engines.phones import NO_SPEECH
 from tts_fm.engines.torch import TorchEngine
 from tts_fm.settings import Settings
 from tts_fm.synthesis import TTS, Request
@@ -83,14 +84,16 @@ def test_a_planted_map_is_found_but_for_the_ridge() -> None:
     """White features of variance 1: the penalty of RIDGE a position shrinks the solution by 1 / (1 + RIDGE)."""
     engine, frames = Planted(), 400
     mel = np.repeat(np.arange(frames, dtype=np.float32)[:, None], 100, 1)
-    weight, bias = fitted(engine, mel, np.array([1, 2, 2, 1]), np.array([100.0, 100.0, 100.0, 100.0]))
+    weight, bias = fitted(engine, Said(mel, np.array([1, 2, 2, 1]), np.full(4, 100.0), np.ones(frames)))
     assert weight.shape == (200, 8) and bias.shape == (200,)
     np.testing.assert_allclose(weight * (1 + RIDGE), engine.weight, atol=0.15)
     np.testing.assert_allclose(bias * (1 + RIDGE), engine.bias, atol=0.15)
 
 
 def test_the_words_of_a_recording_lie_where_they_are_heard(tts, voice) -> None:
-    mel, ids, durations = transcribed(voice, tts.engine.vocab, 2)
+    said, warnings = said_in(voice, tts.engine.vocab, 2)
+    mel, ids, durations = said.mel, said.ids, said.durations
+    assert (said.sure == 1).all() and not warnings
     assert len(mel) % 2 == 0 and len(mel) <= len(log_mel(voice.wave))
     assert durations.sum() == pytest.approx(len(mel), abs=1) and (durations >= 0).all()
     assert tts.engine.vocab[ids[0]] == tts.engine.vocab[ids[-1]] == SILENCE
@@ -99,8 +102,8 @@ def test_the_words_of_a_recording_lie_where_they_are_heard(tts, voice) -> None:
 
 def test_both_engines_give_the_same_features(graphs, model, tts, voice) -> None:
     """And the last layer makes the velocity of them."""
-    item = transcribed(voice, tts.engine.vocab, 2)
-    asked, mel = attune.planned(tts.engine, *item, 0.4)
+    said, _ = said_in(voice, tts.engine.vocab, 2)
+    asked, mel, _ = attune.planned(tts.engine, said, 0.4)
     x = np.random.default_rng(0).normal(size=(len(TIMES), *mel.shape)).astype(np.float32)
     networks = TorchEngine.load(model, dtype=torch.float32)
     wanted = networks.features(asked, x, TIMES)
@@ -114,12 +117,12 @@ def test_both_engines_give_the_same_features(graphs, model, tts, voice) -> None:
 
 def test_the_velocity_comes_nearer_to_the_recording(tts, voice, monkeypatch) -> None:
     """With other noise than that of the fit."""
-    item = transcribed(voice, tts.engine.vocab, 2)
+    said, _ = said_in(voice, tts.engine.vocab, 2)
     attuned, _ = Attuner(tts.engine).of(voice, WHOLE)
     engine = tts.engine.adapted(attuned.adapter, "v")
     drawn = attune.seeded_normal
     monkeypatch.setattr(attune, "seeded_normal", lambda seed, shape: drawn(1000 + seed, shape))
-    before, after = (np.mean([np.square(e).mean() for _, e in missed(one, *item)]) for one in (tts.engine, engine))
+    before, after = (np.mean([np.square(e).mean() for _, e, _ in missed(one, said)]) for one in (tts.engine, engine))
     assert after < 0.9 * before
 
 
@@ -138,19 +141,50 @@ def test_less_of_match_is_left_to_do(tts, voice) -> None:
     assert attuner.of(voice, replace(WHOLE, attune=0.0))[1].match == 1.0
 
 
-@pytest.mark.parametrize("kind", ["without text", "other words", "short", "shipped"])
+def test_a_part_that_is_doubtful_does_not_count() -> None:
+    """Its errors are of another map, and nothing of that is in the solution."""
+    frames = 400
+    mel = np.repeat(np.arange(frames, dtype=np.float32)[:, None], 100, 1)
+
+    class Half(Planted):
+        def features(self, utterance, x, times):
+            velocity, features = super().features(utterance, x, times)
+            wrong = self.mel(utterance)[:, 0] < frames / 4  # the recording's first quarter
+            return velocity + np.where(wrong[:, None], 5.0, 0.0), features
+
+    said = Said(mel, np.array([1, 2, 2, 1]), np.full(4, 100.0), np.ones(frames))
+    doubtful = replace(said, sure=(mel[:, 0] >= frames / 4).astype(float))
+    bias = {name: fitted(engine, one)[1] - engine.bias for name, engine, one in (
+        ("right", Planted(), said), ("wrong", Half(), said), ("doubtful", Half(), doubtful)
+    )}  # fmt: skip
+    assert np.abs(bias["right"]).mean() < 0.2 and np.abs(bias["doubtful"]).mean() < 0.2
+    assert np.abs(bias["wrong"]).mean() > 1
+
+
+@pytest.mark.parametrize("kind", ["without text", "other words", "too many words"])
+def test_without_its_words_the_sounds_that_are_heard_count(tts, voice, kind) -> None:
+    text = {"without text": None, "other words": "Six spoons of fresh snow peas.", "too many words": SAID * 9}[kind]
+    attuned, settings = Attuner(tts.engine).of(replace(voice, text=text), WHOLE)
+    assert attuned.adapter is not None and settings.match == MATCH
+    assert attuned.warnings == (() if text is None else (OTHER_WORDS,))
+    with_words, _ = Attuner(tts.engine).of(voice, WHOLE)
+    one, other = (np.concatenate([x.ravel() for x in v.adapter.tensors.values()]) for v in (attuned, with_words))
+    assert np.corrcoef(one, other)[0, 1] > 0.5 and not np.allclose(one, other)
+
+
+@pytest.mark.parametrize("kind", ["short", "noise", "silent", "shipped"])
 def test_what_cannot_be_fitted_is_spoken_as_it_was(tts, voice, kind, caplog) -> None:
     caplog.set_level(logging.INFO, "tts_fm.engines.attune")
     voice = {
-        "without text": replace(voice, text=None),
-        "other words": replace(voice, text="Six spoons of fresh snow peas, five thick slabs of blue cheese."),
         "short": Voice("short", voice.wave[: 24_000 * 5 // 4], "A word."),
+        "noise": replace(voice, warnings=(NO_SPEECH,)),
+        "silent": Voice("silent", np.zeros(48_000, np.float32)),
         "shipped": get_voice(NAME),
     }[kind]
     found, settings = Attuner(tts.engine).of(voice, WHOLE)
     assert found.adapter is voice.adapter and settings == WHOLE
-    assert ("is copied as it is" in caplog.text) == (kind in ("other words", "short"))
-    assert found.warnings == ((OTHER_WORDS,) if kind == "other words" else ())
+    assert ("is copied as it is" in caplog.text) == (kind != "shipped")
+    assert found.warnings == voice.warnings
 
 
 def test_graphs_of_before_are_passed_over(graphs, voice, monkeypatch) -> None:

@@ -12,7 +12,8 @@ import soundfile
 import torch
 from tiny_model import tiny_tts_folder
 
-from tts_fm.engines.jobs import grouped
+from tts_fm.audio.mel import FRAMES_PER_SECOND
+from tts_fm.engines.jobs import grouped, speech_edges
 from tts_fm.model.vocoder import Vocoder
 from tts_fm.settings import Settings
 from tts_fm.synthesis import TTS, Request
@@ -251,3 +252,19 @@ def test_an_adaptive_solver_gives_the_same_alone_and_in_a_batch_and_is_counted(t
         alone = tts.say(request.text, voice, settings=settings)
         assert np.array_equal(alone.wave, together[number].wave) and alone.forwards == together[number].forwards > 12
     assert all(0 <= step <= steps == 2 for step, steps, _, _ in told)
+
+
+@pytest.mark.parametrize("floor", [-12.0, -5.0, -4.3, -3.0, -1.0, 0.0])
+def test_silence_is_cut_in_voices_with_noise_too(floor) -> None:
+    """A second of speech that fades, half a second of the voice's noise on both sides, which is cut to a tenth; noise
+    that is as loud as speech is kept.
+    """
+    noise = floor + 0.1 * np.random.default_rng(0).standard_normal((47, 1))
+    speech = np.concatenate([np.zeros(74), np.linspace(0, floor, 20)])[:, None]
+    mel = np.repeat(np.concatenate([noise, speech, noise[::-1]]), 100, 1).astype(np.float32)  # (188, 100)
+    start, stop = speech_edges(mel, 0.1, 0.1)
+    if floor < -2.3:
+        assert abs(start / FRAMES_PER_SECOND - 0.4) < 0.03 and 1.4 < stop / FRAMES_PER_SECOND < 1.65
+    else:
+        assert (start, stop) == (0, len(mel))
+    assert speech_edges(mel, None, 0.1) == (0, stop)

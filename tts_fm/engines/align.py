@@ -1,5 +1,5 @@
 """When each phone and each word of a recording is spoken, given its transcript: forced alignment with a small phone
-recogniser.
+recogniser. And which phones may be spoken where there is no transcript.
 
     a = Aligner.load();  found = a.align(wave, "The birch canoe slid.");  found.words[0].start
 
@@ -41,8 +41,10 @@ STATES = 2  # frames that a unit takes at least
 # score below which a text is hardly what is said (corpus: above -1; recordings: about -1.3; another text: -2.4 to -4.8)
 DOUBTFUL = -2.2
 EDGE = 1.0  # what it costs (logarithm) that a frame of the silence at an end sounds like a pause inside
+SWITCH = 3.0  # what it costs (logarithm) that another unit begins, where no transcript says which
 FLOOR = -10.0  # log-probability of a unit in a frame that does not sound like it at all
 QUIET_EDGE, KEPT_EDGE = 6, 2  # mel frames: silence at the edge of a word that is this long is cut off, but for so much
+NO_SPEECH = "there is no speech in the recording"
 log = logging.getLogger(__name__)
 
 
@@ -114,11 +116,9 @@ class Aligner:
         with no words, or with more of them than the recording can hold. A text that is not what is said gives some
         alignment: look at `score`.
         """
-        samples = _checked(wave)
+        samples, mel = _checked(wave)
         plans = plan_chunks(" ".join(text.split()), AllUnits(lang), lang, budget=math.inf)
         units = [unit for i, plan in enumerate(plans) for unit in ([" "] * (i > 0) + plan.units)]
-        padded = np.pad(samples, (0, max(0, MIN_SAMPLES - len(samples))))
-        mel = log_mel(padded)  # (T, 100)
         most = (len(samples) // HOP - 1) // STATES
         if len(units) > most:
             seconds = len(samples) / SAMPLE_RATE
@@ -133,6 +133,28 @@ class Aligner:
         at = np.clip(edges - 0.5, 0.0, total)  # a frame is the sound around its middle
         words = self._words(text, units, at, lang, mel)
         return Alignment(units, np.diff(at).tolist(), float(at[0]), float(total - at[-1]), words, score)
+
+    def recognise(self, wave: np.ndarray) -> tuple[Alignment, np.ndarray]:
+        """The units that are heard in `wave`, (S,) float32 at 24 kHz, up to 5 minutes, without words; and how likely
+        that of each mel frame is, (T,) from 0 to 1. Many are wrong, of which the likelihood tells: no transcript comes
+        of this. ValueError for a recording that is empty, silent, not finite or too long.
+        """
+        samples, mel = _checked(wave)
+        logs = self.recogniser.log_probabilities(mel)  # (T, V)
+        _check_speech(mel, logs, self.pauses)
+        path = free_path(logs)
+        taken = logs[np.arange(len(path)), path]
+        begins = np.flatnonzero(np.diff(path, prepend=-1))  # first frame of each unit
+        total = len(samples) / HOP
+        at = np.clip(np.append(begins, len(path)) - 0.5, 0.0, total)  # (N + 1,)
+        spoken = np.flatnonzero(~np.isin(path[begins], self.pauses))
+        if not len(spoken):
+            raise ValueError(NO_SPEECH)
+        first, stop = int(spoken[0]), int(spoken[-1]) + 1
+        units = [self.recogniser.vocab[path[k]] for k in begins[first:stop]]
+        frames = np.diff(at[first : stop + 1]).tolist()
+        lead, tail = float(at[first]), float(total - at[stop])
+        return Alignment(units, frames, lead, tail, [], float(taken.mean())), np.exp(taken)
 
     def _path(self, logs: np.ndarray, units: Sequence[str]) -> tuple[np.ndarray, float]:
         """Frame in which each unit begins, and the last one ends, (N + 1,); and the mean log-probability between
@@ -201,6 +223,24 @@ def best_path(emission: np.ndarray, states: np.ndarray) -> np.ndarray:
     return path
 
 
+def free_path(logs: np.ndarray) -> np.ndarray:
+    """The likeliest unit of each frame, (T,), where every change of units costs SWITCH; logs: (T, V) log-probabilities
+    (Viterbi 1967).
+    """
+    best = logs[0].astype(np.float64)  # of the walks that are in each unit now
+    came = np.zeros(logs.shape, np.int64)  # the unit of the frame before
+    for t in range(1, len(logs)):
+        other = int(best.argmax())
+        stays = best >= best[other] - SWITCH
+        came[t] = np.where(stays, np.arange(len(best)), other)
+        best = np.maximum(best, best[other] - SWITCH) + logs[t]
+    path = np.empty(len(logs), np.int64)
+    path[-1] = best.argmax()
+    for t in range(len(logs) - 1, 0, -1):
+        path[t - 1] = came[t, path[t]]
+    return path
+
+
 def whole_words(units: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Spans of words widened over phones that nobody claimed, up to the pause between two words; words without any
     share what is left.
@@ -262,7 +302,8 @@ def _trimmed(start: float, end: float, quiet: np.ndarray) -> tuple[float, float]
     )
 
 
-def _checked(wave: np.ndarray) -> np.ndarray:
+def _checked(wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Samples (S,) and log-mel (T, 100) of a wave that is fit for both."""
     samples = np.ascontiguousarray(wave, np.float32)
     if samples.ndim != 1 or not len(samples):
         raise ValueError(
@@ -275,14 +316,14 @@ def _checked(wave: np.ndarray) -> np.ndarray:
             f"the recording lasts {len(samples) / SAMPLE_RATE:.0f} s; at most {LONGEST:.0f} s are aligned at once: cut "
             "it"
         )
-    return samples
+    return samples, log_mel(np.pad(samples, (0, max(0, MIN_SAMPLES - len(samples)))))
 
 
 def _check_speech(mel: np.ndarray, logs: np.ndarray, pauses: Sequence[int]) -> None:
     """ValueError when less than 50 ms of the recording sound like a phone."""
     quiet = np.logaddexp.reduce(logs[:, pauses], axis=1)
     if np.count_nonzero((quiet < math.log(0.5)) & (mel.mean(1) > mel.min() + 0.5)) < 5:
-        raise ValueError("there is no speech in the recording")
+        raise ValueError(NO_SPEECH)
 
 
 def align_utterance(

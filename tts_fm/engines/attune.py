@@ -1,10 +1,10 @@
 """The last layer of the flow network, fitted to a voice that is known by one recording: in a second, without gradients.
 
-The network speaks parts of the recording behind other parts of it, whose words are known. Where its velocity misses the
-recording's, the error is regressed on what the last layer sees, by ridge regression (Hoerl and Kennard 1970), and the
-solution is added to that layer: the least squares of flow matching (Lipman 2022, arXiv 2210.02747, eq. 9) over one
-recording, solved in the one layer in which it is linear. Adaptation by gradients, which reaches every layer, comes
-closer and takes half a minute (train/sharpen.py).
+The network speaks parts of the recording behind other parts of it. What is said in them the transcript tells, or where
+there is none, a phone recogniser. Where the network's velocity misses the recording's, the error is regressed on what
+the last layer sees, by ridge regression (Hoerl and Kennard 1970), and the solution is added to that layer: the least
+squares of flow matching (Lipman 2022, arXiv 2210.02747, eq. 9) over one recording, solved in the one layer in which it
+is linear. Adaptation by gradients, which reaches every layer, comes closer and takes half a minute (train/sharpen.py).
 
 T mel frames, P positions, K times, D width of the features, C numbers of a position (patch * 100).
 """
@@ -15,7 +15,7 @@ import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from threading import Lock
 
 import numpy as np
@@ -23,8 +23,8 @@ import numpy as np
 from tts_fm.audio.mel import N_MELS, SAMPLE_RATE, log_mel
 from tts_fm.data.infill import turn
 from tts_fm.engines import Engine, Utterance
-from tts_fm.engines.align import DOUBTFUL, LANGS, Aligner
-from tts_fm.engines.phones import recogniser
+from tts_fm.engines.align import DOUBTFUL, LANGS, Aligner, Alignment
+from tts_fm.engines.phones import NO_SPEECH, recogniser
 from tts_fm.errors import MissingDependency, ModelError
 from tts_fm.flow.noise import seeded_normal
 from tts_fm.flow.times import f5_grid
@@ -40,7 +40,7 @@ RIDGE = 0.05  # the penalty, a position: features have a mean square of 0.27
 MATCH = 0.7  # how much of `match` is left to do
 SHORTEST = 1.5  # seconds of a recording
 KEPT = 64  # voices, 150 kB each
-OTHER_WORDS = "the transcript is hardly what is heard in the reference: the voice is copied without it"
+OTHER_WORDS = "the transcript is hardly what is heard in the reference: its sounds are guessed instead"
 log = logging.getLogger(__name__)
 
 
@@ -49,16 +49,16 @@ class Attuner:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._found: OrderedDict[str, Adapter | str] = OrderedDict()  # or why there is none
+        self._found: OrderedDict[str, tuple[Adapter | None, tuple[str, ...]]] = OrderedDict()  # and warnings
         self._lock = Lock()
 
     def of(self, voice: Voice, settings: Settings) -> tuple[Voice, Settings]:
         """The voice with the changes as its adapter, times `settings.attune`, and what of `match` is left to do then.
         Both as they are where nothing can be fitted: to a voice that the model has learnt, or that was learnt, and to
-        recordings without transcript, with another's (which is a warning), or shorter than SHORTEST.
+        recordings without speech or shorter than SHORTEST. A transcript that is another's is a warning.
         """
         share = settings.attune or 0.0
-        known = voice.adapter is not None or voice.shipped or not voice.text
+        known = voice.adapter is not None or voice.shipped
         if not share or known or self.engine.text != "aligned" or self.engine.source is None:
             return voice, settings
         said = "\0".join([repr(share), voice.text or "", voice.lang or ""])
@@ -69,78 +69,102 @@ class Attuner:
             self._found.move_to_end(key)
             while len(self._found) > KEPT:
                 self._found.popitem(last=False)
-            found = self._found[key]
-        if isinstance(found, str):
-            warned = (OTHER_WORDS,) if found == OTHER_WORDS else ()
-            return replace(voice, warnings=(*voice.warnings, *warned)), settings
-        return replace(voice, adapter=found), replace(settings, match=MATCH * (settings.match or 0.0))
+            adapter, warnings = self._found[key]
+        voice = replace(voice, warnings=(*voice.warnings, *warnings))
+        if adapter is None:
+            return voice, settings
+        return replace(voice, adapter=adapter), replace(settings, match=MATCH * (settings.match or 0.0))
 
-    def _fitted(self, voice: Voice, share: float, key: str) -> Adapter | str:
+    def _fitted(self, voice: Voice, share: float, key: str) -> tuple[Adapter | None, tuple[str, ...]]:
         try:
-            weight, bias = fitted(self.engine, *transcribed(voice, self.engine.vocab, self.engine.patch))
+            said, warnings = said_in(voice, self.engine.vocab, self.engine.patch)
+            weight, bias = fitted(self.engine, said)
         except (ValueError, ModelError, MissingDependency) as error:
             log.info("the voice %s is copied as it is: %s", voice.name, error)
-            return str(error)
+            return None, ()
         source = self.engine.source
         assert source is not None
         changes = {WEIGHT: share * weight, BIAS: share * bias}
-        return Adapter(key[:32], base_digest(source), source.name, 1.0, changes)
+        return Adapter(key[:32], base_digest(source), source.name, 1.0, changes), warnings
 
 
-def transcribed(voice: Voice, vocab: list[str], patch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A voice's recording as the network is trained: mel (T, 100), symbols (N,) and the frames of each (N,), T a
-    multiple of patch. ValueError for a recording that is too short, and for a transcript that is not what is said.
+@dataclass(frozen=True)
+class Said:
+    """A recording as the network is trained, T a multiple of the engine's patch."""
+
+    mel: np.ndarray  # (T, 100)
+    ids: np.ndarray  # (N,) symbols
+    durations: np.ndarray  # (N,) frames of each
+    sure: np.ndarray  # (T,) from 0 to 1: how likely it is that this symbol is what is said; 1 with a transcript
+
+
+def said_in(voice: Voice, vocab: list[str], patch: int) -> tuple[Said, tuple[str, ...]]:
+    """What is said in a voice's recording, when, and what the user should know. Times are those of its transcript, or,
+    without one that fits, of the phones that are heard. ValueError for a recording that is too short, or no speech.
     """
     if len(voice.wave) < SHORTEST * SAMPLE_RATE:
         raise ValueError(f"the recording lasts less than {SHORTEST} s")
-    aligner = Aligner(recogniser())
-    tried = [aligner.align(voice.wave, voice.text or "", lang) for lang in ([voice.lang] if voice.lang else LANGS)]
-    found = max(tried, key=lambda alignment: alignment.score)
-    if found.score < DOUBTFUL:
-        raise ValueError(OTHER_WORDS)
+    if NO_SPEECH in voice.warnings:
+        raise ValueError("hardly any speech is heard in it")
+    aligner, mel = Aligner(recogniser()), log_mel(voice.wave)
+    found = _transcribed(aligner, voice) if voice.text else None
+    warnings = (OTHER_WORDS,) if voice.text and found is None else ()
+    sure = np.ones(len(mel))
+    if found is None:
+        found, sure = aligner.recognise(voice.wave)
     before, after = found.silence()
-    mel = log_mel(voice.wave)
-    mel = mel[before : before + (len(mel) - after - before) // patch * patch]
-    ids, durations = found.symbols(vocab)
+    kept = slice(before, before + (len(mel) - after - before) // patch * patch)
+    mel, (ids, durations) = mel[kept], found.symbols(vocab)
     durations[-1] = max(0.0, durations[-1] + len(mel) - durations.sum())
-    return mel, ids, durations
+    return Said(mel, ids, durations, sure[kept]), warnings
 
 
-def fitted(engine: Engine, mel: np.ndarray, ids: np.ndarray, durations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the last layer lacks of a recording: changes of its weight (C, D) and bias (C,)."""
+def _transcribed(aligner: Aligner, voice: Voice) -> Alignment | None:
+    """The transcript's times in the accent that fits best; None where it is not what is said."""
+    langs = [voice.lang] if voice.lang else LANGS
+    try:
+        found = max((aligner.align(voice.wave, voice.text or "", lang) for lang in langs), key=lambda one: one.score)
+    except ValueError:  # more words than the recording can hold, or none
+        return None
+    return found if found.score >= DOUBTFUL else None
+
+
+def fitted(engine: Engine, said: Said) -> tuple[np.ndarray, np.ndarray]:
+    """What the last layer lacks of a recording: changes of its weight (C, D) and bias (C,). A position counts as much
+    as it is sure what is said there.
+    """
     gram, moment, count = np.zeros(()), np.zeros(()), 0
-    for features, error in missed(engine, mel, ids, durations):
+    for features, error, sure in missed(engine, said):
         x = np.pad(features.astype(np.float64), ((0, 0), (0, 1)), constant_values=1.0)  # (P, D + 1)
-        gram, moment, count = gram + x.T @ x, moment + x.T @ error, count + len(x)
+        weighted = sure[:, None] * x
+        gram, moment, count = gram + weighted.T @ x, moment + weighted.T @ error, count + len(x)
     solution = np.linalg.solve(gram + RIDGE * count * np.eye(len(gram)), moment).astype(np.float32)  # (D + 1, C)
     return solution[:-1].T, solution[-1]
 
 
-def missed(
-    engine: Engine, mel: np.ndarray, ids: np.ndarray, durations: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """For every share that is shown and every time: features (P, D) of the positions that are spoken, and by how much
-    their velocity misses the recording's (P, C).
+def missed(engine: Engine, said: Said) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """For every share that is shown and every time: features (P, D) of the positions that are spoken, by how much their
+    velocity misses the recording's (P, C), and how sure it is what is said there (P,).
     """
     (mean, deviation), patch = engine.scale, engine.patch
     for number, share in enumerate(SHOWN):
-        asked, whole = planned(engine, mel, ids, durations, share)
+        asked, whole, sure = planned(engine, said, share)
         speech = (whole - mean) / deviation  # (T, 100): x_1
         noise = np.stack([seeded_normal(len(TIMES) * number + k, speech.shape) for k in range(len(TIMES))])
         at = np.array(TIMES, np.float32)[:, None, None]
         velocity, features = engine.features(asked, (1 - at) * noise + at * speech, TIMES)  # (K, T, 100), (K, P, D)
         error = (speech - noise - velocity).reshape(len(TIMES), -1, patch * N_MELS)  # (K, P, C)
-        first = len(asked.prompt) // patch
-        yield from zip(features[:, first:], error[:, first:], strict=True)
+        first, surest = len(asked.prompt) // patch, sure.reshape(-1, patch).min(1)
+        for k in range(len(TIMES)):
+            yield features[k, first:], error[k, first:], surest[first:]
 
 
-def planned(
-    engine: Engine, mel: np.ndarray, ids: np.ndarray, durations: np.ndarray, share: float
-) -> tuple[Utterance, np.ndarray]:
-    """An utterance that is the recording's beginning behind its end, whose words it is not told (infill.turn), and what
-    it shall sound like, (T, 100).
+def planned(engine: Engine, said: Said, share: float) -> tuple[Utterance, np.ndarray, np.ndarray]:
+    """An utterance that is the recording's beginning behind its end, whose words it is not told (infill.turn), what it
+    shall sound like, (T, 100), and how sure it is what is said (T,).
     """
-    unknown, start = engine.vocab.index(UNKNOWN), round(share * len(mel))
-    mel, ids, durations, start = turn(mel, ids, durations, start, unknown)
+    unknown, start = engine.vocab.index(UNKNOWN), round(share * len(said.mel))
+    mel, ids, durations, start = turn(said.mel, said.ids, said.durations, start, unknown)
     shown = start // engine.patch * engine.patch
-    return Utterance(mel[:shown], ids.tolist(), durations.tolist(), len(mel), 0), mel
+    asked = Utterance(mel[:shown], ids.tolist(), durations.tolist(), len(mel), 0)
+    return asked, mel, np.roll(said.sure, start)

@@ -23,6 +23,7 @@ from tts_fm.voices.stored import Voice
 
 # (step, steps, chunks already spoken, chunks in all); may raise to cancel
 Progress = Callable[[int, int, int, int], object]
+QUIETEST = 0.1  # seconds of a chunk, those with the least sound, that show its noise
 # symbols, the frames of each (`aligned` models), frames of prompt and speech together
 Timed = tuple[list[int], list[float] | None, int]
 
@@ -127,10 +128,12 @@ def counted_on(jobs: Sequence[Job], first: int, pause: float = 0.0) -> list[Job]
 
 def speech_edges(mel: np.ndarray, before: float | None, after: float) -> tuple[int, int]:
     """First frame, and the one behind the last, of the speech in a chunk (T, 100), with so many seconds of the silence
-    around it (before None: with all of it). Silent is what is 4.6 nepers (40 dB) under the loudest frames.
+    around it (before None: with all of it). Silent is what is 4.6 nepers (40 dB) under the loudest frames; in a voice
+    with noise what is hardly louder than the quietest, if it is 2.3 (20 dB) under the loudest.
     """
     level = mel.mean(-1)
-    loud = np.flatnonzero(level > np.quantile(level, 0.95) - 4.6)
+    loudest, quietest = np.quantile(level, 0.95), np.sort(level)[: round(QUIETEST * FRAMES_PER_SECOND)].mean()
+    loud = np.flatnonzero(level > np.clip(quietest + 0.9, loudest - 4.6, loudest - 2.3))
     start = 0 if before is None else max(0, int(loud[0]) - 1 - round(before * FRAMES_PER_SECOND))
     return start, min(len(mel), int(loud[-1]) + 2 + round(after * FRAMES_PER_SECOND))
 
