@@ -70,14 +70,15 @@ def test_a_batch_and_a_stream_are_what_is_said_alone(tts):
     assert np.array_equal(streamed, tts.say(texts[1]).wave)
 
 
-def test_the_built_in_voice_is_attuned_to_recordings_with_a_transcript(tts):
+def test_the_built_in_voice_is_attuned_to_recordings_but_not_to_those_of_the_package(tts):
     recording = ROOT / "tts_fm" / "assets" / "voices" / "heart.flac"
     text = json.loads((recording.parent / "voices.json").read_text("utf-8"))["heart"]["text"]
     assert tts.defaults["attune"] == 1.0
     attuned, plain = (tts.say("A word.", recording, ref_text=text, steps=2, attune=share) for share in (None, 0.0))
-    untold, shipped = tts.say("A word.", recording, steps=2), tts.say("A word.", "heart", steps=2)
-    assert np.array_equal(untold.wave, plain.wave) and not np.array_equal(attuned.wave, plain.wave)
-    assert shipped.settings.match == plain.settings.match > attuned.settings.match
+    guessed, shipped = tts.say("A word.", recording, steps=2), tts.say("A word.", "heart", steps=2)
+    waves = plain.wave, attuned.wave, guessed.wave
+    assert not any(np.array_equal(waves[i], waves[i - 1]) for i in range(3))
+    assert shipped.settings.match == plain.settings.match > attuned.settings.match == guessed.settings.match
 
 
 def test_a_sentence_that_is_cut_goes_on_at_once(tts):

@@ -186,7 +186,7 @@ class Settings:
         low=0, high=1, fallback=0.0, unset="the model's", edits=False, slider=(0, 1, 0.05), metavar="M",
     )  # fmt: skip
     attune: float | None = entry(
-        None, "how far the last layer is fitted to a recording with a transcript: 0 saves the second it takes",
+        None, "how far the last layer is fitted to a recording: 0 saves the second it takes",
         label="Attune to the recording", low=0, high=1, fallback=0.0, unset="the model's", edits=False,
         slider=(0, 1, 0.05), metavar="A",
     )  # fmt: skip
