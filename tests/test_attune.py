@@ -141,6 +141,23 @@ def test_less_of_match_is_left_to_do(tts, voice) -> None:
     assert attuner.of(voice, replace(WHOLE, attune=0.0))[1].match == 1.0
 
 
+def test_bands_that_the_recording_does_not_have_stay() -> None:
+    """A telephone's: where nothing is, the network is not to learn silence."""
+    frames = 400
+    mel = np.repeat(np.linspace(-4, 0, frames, dtype=np.float32)[:, None], 100, 1)
+    mel[:, 66:] = -11.5
+
+    class Telephone(Planted):
+        def mel(self, utterance):
+            return mel[super().mel(utterance)[:, 0].astype(int)]
+
+    engine = Telephone()
+    weight, bias = fitted(engine, Said(mel, np.array([1, 2, 2, 1]), np.full(4, 100.0), np.ones(frames)))
+    there = np.tile(np.arange(100) < 66, 2)
+    np.testing.assert_allclose(weight[there] * (1 + RIDGE), engine.weight[there], atol=0.15)
+    assert not weight[~there].any() and not bias[~there].any()
+
+
 def test_a_part_that_is_doubtful_does_not_count() -> None:
     """Its errors are of another map, and nothing of that is in the solution."""
     frames = 400

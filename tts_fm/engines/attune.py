@@ -20,6 +20,7 @@ from threading import Lock
 
 import numpy as np
 
+from tts_fm.audio.match import bands_within
 from tts_fm.audio.mel import N_MELS, SAMPLE_RATE, log_mel
 from tts_fm.data.infill import turn
 from tts_fm.engines import Engine, Utterance
@@ -131,7 +132,8 @@ def _transcribed(aligner: Aligner, voice: Voice) -> Alignment | None:
 
 def fitted(engine: Engine, said: Said) -> tuple[np.ndarray, np.ndarray]:
     """What the last layer lacks of a recording: changes of its weight (C, D) and bias (C,). A position counts as much
-    as it is sure what is said there.
+    as it is sure what is said there. Bands in which the recording holds nothing, as those above a telephone's, stay:
+    what is missing there is not the voice's.
     """
     gram, moment, count = np.zeros(()), np.zeros(()), 0
     for features, error, sure in missed(engine, said):
@@ -139,6 +141,7 @@ def fitted(engine: Engine, said: Said) -> tuple[np.ndarray, np.ndarray]:
         weighted = sure[:, None] * x
         gram, moment, count = gram + weighted.T @ x, moment + weighted.T @ error, count + len(x)
     solution = np.linalg.solve(gram + RIDGE * count * np.eye(len(gram)), moment).astype(np.float32)  # (D + 1, C)
+    solution *= np.tile(np.arange(N_MELS) < bands_within(said.mel), engine.patch)
     return solution[:-1].T, solution[-1]
 
 
