@@ -44,7 +44,7 @@ EDGE = 1.0  # what it costs (logarithm) that a frame of the silence at an end so
 SWITCH = 3.0  # what it costs (logarithm) that another unit begins, where no transcript says which
 FLOOR = -10.0  # log-probability of a unit in a frame that does not sound like it at all
 QUIET_EDGE, KEPT_EDGE = 6, 2  # mel frames: silence at the edge of a word that is this long is cut off, but for so much
-NO_SPEECH = "there is no speech in the recording"
+NOTHING_SPOKEN = "there is no speech in the recording"
 log = logging.getLogger(__name__)
 
 
@@ -149,7 +149,7 @@ class Aligner:
         at = np.clip(np.append(begins, len(path)) - 0.5, 0.0, total)  # (N + 1,)
         spoken = np.flatnonzero(~np.isin(path[begins], self.pauses))
         if not len(spoken):
-            raise ValueError(NO_SPEECH)
+            raise ValueError(NOTHING_SPOKEN)
         first, stop = int(spoken[0]), int(spoken[-1]) + 1
         units = [self.recogniser.vocab[path[k]] for k in begins[first:stop]]
         frames = np.diff(at[first : stop + 1]).tolist()
@@ -323,7 +323,7 @@ def _check_speech(mel: np.ndarray, logs: np.ndarray, pauses: Sequence[int]) -> N
     """ValueError when less than 50 ms of the recording sound like a phone."""
     quiet = np.logaddexp.reduce(logs[:, pauses], axis=1)
     if np.count_nonzero((quiet < math.log(0.5)) & (mel.mean(1) > mel.min() + 0.5)) < 5:
-        raise ValueError(NO_SPEECH)
+        raise ValueError(NOTHING_SPOKEN)
 
 
 def align_utterance(

@@ -25,7 +25,7 @@ from tts_fm.audio.mel import N_MELS, SAMPLE_RATE, log_mel
 from tts_fm.data.infill import turn
 from tts_fm.engines import Engine, Utterance
 from tts_fm.engines.align import DOUBTFUL, LANGS, Aligner, Alignment
-from tts_fm.engines.phones import NO_SPEECH, recogniser
+from tts_fm.engines.phones import NO_SPEECH, is_speech, recogniser
 from tts_fm.errors import MissingDependency, ModelError
 from tts_fm.flow.noise import seeded_normal
 from tts_fm.flow.times import f5_grid
@@ -105,8 +105,8 @@ def said_in(voice: Voice, vocab: list[str], patch: int) -> tuple[Said, tuple[str
     """
     if len(voice.wave) < SHORTEST * SAMPLE_RATE:
         raise ValueError(f"the recording lasts less than {SHORTEST} s")
-    if NO_SPEECH in voice.warnings:
-        raise ValueError("hardly any speech is heard in it")
+    if not is_speech(voice.wave):
+        raise ValueError(NO_SPEECH)
     aligner, mel = Aligner(recogniser()), log_mel(voice.wave)
     found = _transcribed(aligner, voice) if voice.text else None
     warnings = (OTHER_WORDS,) if voice.text and found is None else ()

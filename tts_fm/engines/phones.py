@@ -98,21 +98,26 @@ def unsureness(recogniser: Recogniser, wave: np.ndarray) -> float:
     return float(-(np.exp(spoken) * spoken).sum(1).mean())
 
 
+def is_speech(wave: np.ndarray) -> bool:
+    """Whether (S,) sounds like speech, judged once. ModelError, MissingDependency where there is no aligner."""
+    key = hashlib.sha256(wave.tobytes()).hexdigest()
+    if key not in _judged:
+        if len(_judged) > 1000:
+            _judged.clear()
+        _judged[key] = unsureness(recogniser(), wave) <= UNSURE
+    return _judged[key]
+
+
 def heard(voice: Voice) -> Voice:
     """A voice as it is; one that is a recording with a warning where hardly any speech is heard in it. Where there is
     no aligner, nothing is judged.
     """
     if not voice.recorded:
         return voice
-    key = hashlib.sha256(voice.wave.tobytes()).hexdigest()
-    if key not in _judged:
-        if len(_judged) > 1000:
-            _judged.clear()
-        try:
-            _judged[key] = unsureness(recogniser(), voice.wave) <= UNSURE
-        except (ModelError, MissingDependency):
-            return voice
-    warnings = voice.warnings if _judged[key] else (NO_SPEECH, *voice.warnings)
+    try:
+        warnings = voice.warnings if is_speech(voice.wave) else (NO_SPEECH, *voice.warnings)
+    except (ModelError, MissingDependency):
+        return voice
     return replace(voice, warnings=warnings, recorded=False)
 
 
