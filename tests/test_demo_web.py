@@ -33,6 +33,21 @@ def test_bad_options_are_one_line(capsys):
     assert len(capsys.readouterr().err.strip().splitlines()) == 3
 
 
+def test_a_fault_of_ours_takes_the_place_of_waiting():
+    widgets = pytest.importorskip("tts_fm.demo.widgets", reason="needs gradio")
+
+    def work():
+        yield "Half done.", "a voice"
+        raise ZeroDivisionError("an internal matter")
+
+    updates = widgets.guarded(work, 2, "adapt", "adapt")()
+    assert next(updates) == ("Half done.", "a voice")
+    line, kept = next(updates)
+    assert "fault" in line and "internal" not in line and kept == widgets.gr.skip()
+    with pytest.raises(ZeroDivisionError):  # Gradio logs it
+        next(updates)
+
+
 @pytest.fixture(scope="module")
 def client(service):
     pytest.importorskip("gradio")

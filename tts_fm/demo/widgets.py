@@ -26,6 +26,7 @@ CONSENT = (
     "file carries a note "
     "in its metadata. Recordings are used for your request only and deleted within a day."
 )
+FAULT = "a fault of this program, not of what you gave it; what it was is in the terminal where the page was started"
 
 
 def status(elem_id: str) -> gr.HTML:
@@ -254,6 +255,9 @@ def guarded(work: Callable[..., Updates], outputs: int, tab: str, page: str) -> 
             ) from None
         except Cancelled:
             yield (good("Cancelled; nothing was finished."), *rest)
+        except Exception:  # a fault of ours: Gradio tells it in a message, and the line must not go on saying "Waiting"
+            yield (bad(FAULT), *rest)
+            raise
 
     if at is not None:
         single = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None) for name in names]

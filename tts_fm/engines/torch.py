@@ -198,11 +198,9 @@ class TorchEngine:
         if not isinstance(net, DiT):
             raise ValueError(f"a {self.model.config.backbone} network has no last layer that can be fitted to a voice")
         many = len(times)
-        mel, given = model.prompt(torch.from_numpy(utterance.prompt)[None].repeat(many, 1, 1), many, frames)
-        ids = model.ids([utterance.ids] * many, many)
+        prompts = torch.from_numpy(utterance.prompt)[None].repeat(many, 1, 1)
         durations = None if utterance.durations is None else torch.tensor([utterance.durations] * many)
-        whole = torch.zeros(many, dtype=torch.bool, device=model.device)
-        c = model.inference_condition(mel, given, ids, None, durations, whole)
+        c = model.conditions(many, frames, prompts, [utterance.ids] * many, durations=durations)
         now = torch.from_numpy(x.astype(np.float32)).to(model.device, model.dtype)
         t = torch.tensor(list(times), dtype=torch.float32, device=model.device)
         features = net(now, t, c.given, c.given_mask, c.text, c.mask, voice=c.voice, features=True)

@@ -156,14 +156,29 @@ class FlowModel(nn.Module):
         that cond covers, or, at T' = T, those where it is not all zero. ValueError where shapes or ids do not fit.
         """
         batch, frames = x.shape[:2]
+        times = torch.as_tensor(t, dtype=torch.float32, device=self.device).expand(batch)
+        c = self.conditions(batch, frames, cond, text, drop_audio, drop_text, durations, mask, given)
+        return self.step(x, times, c)
+
+    def conditions(
+        self,
+        batch: int,
+        frames: int,
+        cond: Tensor | None = None,
+        text: Text | None = None,
+        drop_audio: Flag = False,
+        drop_text: Flag = False,
+        durations: Tensor | None = None,
+        mask: Tensor | None = None,
+        given: Tensor | None = None,
+    ) -> Condition:
+        """What `velocity` makes of its arguments, which see, before it knows x (batch, frames, 100) and t."""
         mel, given = self.prompt(cond, batch, frames, given)
         flags = [
             torch.as_tensor(f, dtype=torch.bool, device=self.device).expand(batch) for f in (drop_audio, drop_text)
         ]
         given = given & ~flags[0][:, None]
-        times = torch.as_tensor(t, dtype=torch.float32, device=self.device).expand(batch)
-        c = self.inference_condition(mel, given, self.ids(text, batch), mask, durations, flags[1])
-        return self.step(x, times, c)
+        return self.inference_condition(mel, given, self.ids(text, batch), mask, durations, flags[1])
 
     def sample(
         self,
