@@ -16,7 +16,7 @@ from tiny_model import tiny_tts_folder
 
 from tts_fm.audio.mel import log_mel
 from tts_fm.engines import attune
-from tts_fm.engines.attune import MATCH, OTHER_WORDS, RIDGE, TIMES, Attuner, Said, fitted, missed, said_in
+from tts_fm.engines.attune import MATCH, OTHER_WORDS, RIDGE, SHOWN, TIMES, Attuner, Said, fitted, missed, said_in
 from tts_fm.engines.export import export_onnx
 from tts_fm.engines.onnx import OnnxEngine
 from tts_fm.engines.torch import TorchEngine
@@ -80,13 +80,21 @@ class Planted:
 
 
 def test_a_planted_map_is_found_but_for_the_ridge() -> None:
-    """White features of variance 1: the penalty of RIDGE a position shrinks the solution by 1 / (1 + RIDGE)."""
+    """White features of variance 1: the penalty of RIDGE a position shrinks the solution by 1 / (1 + RIDGE), and so do
+    positions at which nothing is missing: of the background, the quietest twentieth of the recording."""
     engine, frames = Planted(), 400
     mel = np.repeat(np.arange(frames, dtype=np.float32)[:, None], 100, 1)
     weight, bias = fitted(engine, Said(mel, np.array([1, 2, 2, 1]), np.full(4, 100.0), np.ones(frames)))
     assert weight.shape == (200, 8) and bias.shape == (200,)
-    np.testing.assert_allclose(weight * (1 + RIDGE), engine.weight, atol=0.15)
-    np.testing.assert_allclose(bias * (1 + RIDGE), engine.bias, atol=0.15)
+    left = heard(frames // 20, frames) / (1 + RIDGE)
+    np.testing.assert_allclose(weight / left, engine.weight, atol=0.15)
+    np.testing.assert_allclose(bias / left, engine.bias, atol=0.15)
+
+
+def heard(quiet: int, frames: int) -> float:
+    """Which share of the positions that are fitted is no background, that being the recording's first frames: all but
+    the parts that are shown, from its end, are spoken."""
+    return 1 - len(SHOWN) * quiet / sum(frames * (1 - share) for share in SHOWN)
 
 
 def test_the_words_of_a_recording_lie_where_they_are_heard(tts, voice) -> None:
@@ -143,7 +151,7 @@ def test_less_of_match_is_left_to_do(tts, voice) -> None:
 def test_bands_that_the_recording_does_not_have_stay() -> None:
     """A telephone's: where nothing is, the network is not to learn silence."""
     frames = 400
-    mel = np.repeat(np.linspace(-4, 0, frames, dtype=np.float32)[:, None], 100, 1)
+    mel = np.repeat(np.linspace(-400, 0, frames, dtype=np.float32)[:, None], 100, 1)
     mel[:, 66:] = -11.5
 
     class Telephone(Planted):
@@ -153,8 +161,34 @@ def test_bands_that_the_recording_does_not_have_stay() -> None:
     engine = Telephone()
     weight, bias = fitted(engine, Said(mel, np.array([1, 2, 2, 1]), np.full(4, 100.0), np.ones(frames)))
     there = np.tile(np.arange(100) < 66, 2)
-    np.testing.assert_allclose(weight[there] * (1 + RIDGE), engine.weight[there], atol=0.15)
+    left = heard(frames // 20, frames) / (1 + RIDGE)
+    np.testing.assert_allclose(weight[there] / left, engine.weight[there], atol=0.15)
     assert not weight[~there].any() and not bias[~there].any()
+
+
+def test_the_background_of_a_recording_is_not_learnt() -> None:
+    """Whatever the network misses in its pauses, the solution is the same, and as small as if nothing were missing."""
+    frames = 400
+    mel = np.repeat(np.where(np.arange(frames) < frames / 4, -5.0, 0.0)[:, None], 100, 1)
+
+    class Noisy(Planted):
+        def __init__(self, noise):
+            super().__init__()
+            self.noise = noise
+
+        def mel(self, utterance):
+            return mel[super().mel(utterance)[:, 0].astype(int)]
+
+        def features(self, utterance, x, times):
+            velocity, features = super().features(utterance, x, times)
+            return velocity + np.where(self.mel(utterance) < -4, self.noise, 0.0), features
+
+    said = Said(mel, np.array([1, 2, 2, 1]), np.full(4, 100.0), np.ones(frames))
+    quiet, loud = (fitted(Noisy(noise), said) for noise in (0.0, 5.0))
+    for one, other in zip(quiet, loud, strict=True):
+        np.testing.assert_array_equal(one, other)
+    left = heard(frames // 4, frames) / (1 + RIDGE)
+    np.testing.assert_allclose(quiet[1] / left, Planted().bias, atol=0.3)
 
 
 def test_a_part_that_is_doubtful_does_not_count() -> None:

@@ -37,7 +37,11 @@ from tts_fm.voices.stored import Voice
 WEIGHT, BIAS = "flow/proj_out.weight", "flow/proj_out.bias"
 TIMES = tuple(f5_grid(4)[:-1].tolist())  # those of the flow at which speech in four steps is made
 SHOWN = (0.5, 0.35, 0.2, 0.1)  # shares of the recording that are the prompt, from its end
-RIDGE = 0.05  # the penalty, a position: features have a mean square of 0.27
+RIDGE = 0.04  # the penalty, a position: features have a mean square of 0.27
+QUIET, RISE = (
+    0.05,
+    (0.5, 1.0),
+)  # share of frames that are a recording's background; nepers above it, where 0 and how long
 MATCH = 0.7  # how much of `match` is left to do
 SHORTEST = 1.5  # seconds of a recording
 KEPT = 64  # voices, 150 kB each
@@ -133,7 +137,7 @@ def _transcribed(aligner: Aligner, voice: Voice) -> Alignment | None:
 def fitted(engine: Engine, said: Said) -> tuple[np.ndarray, np.ndarray]:
     """What the last layer lacks of a recording: changes of its weight (C, D) and bias (C,). A position counts as much
     as it is sure what is said there. Bands in which the recording holds nothing, as those above a telephone's, stay:
-    what is missing there is not the voice's.
+    what is missing there is not the voice's. Nor is its background: there nothing is missing (`missed`).
     """
     gram, moment, count = np.zeros(()), np.zeros(()), 0
     for features, error, sure in missed(engine, said):
@@ -147,7 +151,7 @@ def fitted(engine: Engine, said: Said) -> tuple[np.ndarray, np.ndarray]:
 
 def missed(engine: Engine, said: Said) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """For every share that is shown and every time: features (P, D) of the positions that are spoken, by how much their
-    velocity misses the recording's (P, C), and how sure it is what is said there (P,).
+    velocity misses the recording's (P, C), 0 where only its background sounds, and how sure it is what is said (P,).
     """
     (mean, deviation), patch = engine.scale, engine.patch
     for number, share in enumerate(SHOWN):
@@ -156,10 +160,19 @@ def missed(engine: Engine, said: Said) -> Iterator[tuple[np.ndarray, np.ndarray,
         noise = np.stack([seeded_normal(len(TIMES) * number + k, speech.shape) for k in range(len(TIMES))])
         at = np.array(TIMES, np.float32)[:, None, None]
         velocity, features = engine.features(asked, (1 - at) * noise + at * speech, TIMES)  # (K, T, 100), (K, P, D)
-        error = (speech - noise - velocity).reshape(len(TIMES), -1, patch * N_MELS)  # (K, P, C)
+        error = (speech - noise - velocity) * risen(whole)[:, None]  # (K, T, 100)
+        error = error.reshape(len(TIMES), -1, patch * N_MELS)  # (K, P, C)
         first, surest = len(asked.prompt) // patch, sure.reshape(-1, patch).min(1)
         for k in range(len(TIMES)):
             yield features[k, first:], error[k, first:], surest[first:]
+
+
+def risen(mel: np.ndarray) -> np.ndarray:
+    """How far the frames of a recording (T, 100) stand out of its background, from 0 to 1, (T,). Pauses that were
+    learnt with their noise would be heard behind every sentence, and not be cut as silence.
+    """
+    level = mel.mean(1)
+    return ((level - np.quantile(level, QUIET) - RISE[0]) / RISE[1]).clip(0, 1)
 
 
 def planned(engine: Engine, said: Said, share: float) -> tuple[Utterance, np.ndarray, np.ndarray]:
