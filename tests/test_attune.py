@@ -107,6 +107,16 @@ def test_the_words_of_a_recording_lie_where_they_are_heard(tts, voice) -> None:
     assert mel[: int(durations[0])].mean() < mel.mean() - 2  # nepers: silence
 
 
+@pytest.mark.parametrize("kind", ["first half", "second half", "twice"])
+def test_half_a_transcript_is_not_taken_for_the_whole(tts, voice, kind) -> None:
+    words = SAID.split()
+    half = len(words) // 2
+    text = " ".join({"first half": words[:half], "second half": words[half:], "twice": words * 2}[kind])
+    (said, _), (heard, _) = (said_in(replace(voice, text=one), tts.engine.vocab, 2) for one in (text, None))
+    np.testing.assert_array_equal(said.ids, heard.ids)
+    np.testing.assert_array_equal(said.sure, heard.sure)
+
+
 def test_both_engines_give_the_same_features(graphs, model, tts, voice) -> None:
     """And the last layer makes the velocity of them."""
     said, _ = said_in(voice, tts.engine.vocab, 2)

@@ -21,7 +21,7 @@ from threading import Lock
 import numpy as np
 
 from tts_fm.audio.match import bands_within
-from tts_fm.audio.mel import N_MELS, SAMPLE_RATE, log_mel
+from tts_fm.audio.mel import FRAMES_PER_SECOND, N_MELS, SAMPLE_RATE, log_mel
 from tts_fm.data.infill import turn
 from tts_fm.engines import Engine, Utterance
 from tts_fm.engines.align import DOUBTFUL, LANGS, Aligner, Alignment
@@ -45,6 +45,8 @@ QUIET, RISE = (
 MATCH = 0.7  # how much of `match` is left to do
 SHORTEST = 1.5  # seconds of a recording
 KEPT = 64  # voices, 150 kB each
+PARTLY = -1.2  # of a transcript to the likeliest phones, mean log-likelihood of a frame; of 27 right ones -0.7 and more
+UNSAID = 1.0  # seconds of speech before or behind the words of a transcript
 OTHER_WORDS = "the transcript is hardly what is heard in the reference: its sounds are guessed instead"
 log = logging.getLogger(__name__)
 
@@ -105,18 +107,21 @@ class Said:
 
 def said_in(voice: Voice, vocab: list[str], patch: int) -> tuple[Said, tuple[str, ...]]:
     """What is said in a voice's recording, when, and what the user should know. Times are those of its transcript, or,
-    without one that fits, of the phones that are heard. ValueError for a recording that is too short, or no speech.
+    without one that says it all, of the phones that are heard. ValueError for a recording that is too short, or is no
+    speech.
     """
     if len(voice.wave) < SHORTEST * SAMPLE_RATE:
         raise ValueError(f"the recording lasts less than {SHORTEST} s")
     if not is_speech(voice.wave):
         raise ValueError(NO_SPEECH)
     aligner, mel = Aligner(recogniser()), log_mel(voice.wave)
-    found = _transcribed(aligner, voice) if voice.text else None
-    warnings = (OTHER_WORDS,) if voice.text and found is None else ()
-    sure = np.ones(len(mel))
-    if found is None:
-        found, sure = aligner.recognise(voice.wave)
+    found, sure = aligner.recognise(voice.wave)
+    warnings: tuple[str, ...] = ()
+    if voice.text:
+        told = _transcribed(aligner, voice)
+        warnings = (OTHER_WORDS,) if told is None else ()
+        if told is not None and is_all(told, found):
+            found, sure = told, np.ones(len(mel))
     before, after = found.silence()
     kept = slice(before, before + (len(mel) - after - before) // patch * patch)
     mel, (ids, durations) = mel[kept], found.symbols(vocab)
@@ -132,6 +137,14 @@ def _transcribed(aligner: Aligner, voice: Voice) -> Alignment | None:
     except ValueError:  # more words than the recording can hold, or none
         return None
     return found if found.score >= DOUBTFUL else None
+
+
+def is_all(told: Alignment, heard: Alignment) -> bool:
+    """Whether a transcript says all that is heard, and nothing else: half of it would be learnt as if it were the
+    whole. It is not much worse than the likeliest phones, and no speech lies before or behind its words.
+    """
+    unsaid = max(a - b for a, b in zip(told.silence(), heard.silence(), strict=True))
+    return told.score - heard.score > PARTLY and unsaid < UNSAID * FRAMES_PER_SECOND
 
 
 def fitted(engine: Engine, said: Said) -> tuple[np.ndarray, np.ndarray]:
