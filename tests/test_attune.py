@@ -15,6 +15,7 @@ import torch
 from tiny_model import tiny_tts_folder
 
 from tts_fm.audio.mel import log_mel
+from tts_fm.cli.main import main
 from tts_fm.engines import attune
 from tts_fm.engines.attune import MATCH, OTHER_WORDS, RIDGE, SHOWN, TIMES, Attuner, Said, fitted, missed, said_in
 from tts_fm.engines.export import export_onnx
@@ -105,6 +106,14 @@ def test_the_words_of_a_recording_lie_where_they_are_heard(tts, voice) -> None:
     assert durations.sum() == pytest.approx(len(mel), abs=1) and (durations >= 0).all()
     assert tts.engine.vocab[ids[0]] == tts.engine.vocab[ids[-1]] == SILENCE
     assert mel[: int(durations[0])].mean() < mel.mean() - 2  # nepers: silence
+
+
+def test_a_stored_voice_is_checked_for_its_words(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("TTS_FM_HOME", str(tmp_path))
+    recording = str(BUILTIN / f"{NAME}.flac")
+    for name, text, warned in (("right", SAID, False), ("wrong", "Six spoons of fresh snow peas.", True)):
+        assert main(["voice", "add", name, recording, "--text", text]) == 0
+        assert (OTHER_WORDS in capsys.readouterr().err) == warned
 
 
 @pytest.mark.parametrize("kind", ["first half", "second half", "twice"])

@@ -87,6 +87,7 @@ def run_list(args: argparse.Namespace) -> int:
 
 def run_add(args: argparse.Namespace) -> int:
     """Store a voice and print its file."""
+    from tts_fm.engines.attune import of_other_words
     from tts_fm.engines.phones import heard
     from tts_fm.voices.adapters import is_voice
     from tts_fm.voices.stored import BUILTIN, add_adapted, add_voice, catalogue, get_voice, user_folder
@@ -111,7 +112,8 @@ def run_add(args: argparse.Namespace) -> int:
         add_adapted(args.name, args.recording, False if args.no_prompt else None)
     else:
         warnings = add_voice(args.name, args.recording, args.text, args.lang)
-        warnings = [*heard(replace(get_voice(args.name), recorded=True)).warnings, *warnings]
+        voice = get_voice(args.name)
+        warnings = [*heard(replace(voice, recorded=True)).warnings, *warnings, *of_other_words(voice)]
     result(str(user_folder() / f"{args.name}.flac"))
     if not args.quiet:
         if there is not None and there[0] == BUILTIN:

@@ -129,6 +129,16 @@ def said_in(voice: Voice, vocab: list[str], patch: int) -> tuple[Said, tuple[str
     return Said(mel, ids, durations, sure[kept]), warnings
 
 
+def of_other_words(voice: Voice) -> tuple[str, ...]:
+    """The warning for a voice whose transcript is another recording's; nothing without text, speech or aligner."""
+    try:
+        if not voice.text or not is_speech(voice.wave) or _transcribed(Aligner(recogniser()), voice) is not None:
+            return ()
+    except (ValueError, ModelError, MissingDependency):
+        return ()
+    return (OTHER_WORDS,)
+
+
 def _transcribed(aligner: Aligner, voice: Voice) -> Alignment | None:
     """The transcript's times in the accent that fits best; None where it is not what is said."""
     langs = [voice.lang] if voice.lang else LANGS
