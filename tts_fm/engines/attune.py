@@ -38,10 +38,8 @@ WEIGHT, BIAS = "flow/proj_out.weight", "flow/proj_out.bias"
 TIMES = tuple(f5_grid(4)[:-1].tolist())  # those of the flow at which speech in four steps is made
 SHOWN = (0.5, 0.35, 0.2, 0.1)  # shares of the recording that are the prompt, from its end
 RIDGE = 0.04  # the penalty, a position: features have a mean square of 0.27
-QUIET, RISE = (
-    0.05,
-    (0.5, 1.0),
-)  # share of frames that are a recording's background; nepers above it, where 0 and how long
+QUIET = 0.05  # share of the frames of a recording, the quietest, that are its background
+BACKGROUND, VOICE = 0.5, 1.5  # nepers above that: below the first nothing counts, above the second all
 MATCH = 0.7  # how much of `match` is left to do
 SHORTEST = 1.5  # seconds of a recording
 KEPT = 64  # voices, 150 kB each
@@ -195,7 +193,7 @@ def risen(mel: np.ndarray) -> np.ndarray:
     learnt with their noise would be heard behind every sentence, and not be cut as silence.
     """
     level = mel.mean(1)
-    return ((level - np.quantile(level, QUIET) - RISE[0]) / RISE[1]).clip(0, 1)
+    return ((level - np.quantile(level, QUIET) - BACKGROUND) / (VOICE - BACKGROUND)).clip(0, 1)
 
 
 def planned(engine: Engine, said: Said, share: float) -> tuple[Utterance, np.ndarray, np.ndarray]:

@@ -200,7 +200,7 @@ class TorchEngine:
         many = len(times)
         prompts = torch.from_numpy(utterance.prompt)[None].repeat(many, 1, 1)
         durations = None if utterance.durations is None else torch.tensor([utterance.durations] * many)
-        c = model.conditions(many, frames, prompts, [utterance.ids] * many, durations=durations)
+        c = model.prepared(many, frames, prompts, [utterance.ids] * many, durations=durations)
         now = torch.from_numpy(x.astype(np.float32)).to(model.device, model.dtype)
         t = torch.tensor(list(times), dtype=torch.float32, device=model.device)
         features = net(now, t, c.given, c.given_mask, c.text, c.mask, voice=c.voice, features=True)

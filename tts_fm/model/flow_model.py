@@ -157,10 +157,10 @@ class FlowModel(nn.Module):
         """
         batch, frames = x.shape[:2]
         times = torch.as_tensor(t, dtype=torch.float32, device=self.device).expand(batch)
-        c = self.conditions(batch, frames, cond, text, drop_audio, drop_text, durations, mask, given)
+        c = self.prepared(batch, frames, cond, text, drop_audio, drop_text, durations, mask, given)
         return self.step(x, times, c)
 
-    def conditions(
+    def prepared(
         self,
         batch: int,
         frames: int,
@@ -172,7 +172,7 @@ class FlowModel(nn.Module):
         mask: Tensor | None = None,
         given: Tensor | None = None,
     ) -> Condition:
-        """What `velocity` makes of its arguments, which see, before it knows x (batch, frames, 100) and t."""
+        """What `velocity` makes of the same arguments before x, (batch, frames, 100), and t are known."""
         mel, given = self.prompt(cond, batch, frames, given)
         flags = [
             torch.as_tensor(f, dtype=torch.bool, device=self.device).expand(batch) for f in (drop_audio, drop_text)
