@@ -130,6 +130,8 @@ def test_parameters():
     for bad in (0, 1.5, float("nan"), -3):
         with pytest.raises(ValueError, match="max_seconds"):
             check_reference(speech(3), max_seconds=bad)
+    with pytest.raises(ValueError, match="the transcript of the reference is 123; a string is needed"):
+        check_reference(speech(3), 123)  # type: ignore[arg-type]
     for bad in (0, None, 24000.5):
         with pytest.raises(ValueError, match="rate"):
             check_reference(speech(3), rate=bad)

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipes" / "builti
 import crops
 import generator
 import judges as discriminators
+import pitches
 import vocoder
 
 SAMPLES = 40_000
@@ -48,14 +49,15 @@ def options(cache: Path, out: Path, *more: str) -> argparse.Namespace:
 
 def clips_of(cache: Path) -> tuple[crops.Clips, crops.Predicted]:
     wave = crops.held(cache / "wav.i16", np.int16, torch.device("cpu"))
-    return crops.Clips(cache, "train", 48, wave), crops.Predicted(cache / "predicted", 48, wave)
+    found = pitches.Pitches(cache, torch.device("cpu"))
+    return crops.Clips(cache, "train", 48, wave, found), crops.Predicted(cache / "predicted", 48, wave, found)
 
 
 def walk(run: vocoder.Run, cache: Path, steps: int) -> dict[str, Tensor]:
     clips, predicted = clips_of(cache)
     figures: dict[str, Tensor] = {}
     for _ in range(steps):
-        figures = run.update(*crops.draw(clips, predicted, run.step, 2))
+        figures = run.update(crops.draw(clips, predicted, run.step, 2))
     return figures
 
 
@@ -73,7 +75,7 @@ def test_a_resumed_run_is_the_same_run(cache: Path, tmp_path: Path) -> None:
         for a, b in zip(*(getattr(run, part).state_dict().values() for run in (whole, resumed)), strict=True):
             assert torch.equal(a, b)
     assert all(torch.equal(whole.average[k], resumed.average[k]) for k in whole.average)
-    assert {"own", "fool", "match", "mel", "stft"} <= figures.keys() and not torch.equal(
+    assert {"own", "fool", "match", "mel", "stft", "pitch", "turning"} <= figures.keys() and not torch.equal(
         begin["head.out.weight"], whole.model.state_dict()["head.out.weight"]
     )
 
@@ -102,7 +104,7 @@ def test_spoken_mels_are_judged_and_held_near_the_first_weights(cache: Path, tmp
         clips, _ = clips_of(cache)
         for _ in range(12):
             others = spoken.batch(run.step, 2, seed=1)
-            figures = run.update(*crops.draw(clips, None, run.step, 2), others)
+            figures = run.update(crops.draw(clips, None, run.step, 2), others)
         moved.append(float(figures["near"]))
     assert moved[0] > 1.5 * moved[1] > 0
     with pytest.raises(SystemExit):
@@ -190,16 +192,18 @@ def test_filters_are_those_of_librosa(size: int, bands: int) -> None:
 
 def test_crops_are_what_lies_there(cache: Path) -> None:
     clips, predicted = clips_of(cache)
-    mel, wave = predicted.batch(3, 4, seed=1)
-    assert wave.shape == (4, 47 * 256) and mel.shape == (4, 48, 100)
+    mel, wave, pitch = predicted.batch(3, 4, seed=1)
+    assert wave.shape == (4, 47 * 256) and mel.shape == (4, 48, 100) and pitch.shape == (4, 48, 2)
+    assert torch.allclose(pitch[..., 0], torch.tensor(150.0), atol=0.5) and (pitch[..., 1] > 0.9).all()  # of the tone
     spoken = crops.Spoken(cache / "predicted", 48, torch.device("cpu")).batch(3, 4, seed=1)
     whole = np.fromfile(cache / "predicted" / "mel.f16", np.float16).reshape(-1, 100)
     places = np.lib.stride_tricks.sliding_window_view(whole, 48, axis=0).transpose(0, 2, 1)
     assert all((places == crop).all((1, 2)).any() for crop in spoken.numpy().astype(np.float16))
     true = generator.log_mels(wave)  # these "predicted" mels are the speech's own
     assert float((true - mel)[:, 4:-4].abs().mean()) < 0.05
-    sound = clips.batch(3, 3, seed=1)
-    assert torch.equal(sound, clips.batch(3, 3, seed=1)) and not torch.equal(sound, clips.batch(4, 3, seed=1))
+    sound = clips.batch(3, 3, seed=1).wave
+    assert torch.equal(sound, clips.batch(3, 3, seed=1).wave)
+    assert not torch.equal(sound, clips.batch(4, 3, seed=1).wave)
     samples = np.fromfile(cache / "wav.i16", np.int16)[:SAMPLES] / 32768
     for crop in sound.numpy():  # somewhere in the clip, at some level
         inside = np.correlate(samples, crop / np.linalg.norm(crop), "valid")

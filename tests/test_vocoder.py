@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from tts_fm.audio.mel import log_mel
 from tts_fm.errors import ModelError
 from tts_fm.model import vocoder as v
+from tts_fm.model.harmonics import Harmonics
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -42,23 +43,34 @@ def mels(gold) -> torch.Tensor:
     return torch.cat([mel, mel.flip(1) + 0.3, mel * 0.9])
 
 
-@pytest.mark.parametrize("kind", ["vocos", "griffin-lim"])
+def with_pitch(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights with harmonics, of random numbers, by which frames have a pitch."""
+    generator = torch.Generator().manual_seed(0)
+    new = {f"head.harmonics.{name}": value.shape for name, value in Harmonics(64).state_dict().items()}
+    made = {name: 0.5 * torch.randn(shape, generator=generator) for name, shape in new.items()}
+    made["head.harmonics.pitch.bias"][0] = 30.0
+    return state | made
+
+
+@pytest.mark.parametrize("kind", ["vocos", "with harmonics", "griffin-lim"])
 def test_batch_is_single(kind: str, gold, state):
-    vocoder = v.vocoder_from_state(state) if kind == "vocos" else v.GriffinLim(4)
+    weights = state if kind == "vocos" else with_pitch(state)
+    vocoder = v.GriffinLim(4) if kind == "griffin-lim" else v.vocoder_from_state(weights)
     mel, lengths = mels(gold), [94, 2, 61]
+    close = 1e-4 if kind == "with harmonics" else 1e-5  # a phase is a sum over all frames before
     for batch, counts in ((mel, None), (mel, lengths), (mel, torch.tensor(lengths))):
         waves = vocoder.decode(batch, counts)
         assert waves.shape == (3, 93 * 256)
         for b, n in enumerate(lengths if counts is not None else [94] * 3):
             alone = vocoder.decode(mel[b : b + 1, :n])[0]
-            assert (waves[b, : len(alone)] - alone).abs().max() < 1e-5
+            assert (waves[b, : len(alone)] - alone).abs().max() < close
             assert not waves[b, len(alone) :].any()
     mel[1, 2:] = float("nan")  # padding is never looked at
     alone = vocoder.decode(mel, lengths)
     assert torch.isfinite(alone).all()
-    if kind == "vocos":  # as on a GPU, in one forward
+    if kind != "griffin-lim":  # as on a GPU, in one forward
         together = vocoder._decode_padded(mel, lengths)
-        assert together.shape == alone.shape and (together - alone).abs().max() < 1e-5
+        assert together.shape == alone.shape and (together - alone).abs().max() < close
 
 
 def test_decode_says_what_it_takes(gold, state):
@@ -78,6 +90,19 @@ def test_bfloat16_backbone_is_close(gold, state):
     assert 0 < (wave - gold["audio"]).norm() / gold["audio"].norm() < 0.2
     with pytest.raises(ValueError, match="float8"):
         v.vocoder_from_state(state, compute="float8")
+
+
+def test_a_vocoder_with_harmonics_is_known_by_its_weights(gold, state, tmp_path: Path):
+    v.save_vocoder(tmp_path, with_pitch(state))
+    vocoder, plain = v.load_vocoder(tmp_path), v.vocoder_from_state(state)
+    assert vocoder.config["harmonic"] and not plain.config["harmonic"]
+    assert json.loads((tmp_path / "vocoder.json").read_text())["harmonic"] is True
+    mel = gold["mel"].transpose(1, 2)
+    assert (vocoder.decode(mel) - plain.decode(mel)).abs().max() > 1e-2
+    lacking = {k: t for k, t in with_pitch(state).items() if k != "head.harmonics.rest.bias"}
+    save_file(lacking, tmp_path / "vocoder.safetensors")
+    with pytest.raises(ModelError, match=r"it lacks head\.harmonics\.rest\.bias"):
+        v.load_vocoder(tmp_path)
 
 
 @pytest.mark.parametrize(("dtype", "error"), [(None, 1e-6), (torch.float16, 2e-3), (torch.bfloat16, 2e-2)])

@@ -1,7 +1,8 @@
-"""The vocoder's network for training, its spectral losses, and log-mels where the waves are.
+"""The vocoder's network for training, its losses, and log-mels where the waves are.
 
 The network is Vocos (Siuzdak 2023, arXiv 2306.00814) with the weights' names of the package `vocos`, which the machine
-that trains need not have. B clips, S samples, T mel frames, C channels.
+that trains need not have, and with the harmonics of tts_fm/model/harmonics.py. B clips, S samples, T mel frames, C
+channels, K pitches, L bins below 3 kHz.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from torch.nn import functional
 from tts_fm import devices
 from tts_fm.audio.mel import HOP, LOUDEST, N_FFT, N_MELS, SAMPLE_RATE
 from tts_fm.data import device_mel
+from tts_fm.model.harmonics import BINS, HIGHEST, LOWEST, PITCHES, Harmonics, Reading, numbers, spectrum
+
+TRUSTED = 0.3  # of audio.steady's trust in a pitch: above it, a frame has one
 
 
 class Block(nn.Module):
@@ -68,12 +72,13 @@ class Head(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.out = nn.Linear(dim, N_FFT + 2)
+        self.harmonics = Harmonics(dim)
         self.istft = Window()
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        log, phase = self.out(hidden).transpose(1, 2).chunk(2, dim=1)
-        spectrum = torch.polar(log.exp().clamp(max=LOUDEST), phase).transpose(1, 2)
-        return overlapped(torch.fft.irfft(spectrum, N_FFT), self.istft.window)
+    def forward(self, hidden: Tensor, found: Reading | None = None) -> Tensor:
+        log, phase = spectrum(self, hidden, found).chunk(2, dim=-1)
+        whole = torch.polar(log.exp().clamp(max=LOUDEST), phase)  # (B, T, 513)
+        return overlapped(torch.fft.irfft(whole, N_FFT), self.istft.window)
 
 
 def overlapped(frames: Tensor, window: Tensor) -> Tensor:
@@ -99,16 +104,23 @@ class Generator(nn.Module):
         self.backbone, self.head = Backbone(dim, layers), Head(dim)
 
     def forward(self, mel: Tensor) -> Tensor:
+        return self.heard(mel)[0]
+
+    def heard(self, mel: Tensor) -> tuple[Tensor, Reading]:
+        """Samples, and the pitch that was read off the mel: of the samples' loss the pitch learns nothing, for a phase
+        says little of it some frames later.
+        """
         # a GPU has time for more digits here: the discriminators cost many times as much
         half = torch.bfloat16 if mel.device.type == "cpu" else torch.float32
         with devices.autocast(mel.device, half):
             hidden = self.backbone(mel)
-        return self.head(hidden.float())
+        found = self.head.harmonics.read(hidden.float())
+        return self.head(hidden.float(), Reading(*(value.detach() for value in found))), found
 
 
 def grown(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """The weights of a shallower generator as those of `model`: blocks that it does not have start as identities (their
-    gain is 0).
+    """The weights of a shallower generator, or of one without harmonics, as those of `model`: blocks that it does not
+    have start as identities (their gain is 0).
     """
     new = {
         k: torch.zeros_like(v) if k.endswith("gamma") else v for k, v in model.state_dict().items() if k not in state
@@ -171,3 +183,35 @@ def advance_error(spec: Tensor, magnitude: Tensor) -> Tensor:
     step, size = spec[..., 1:] * spec[..., :-1].conj(), magnitude[..., 1:] * magnitude[..., :-1]
     (fake, real), (_, weight) = (step / size).chunk(2), size.sqrt().chunk(2)
     return (weight * (1 - (fake * real.conj()).real)).sum() / weight.sum().clamp(min=1e-6)
+
+
+def pitch_error(found: Reading, pitch: Tensor) -> Tensor:
+    """Cross-entropy of what was read against the pitch of the speech (B, T, 2), in Hz and how far it may be relied on:
+    whether there is one, and between which two pitches it lies.
+    """
+    there = pitch[..., 1] > TRUSTED
+    place = (pitch[..., 0] / LOWEST).log() * ((PITCHES - 1) / np.log(HIGHEST / LOWEST))
+    place = place.clamp(0, PITCHES - 1.001)
+    lower = place.long()
+    share, log = place - lower, found.logits.log_softmax(-1)
+    below, above = (log.gather(-1, (lower + n)[..., None])[..., 0] for n in (0, 1))
+    which = -((1 - share) * below + share * above)
+    whether = functional.binary_cross_entropy_with_logits(found.voiced, there.float())
+    return whether + (which * there).sum() / there.sum().clamp(min=1)
+
+
+def turning(found: Reading, pitch: Tensor, real: Tensor) -> Tensor:
+    """How far the phases of speech (B, S) go on from a frame to the next otherwise than harmonics of the pitch that was
+    read would, where there is one: 1 minus the cosine, weighted by the magnitude. Frames at the ends, which see what is
+    not there, do not count. pitch: as for pitch_error.
+    """
+    true = torch.stft(real, N_FFT, HOP, window=torch.hann_window(N_FFT, device=real.device), return_complex=True)
+    order = numbers(found.pitch.detach())  # (B, T, L)
+    turned = 2 * torch.pi * order * found.cycles[..., None]
+    still = true[:, :BINS].transpose(1, 2) * torch.polar(torch.ones_like(turned), -turned)
+    inner = slice(2, -2)
+    still, order, there = still[:, inner], order[:, inner], (pitch[:, inner, 1] > TRUSTED)[..., None]
+    step, same = still[:, 1:] * still[:, :-1].conj(), order[:, 1:] == order[:, :-1]
+    size = step.abs()
+    weight = size.clamp(min=1e-10).sqrt() * (there[:, 1:] & there[:, :-1] & same)
+    return (weight * (1 - step.real / size.clamp(min=1e-9))).sum() / weight.sum().clamp(min=1e-6)

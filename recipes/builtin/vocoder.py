@@ -1,5 +1,7 @@
 """Train the small Vocos of the built-in voice: mel + multi-resolution STFT losses first, then adversarially.
 
+It learns to read the pitch off the mel, and the phases of low harmonics follow from that (tts_fm/model/harmonics.py).
+
     python recipes/builtin/vocoder.py runs/builtin/cache runs/builtin/vocoder --layers 8 --steps 24000
       --adversarial-from 24000
     python recipes/builtin/predicted.py runs/builtin/cache runs/builtin/flow runs/builtin/predicted
@@ -29,20 +31,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from crops import Clips, Predicted, Spoken, draw, held
-from generator import Generator, SpectralLoss, grown, log_mels
+from crops import Batch, Clips, Predicted, Spoken, draw, held
+from generator import Generator, SpectralLoss, grown, pitch_error, turning
 from judges import PERIODS, WINDOWS, Balance, Judges
 from loop import add_clock, share_used
+from pitches import Pitches
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from tts_fm import devices, files
+from tts_fm.model.harmonics import Reading
 from tts_fm.model.vocoder import WEIGHTS
 from tts_fm.train.optimiser import follow, step_if
 
 CROP = 48  # mel frames (0.51 s)
 SAVE_EVERY = 60  # seconds
+PITCH, TURNING = 2.0, 10.0  # weights of what is wrong with the pitch, and with how it turns phases
 
 
 def learning_rate(step: int, args: argparse.Namespace, used: float = 0.0) -> float:
@@ -60,8 +65,8 @@ def validate(model: nn.Module, clips: Clips, spectral: SpectralLoss) -> float:
     """Mean multi-resolution log-mel loss over 64 fixed validation crops."""
     losses = []
     for step in range(4):
-        wave = clips.batch(step, 16, seed=999)
-        losses.append(spectral(model(log_mels(wave).transpose(1, 2)), wave)[0])
+        batch = clips.batch(step, 16, seed=999)
+        losses.append(spectral(model(batch.mel.transpose(1, 2)), batch.wave)[0])
     return float(sum(losses)) / len(losses)
 
 
@@ -100,7 +105,7 @@ class Run:
         self.model = Generator(layers=args.layers).to(self.device)
         self.judges = Judges(args.windows, args.periods, args.channels).to(self.device)
         if args.start:
-            self.model.load_state_dict(load_file(args.start / WEIGHTS))
+            self.model.load_state_dict(grown(load_file(args.start / WEIGHTS), self.model))
         self.average = {k: v.clone() for k, v in self.model.state_dict().items()}
         how: dict[str, Any] = {"betas": (0.8, 0.98), "weight_decay": 0.01, "fused": True}
         self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=args.lr, **how)
@@ -145,23 +150,24 @@ class Run:
         """What the weights that were taken to begin with make of mels (C, T, 100): (C, S)."""
         if self.first is None:
             self.first = Generator(layers=self.args.layers).to(self.device)
-            self.first.load_state_dict(load_file(self.args.start / WEIGHTS))
+            self.first.load_state_dict(grown(load_file(self.args.start / WEIGHTS), self.first))
         return self.first(mel.transpose(1, 2))
 
     def share_used(self) -> float:
         return share_used(self.args, self.used)
 
-    def update(self, mel: Tensor, real: Tensor, spoken: Tensor | None = None) -> dict[str, Tensor]:
-        """One step on mels (B, T, 100) and their speech (B, S), and on mels (C, T, 100) that have none, whose waves are
-        kept near those of the first weights: discriminators first, then the generator. A GPU is not waited for.
+    def update(self, batch: Batch, spoken: Tensor | None = None) -> dict[str, Tensor]:
+        """One step on mels and their speech, and on mels (C, T, 100) that have none, whose waves are kept near those of
+        the first weights: discriminators first, then the generator. A GPU is not waited for.
         """
-        args, figures = self.args, dict[str, Tensor]()
+        args, figures, (mel, real, pitch) = self.args, dict[str, Tensor](), batch
         fighting = self.step - args.adversarial_from  # updates of the discriminators so far
         waits = 0 <= fighting < args.judges_first  # the generator does
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, args, self.share_used())
         with torch.set_grad_enabled(not waits):
-            fake = self.model((mel if spoken is None else torch.cat([mel, spoken])).transpose(1, 2))  # (B + C, S)
+            mels = mel if spoken is None else torch.cat([mel, spoken])
+            fake, found = self.model.heard(mels.transpose(1, 2))  # (B + C, S)
         theirs = None
         n, pairs = min(args.judged, len(real)), len(real)
         if fighting >= 0:
@@ -181,11 +187,14 @@ class Run:
             if theirs is not None:
                 both = self.balance.add(torch.cat([gradient[:n], gradient[pairs:]]), theirs)
                 gradient = torch.cat([both[:n], gradient[n:pairs], both[n:]])
+            heard = Reading(*(value[:pairs] for value in found))
+            wrong, turned = pitch_error(heard, pitch), turning(heard, pitch, real)
             self.optimiser.zero_grad()
-            fake.backward(gradient)
+            torch.autograd.backward([fake, PITCH * wrong + TURNING * turned], [gradient, None])
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), 100.0)
             step_if(self.optimiser, torch.isfinite(norm))
-            losses = {"mel": mel_loss, "stft": stft_loss, "phase": phase_loss, "norm": norm}
+            losses = {"mel": mel_loss, "stft": stft_loss, "phase": phase_loss, "pitch": wrong, "turning": turned}
+            losses["norm"] = norm
             figures |= {key: value.detach() for key, value in losses.items()}
         self.step += 1
         decay = min(0.999, (1 + self.step) / (10 + self.step)) if not args.start else 0.999
@@ -234,25 +243,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     args.out.mkdir(parents=True, exist_ok=True)
+    pitches = Pitches(args.cache, devices.pick(args.device))  # before threads and a GPU, for it may need processes
     run = Run(args)
     torch.backends.cudnn.benchmark = True  # a GPU's convolutions: few shapes, each tried once
     with devices.precision(run.device, tf32=True):
-        train(args, run)
+        train(args, run, pitches)
 
 
-def train(args: argparse.Namespace, run: Run) -> None:
+def train(args: argparse.Namespace, run: Run, pitches: Pitches) -> None:
     """Until steps or minutes are over."""
     wave = held(args.cache / "wav.i16", np.int16, run.device)
-    clips, valid = (Clips(args.cache, split, args.crop, wave) for split in ("train", "valid"))
-    predicted = Predicted(args.predicted, args.crop, wave) if args.predicted else None
+    clips, valid = (Clips(args.cache, split, args.crop, wave, pitches) for split in ("train", "valid"))
+    predicted = Predicted(args.predicted, args.crop, wave, pitches) if args.predicted else None
     spoken = Spoken(args.spoken, args.crop, run.device) if args.spoken else None
     log, begin = (args.out / "log.jsonl").open("a"), time.time()
     clock = saved = begin
     earlier = run.used
     while run.step < args.steps and run.share_used() < 1 and time.time() - begin < 60 * args.stop_after:
-        mel, real = draw(clips, predicted, run.step, args.batch)
+        batch = draw(clips, predicted, run.step, args.batch)
         others = spoken.batch(run.step, args.batch, seed=1) if spoken and run.step >= args.adversarial_from else None
-        figures: dict[str, Any] = dict(run.update(mel, real, others))
+        figures: dict[str, Any] = dict(run.update(batch, others))
         run.used = earlier + time.time() - begin
         if run.step % 20 == 0:
             figures = {key: round(float(value), 5) for key, value in figures.items()}

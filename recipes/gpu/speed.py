@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from recipes.gpu.check import SYMBOLS, batch_of, model_of, networks
@@ -274,9 +275,14 @@ def stand_in_for_vocos() -> None:
         sys.path.insert(0, str(BUILTIN_RECIPE))
     from generator import Backbone, Head
 
+    def plain(dim: int, n_fft: int, hop: int, padding: str) -> nn.Module:
+        head = Head(dim)
+        del head.harmonics  # tts_fm/model/vocoder.py adds those that it needs
+        return head
+
     models, heads = ModuleType("vocos.models"), ModuleType("vocos.heads")
     models.VocosBackbone = lambda mels, dim, inner, layers: Backbone(dim, layers)  # type: ignore[attr-defined]
-    heads.ISTFTHead = lambda dim, n_fft, hop, padding: Head(dim)  # type: ignore[attr-defined]
+    heads.ISTFTHead = plain  # type: ignore[attr-defined]
     sys.modules |= {"vocos.models": models, "vocos.heads": heads}
 
 

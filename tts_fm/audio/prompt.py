@@ -212,6 +212,8 @@ def check_reference(
     if not max_seconds >= SHORT_SECONDS:
         raise ValueError(f"max_seconds is {max_seconds}; {SHORT_SECONDS:.0f} or more works")
     name = f"the reference {source}" if isinstance(source, str | os.PathLike) else "the reference"
+    if text is not None and not isinstance(text, str):
+        raise ValueError(f"the transcript of {name} is {text!r}; a string is needed")
     wave, own_rate = _read(source, rate, name)
     warnings: list[str] = []
     share = clipped_share(wave)

@@ -37,7 +37,7 @@ from tts_fm.voices.stored import Voice
 WEIGHT, BIAS = "flow/proj_out.weight", "flow/proj_out.bias"
 TIMES = tuple(f5_grid(4)[:-1].tolist())  # those of the flow at which speech in four steps is made
 SHOWN = (0.5, 0.35, 0.2, 0.1)  # shares of the recording that are the prompt, from its end
-RIDGE = 0.04  # the penalty, a position: features have a mean square of 0.27
+RIDGE = 0.02  # the penalty, a position: features have a mean square of 0.27
 QUIET = 0.05  # share of the frames of a recording, the quietest, that are its background
 BACKGROUND, VOICE = 0.5, 1.5  # nepers above that: below the first nothing counts, above the second all
 MATCH = 0.7  # how much of `match` is left to do

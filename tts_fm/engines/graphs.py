@@ -29,6 +29,7 @@ from tts_fm.model.aligner import AlignerModel
 from tts_fm.model.dit import DiT, position_mask, to_positions, ungroup
 from tts_fm.model.duration import DurationModel
 from tts_fm.model.flow_model import FlowModel
+from tts_fm.model.harmonics import spectrum
 from tts_fm.model.layers import HEAD_DIM, Attention, rotary_angles
 from tts_fm.model.unett import UNetT
 from tts_fm.model.vocoder import Vocoder
@@ -292,8 +293,8 @@ class Spectrum(nn.Module):
 
     def __init__(self, vocoder: Vocoder) -> None:
         super().__init__()
-        self.backbone, self.out = vocoder.backbone, vocoder.head.out
-        assert self.out.out_features == N_FFT + 2
+        self.backbone, self.head = vocoder.backbone, vocoder.head
+        assert self.head.out.out_features == N_FFT + 2
 
     def forward(self, mel: Tensor) -> Tensor:
-        return self.out(self.backbone(mel.transpose(1, 2)))
+        return spectrum(self.head, self.backbone(mel.transpose(1, 2)))

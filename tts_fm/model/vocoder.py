@@ -88,17 +88,26 @@ def _float32() -> torch.dtype:
 
 
 class Vocoder:
-    """Vocos: a ConvNeXt backbone at frame rate, then a magnitude-and-phase head and an inverse STFT (in float32
-    always).
+    """Vocos: a ConvNeXt backbone at frame rate, then a magnitude-and-phase head, whose low phases may be those of
+    harmonics (harmonics.py), and an inverse STFT (in float32 always).
     """
 
-    def __init__(self, dim: int, layers: int, intermediate: int | None = None, compute: str = "float32") -> None:
+    def __init__(
+        self,
+        dim: int,
+        layers: int,
+        intermediate: int | None = None,
+        compute: str = "float32",
+        harmonic: bool = False,
+    ) -> None:
         """dim, layers: size of the backbone; intermediate: width inside its blocks (3 dim); compute: its type, float32
-        or bfloat16.
+        or bfloat16; harmonic: whether the head reads the pitch too.
         """
         from torch import nn
         from vocos.heads import ISTFTHead
         from vocos.models import VocosBackbone
+
+        from tts_fm.model.harmonics import Harmonics
 
         if compute not in COMPUTE:
             raise ValueError(f"vocoder compute is {compute!r}; {' or '.join(COMPUTE)} works")
@@ -107,11 +116,14 @@ class Vocoder:
             "dim": dim,
             "intermediate": width,
             "layers": layers,
+            "harmonic": harmonic,
             "compute": compute,
             "mel": dict(MEL_CONVENTION),
         }
         self.backbone = VocosBackbone(N_MELS, dim, width, layers)
         self.head = ISTFTHead(dim, N_FFT, HOP, padding="center")
+        if harmonic:
+            self.head.harmonics = Harmonics(dim)
         self.module = nn.ModuleDict({"backbone": self.backbone, "head": self.head}).eval().requires_grad_(False)
         self.compute = compute
 
@@ -126,18 +138,22 @@ class Vocoder:
     def _decode(self, mel: Tensor) -> Tensor:
         import torch
 
+        from tts_fm.model.harmonics import spectrum
+
         dtype = torch.bfloat16 if self.compute == "bfloat16" else torch.float32
         with devices.autocast(mel.device, dtype), devices.precision(mel.device, tf32=False):
             hidden = self.backbone(mel.float().transpose(1, 2))  # (B, 100, T) -> (B, T, C)
         with devices.autocast(mel.device, torch.float32):
-            return self.head(hidden.float())  # (B, (T - 1) 256)
+            real = torch.ones_like(mel[..., :1], dtype=torch.bool)
+            return _overlapped(spectrum(self.head, hidden.float()), real, self.head.istft.window)  # (B, (T - 1) 256)
 
     def decode(self, mel: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
         """Log-mel (B, T, 100) -> waves (B, (T - 1) * 256) float32 on the vocoder's device, not limited (peaks may
         exceed 1).
 
         lengths: real frames of each item; what lies behind them is ignored, and the wave is zero there. An item gives
-        the same wave alone, in any batch and with any padding (1e-5). ValueError for other shapes.
+        the same wave alone, in any batch and with any padding (1e-5; with harmonics, whose phases are sums over all
+        frames before, 1e-4). ValueError for other shapes.
         """
         import torch
 
@@ -153,6 +169,8 @@ class Vocoder:
         """
         import torch
 
+        from tts_fm.model.harmonics import spectrum
+
         count = devices.send(torch.tensor(frames), mel.device)
         real = (torch.arange(mel.shape[1], device=mel.device) < count[:, None])[..., None]  # (B, T, 1)
         dtype = torch.bfloat16 if self.compute == "bfloat16" else torch.float32
@@ -163,7 +181,7 @@ class Vocoder:
                 x = block(x.masked_fill(~across, 0.0))
             hidden = net.final_layer_norm(x.transpose(1, 2))  # (B, T, C)
         with devices.autocast(mel.device, torch.float32):
-            return _overlapped(self.head.out(hidden.float()), real, self.head.istft.window)
+            return _overlapped(spectrum(self.head, hidden.float()), real, self.head.istft.window)
 
 
 def _overlapped(spectrum: Tensor, real: Tensor, window: Tensor) -> Tensor:
@@ -277,7 +295,8 @@ def _sizes(shapes: Mapping[str, tuple[int, ...]], where: str) -> dict[str, int]:
         raise ModelError(
             f"{where} takes {bins} mel bins and gives {out} values a frame; {N_MELS} and {N_FFT + 2} are needed"
         )
-    return {"dim": dim, "intermediate": intermediate, "layers": layers}
+    harmonic = any(name.startswith("head.harmonics.") for name in shapes)
+    return {"dim": dim, "intermediate": intermediate, "layers": layers, "harmonic": harmonic}
 
 
 def _own(tensors: Mapping[str, T]) -> dict[str, T]:
