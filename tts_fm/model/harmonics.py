@@ -23,7 +23,7 @@ LOWEST, HIGHEST = 60.0, 420.0  # Hz
 PITCHES = 80  # between them, evenly on a logarithmic scale: 2.5 % apart
 VOICED = -4.0  # a logit: even a pitch as unlikely as one in fifty orders phases better than none
 NEAR = 2  # pitches on each side of the likeliest that the pitch is the mean of
-BINS = 129  # of a spectrum, below 3 kHz: harmonics above are further from their place than phases can tell
+BINS = 129  # of a spectrum, below 3 kHz: above, what a pitch is off by turns the phases of its harmonics too far
 WIDTH = SAMPLE_RATE / N_FFT  # Hz: of a bin
 
 
