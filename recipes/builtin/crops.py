@@ -65,7 +65,7 @@ class Clips:
         changed = devices.send(torch.from_numpy(draws < 0.5), waves.device)
         louder = waves * (gain / waves.abs().amax(1, keepdim=True).clamp(min=0.25))
         waves = torch.where(changed, louder, waves).clamp(-1, 1)
-        return Batch(log_mels(waves), waves, self.pitches.of(firsts, frames, self.crop))
+        return Batch(log_mels(waves), waves, cut(self.pitches.flat, self.pitches.places(firsts, frames), self.crop))
 
 
 class Predicted:
@@ -86,7 +86,7 @@ class Predicted:
         starts = [int(rng.integers(r["frames"] // 5, r["frames"] - self.crop)) for r in rows]
         mel = cut(self.mels, [r["frame"] + at for r, at in zip(rows, starts, strict=True)], self.crop)
         first = [r["sample"] + at * HOP for r, at in zip(rows, starts, strict=True)]
-        pitch = self.pitches.of([r["sample"] for r in rows], starts, self.crop)
+        pitch = cut(self.pitches.flat, self.pitches.places([r["sample"] for r in rows], starts), self.crop)
         return Batch(mel.float(), cut(self.wave, first, (self.crop - 1) * HOP) / 32768.0, pitch)
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from tts_fm import devices, files
 from tts_fm.audio.mel import HOP
@@ -30,11 +29,9 @@ class Pitches:
         self.firsts = {row["sample"]: int(first) for row, first in zip(rows, firsts, strict=False)}
         self.flat = torch.from_numpy(kept(cache, rows)).to(device)
 
-    def of(self, samples: list[int], frames: list[int], count: int) -> Tensor:
-        """`count` frames from each of `frames` on, of the clips that begin at `samples`: (B, count, 2)."""
-        starts = [self.firsts[sample] + frame for sample, frame in zip(samples, frames, strict=True)]
-        at = devices.send(torch.tensor(starts), self.flat.device)
-        return self.flat[at[:, None] + torch.arange(count, device=self.flat.device)]
+    def places(self, samples: list[int], frames: list[int]) -> list[int]:
+        """Where in `flat` (T, 2) some `frames` lie, of the clips that begin at `samples`."""
+        return [self.firsts[sample] + frame for sample, frame in zip(samples, frames, strict=True)]
 
 
 def frames_of(samples: int) -> int:
