@@ -28,6 +28,7 @@ from tts_fm.errors import MissingDependency, ModelError
 from tts_fm.synthesis import BUILTIN, Request
 
 ROOT = Path(__file__).parents[1]
+VOICES = ("heart", "george", "nova")
 HEAVY = ("torch", "torchaudio", "scipy", "librosa", "numba", "vocos", "transformers")
 
 
@@ -263,10 +264,13 @@ def test_kinds_that_are_not_there(folder):
 def test_a_processor_without_the_instructions_gets_seven_bits(folder, monkeypatch):
     from tts_fm.engines import sessions
 
-    usual = TTS.load(folder).say("Hello there.", steps=2, duration=1.0)
+    def spoken() -> list[np.ndarray]:
+        tts = TTS.load(folder)
+        return [tts.say("Hello there.", voice, steps=2, duration=1.0).chunks[0].mel for voice in VOICES]
+
+    usual = spoken()
     monkeypatch.setattr(sessions, "sums_of_products_fit", lambda: not sums_of_products_fit())
-    other = TTS.load(folder).say("Hello there.", steps=2, duration=1.0)
-    difference = np.abs(usual.chunks[0].mel - other.chunks[0].mel).mean()
+    difference = np.mean([np.abs(one - other).mean() for one, other in zip(usual, spoken(), strict=True)])
     assert 0 < difference < 0.1
 
 

@@ -11,7 +11,7 @@ from tts_fm.data.infill import draw_infill, hide_prompt_symbols, turn
 from tts_fm.text.chunks import COMMA, WORD, each_chunk, plan_chunks
 from tts_fm.text.phonemes import phoneme_units
 from tts_fm.text.tokens import CharTokenizer, PhonemeTokenizer
-from tts_fm.text.word_times import unit_spans
+from tts_fm.text.word_times import unit_spans, word_times
 from tts_fm.voices.stored import add_voice, catalogue, get_voice, remove_voice
 
 
@@ -60,6 +60,13 @@ def test_words_that_espeak_joins_still_have_their_own_span():
     units = list("hɐvbɪn ɡˈʊd")  # "have been good" as espeak says it: two groups
     spans = unit_spans(units, [["h", "æ", "v"], ["b", "ɪ", "n"], ["ɡ", "ˈ", "ʊ", "d"]])
     assert spans == [(0, 3), (3, 6), (7, 11)]
+
+
+def test_no_word_ends_behind_its_sound():
+    units = phoneme_units("Good morning")
+    ends = np.linspace(0.0, 47_608 / 24_000, len(units) + 1)  # 1.98366... s
+    first, last = word_times("Good morning", units, ends[1:].tolist(), "en-us")
+    assert first.start == 0.0 and first.end <= last.start and last.end == 1.983
 
 
 def test_voices_are_added_found_and_removed(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ is also phonemised alone and the two unit sequences are matched. U units, times 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -37,7 +38,7 @@ def unit_spans(units: Sequence[str], words: Sequence[Sequence[str]]) -> list[tup
 
 def word_times(text: str, units: Sequence[str], ends: Sequence[float], lang: str, first: float = 0.0) -> list[Word]:
     """Times of the words of `text`, spoken as `units` that start at `first` and end at `ends` seconds (one for each
-    unit).
+    unit), in thousandths.
     """
     from tts_fm.text.phonemes import phoneme_units_many
 
@@ -48,9 +49,14 @@ def word_times(text: str, units: Sequence[str], ends: Sequence[float], lang: str
     result, last = [], first
     for word, (begin, stop) in zip(words, unit_spans(units, phoneme_units_many(words, lang)), strict=True):
         start, end = (max(last, starts[begin]), ends[stop - 1]) if stop > begin else (last, last)
-        result.append(Word(word.strip('.,;:!?"()[]'), round(start, 3), round(max(start, end), 3)))
+        result.append(Word(word.strip('.,;:!?"()[]'), _in_thousandths(start), _in_thousandths(max(start, end))))
         last = max(start, end)
     return result
+
+
+def _in_thousandths(seconds: float) -> float:
+    """Rounded down, so that no word ends behind the sound that it is in."""
+    return math.floor(seconds * 1000 + 1e-6) / 1000
 
 
 def written_times(
