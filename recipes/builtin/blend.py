@@ -4,7 +4,7 @@
     python recipes/builtin/blend.py OLD NEW OUT --keep adaln time_embed norm_out proj_out
 
 A mean of weights that were trained on from the same ones is often better than either (Wortsman 2022, arXiv 2203.05482).
-Training on many more voices brought likeness, and endings that the old weights never had: which parts brought which can
+Training on many more voices brought likeness, but also faults at the ends of sentences: which parts brought which can
 be tried in a minute each. OUT becomes a copy of NEW, with `--share` of the way from OLD's weights to NEW's, but OLD's
 own in the parts that `--keep` names by the beginnings of their names. What is relative to NEW's weights, its quick
 changes for few steps, becomes relative to OUT's: listen and measure. Then: tts-fm export onnx OUT OUT --int8
