@@ -56,7 +56,7 @@ def test_what_cannot_be_mixed(both, tmp_path: Path, capsys: pytest.CaptureFixtur
     for arguments, said in (
         ([other, new, tmp_path / "out"], "unlike networks: adaln.up.weight"),
         ([old, new, tmp_path / "out", "--keep", "norm"], "they begin with adaln, blocks, out"),
-        ([old, new, other], "is there already"),
+        ([old, new, other], "there is something of that name already"),
         ([old, tmp_path / "gone", tmp_path / "out"], "gone"),
     ):
         with pytest.raises(SystemExit):

@@ -23,10 +23,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tts_fm import files
+from tts_fm.checkpoint.load import MODEL
+from tts_fm.engines.quick import CONFIG
 from tts_fm.engines.quick import FOLDER as QUICK
 from tts_fm.voices.adapters import base_digest
-
-WEIGHTS = "model.safetensors"
 
 
 def mixed(old: dict[str, Tensor], new: dict[str, Tensor], share: float, keep: Sequence[str] = ()) -> dict[str, Tensor]:
@@ -38,30 +38,24 @@ def mixed(old: dict[str, Tensor], new: dict[str, Tensor], share: float, keep: Se
     if unlike:
         raise ValueError(f"these are unlike networks: {min(unlike)} is not the same in both")
     if stray := [part for part in keep if not any(name.startswith(part) for name in new)]:
-        raise ValueError(f"--keep {stray[0]}: no weight's name begins so; they begin with {', '.join(parts(new))}")
+        found = ", ".join(sorted({name.partition(".")[0] for name in new}))
+        raise ValueError(f"--keep {stray[0]}: no weight's name begins so; they begin with {found}")
     ways = {name: 0.0 if name.startswith(tuple(keep)) else share for name in new}
     return {name: old[name].float().lerp(tensor.float(), ways[name]).to(tensor.dtype) for name, tensor in new.items()}
 
 
-def parts(weights: dict[str, Tensor]) -> list[str]:
-    """How the names of weights begin, each once."""
-    return sorted({name.partition(".")[0] for name in weights})
-
-
 def blend(old: Path, new: Path, out: Path, share: float = 1.0, keep: Sequence[str] = ()) -> None:
     """The folders of two models mixed into a third one, which must not be there yet."""
-    if out.exists():
-        raise ValueError(f"{out} is there already; name a folder that is not")
-    tensors = mixed(load_file(old / WEIGHTS), load_file(new / WEIGHTS), share, keep)
-    shutil.copytree(new, out)
-    with safe_open(new / WEIGHTS, "pt") as file:
+    tensors = mixed(load_file(old / MODEL), load_file(new / MODEL), share, keep)
+    with safe_open(new / MODEL, "pt") as file:
         metadata = file.metadata()
-    with files.writing(out / WEIGHTS) as part:
-        save_file(tensors, part, metadata=metadata)
-    if (config := out / QUICK / "config.json").is_file():
-        quick = json.loads(config.read_text("utf-8"))
-        quick["base"]["digest"] = base_digest(out)
-        config.write_text(json.dumps(quick, indent=1) + "\n", "utf-8")
+    with files.making_folder(out) as fresh:
+        shutil.copytree(new, fresh, dirs_exist_ok=True)
+        save_file(tensors, fresh / MODEL, metadata=metadata)
+        if (config := fresh / QUICK / CONFIG).is_file():
+            quick = json.loads(config.read_text("utf-8"))
+            quick["base"]["digest"] = base_digest(fresh)
+            files.write_json(config, quick)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -209,22 +209,14 @@ def whole(first: Path) -> dict[str, Any]:
     return tensors
 
 
-def blended(there: Path, tensors: dict[str, Any], share: float) -> dict[str, Any]:
-    """`share` of the way from the weights in a file to `tensors`, which were trained on from them. A mean of such
-    weights is often better than either (Wortsman 2022, arXiv 2203.05482).
-    """
-    from safetensors.torch import load_file
-
-    old = load_file(there)
-    return {name: old[name].float().lerp(new.float(), share).to(new.dtype) for name, new in tensors.items()}
-
-
 def join(results: Path, assets: Path, average: str = "", share: float = 1.0) -> list[Path]:
     """The inverse of `bring`: weights and small files in their places under `assets`, the run's logs in results/logs.
     average: which of the flow's other averages is taken, by its length, such as "0.03". share: how far flow and vocoder
     go from the weights that are there. ModelError where a shard is missing, ValueError where there is nothing.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import load_file, save_file
+
+    from recipes.builtin.blend import mixed
 
     written = []
     for name, its in PLACES.items():
@@ -237,7 +229,7 @@ def join(results: Path, assets: Path, average: str = "", share: float = 1.0) -> 
                 raise ValueError(f"{other} is not there: was --averages given, and is {average!r} one of them?")
             tensors = differing(other, tensors)
         if share != 1:
-            tensors = blended(place, tensors, share)
+            tensors = mixed(load_file(place), tensors, share)
         place.parent.mkdir(parents=True, exist_ok=True)
         with files.writing(place) as part:
             save_file(tensors, part)
